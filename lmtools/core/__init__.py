@@ -1,0 +1,1 @@
+"""The base: recipes, errors, run directories, journal, progress, seeds, statistics. No torch."""

@@ -1,0 +1,1 @@
+"""Typed records and one small reader per public format."""

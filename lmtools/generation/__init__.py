@@ -1,0 +1,1 @@
+"""The Generator protocol and its backends."""

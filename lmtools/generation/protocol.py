@@ -1,0 +1,70 @@
+"""What a generator is: prompts in, completions and log-probabilities out, the same from every backend.
+
+A prompt is text that already carries the model's chat markup (``lmtools.models.chat.render``); every
+backend tokenises it without adding special tokens.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to choose tokens. ``temperature`` 0 is greedy, and then ``seed`` has no effect.
+
+    ``stop`` strings end a completion and are left out of its text. ``top_k`` 0 means no limit.
+    """
+
+    max_tokens: int = 64
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled continuation.
+
+    ``tokens`` and ``logprobs`` (natural log, under the model's own distribution at temperature 1, one per
+    token) run up to and including the end-of-sequence token or the token that completed a stop string.
+    ``finish`` is ``stop`` (end of sequence or stop string) or ``length``.
+    """
+
+    text: str
+    tokens: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    finish: str = "stop"
+
+
+class Generator(Protocol):
+    """A language model behind one of the backends."""
+
+    @property
+    def identity(self) -> str:
+        """Names the model, adapter and precision by content, for caches and manifests."""
+        ...
+
+    def generate(self, prompts: Sequence[str], sampling: Sampling, samples: int = 1) -> list[list[Completion]]:
+        """``samples`` completions of every prompt, in order.
+
+        Sample ``j`` of a prompt depends on (prompt, sampling, j) alone, not on its neighbours in the batch.
+        """
+        ...
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, ...]]:
+        """Log-probabilities of each continuation's tokens after its prompt, for (prompt, continuation) pairs.
+
+        Prompt and continuation are tokenised apart, as they are when the continuation is generated.
+        """
+        ...
+
+    def options(self, prompts: Sequence[str], options: Sequence[str]) -> list[tuple[float, ...]]:
+        """For each prompt, each option's log-probability as the next token, over the full vocabulary.
+
+        Raises:
+            LmtoolsError: an option is not exactly one token.
+        """
+        ...

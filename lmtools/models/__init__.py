@@ -1,0 +1,1 @@
+"""A name becomes a loaded model and tokenizer; the built-in models; adapters."""

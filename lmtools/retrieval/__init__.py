@@ -1,0 +1,1 @@
+"""The Retriever protocol and its backends."""
