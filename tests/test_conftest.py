@@ -9,7 +9,9 @@ def test_every_test_has_its_own_empty_cache(tmp_path):
     assert not (cache_dir() / "models").exists()
 
 
-@pytest.mark.parametrize("text", ["plain", " two  spaces", "naïve 東京 🙂", "a\n\n\tb", "<|im_start|>user\nx<|im_end|>\n"])
+@pytest.mark.parametrize(
+    "text", ["plain", " two  spaces", "naïve 東京 🙂", "a\n\n\tb", "<|im_start|>user\nx<|im_end|>\n"]
+)
 def test_tiny_tokenizer_round_trips(tiny_llama, text):
     from transformers import AutoTokenizer
 

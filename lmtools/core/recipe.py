@@ -1,0 +1,151 @@
+"""Recipes: a YAML file, plus ``--set`` overrides, becomes one frozen and fully checked configuration.
+
+A recipe is named by its path, or by its name if it ships with lmtools (``leret/quickstart``). Each opens with
+a comment that holds its own command line, then a line that says what it does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from lmtools.core.config import Config
+from lmtools.core.errors import RecipeError
+from lmtools.core.overrides import apply_override
+from lmtools.core.paths import bundled
+from lmtools.core.recipe_faults import describe_faults
+from lmtools.core.recipe_yaml import key_places, parse_yaml
+
+__all__ = [
+    "RecipeInfo",
+    "dump_recipe",
+    "find_recipe",
+    "list_recipes",
+    "load_recipe",
+    "parse_yaml",
+    "recipe_system",
+]
+
+T = TypeVar("T", bound=Config)
+SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class RecipeInfo:
+    """A packaged recipe: its name, the system it belongs to, its command line and what it does."""
+
+    name: str
+    system: str
+    command: str
+    summary: str
+    path: Path
+
+
+def load_recipe(schema: type[T], ref: str | None, overrides: Sequence[str] = (), *, default: str) -> T:
+    """The configuration of a recipe.
+
+    Args:
+        schema: the model it must fit.
+        ref: a path, or the name of a packaged recipe; None takes ``default``.
+        overrides: ``a.b=value`` each, the value read as YAML; a number in the key indexes a list.
+
+    Raises:
+        RecipeError: every fault of the file and of the overrides, a line each.
+    """
+    path = find_recipe(ref or default)
+    text = _read(path)
+    data = parse_yaml(text, str(path))
+    places: dict[tuple[str | int, ...], str] = {
+        keys: f"{path}:{line}" for keys, line in key_places(text).items()
+    }
+    places[()] = str(path)
+    faults: list[str] = []
+    for override in overrides:
+        try:
+            keys, data = apply_override(data, override)
+            places[keys] = f"--set {override}"
+        except RecipeError as error:
+            faults.append(error.message)
+    if "system" not in schema.model_fields:
+        data.pop("system", None)
+    try:
+        config = schema.model_validate(data)
+    except ValidationError as error:
+        faults += describe_faults(schema, error, places)
+    if faults:
+        raise RecipeError(
+            "\n".join(faults), fix="mend the lines above; `lmtools recipes show NAME` prints a good one"
+        )
+    return config
+
+
+def find_recipe(ref: str) -> Path:
+    """The file behind a recipe's path or name.
+
+    Raises:
+        RecipeError: there is none; near names are suggested.
+    """
+    path = Path(ref).expanduser()
+    if path.is_file():
+        return path
+    packaged = bundled("recipes", *f"{ref}.yaml".split("/"))
+    if not ref.endswith(SUFFIXES) and packaged.is_file():
+        return packaged
+    names = [info.name for info in list_recipes()]
+    near = get_close_matches(ref.removesuffix(".yaml"), names, n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    what = "no such file" if ref.endswith(SUFFIXES) else "no recipe of this name and no such file"
+    raise RecipeError(f"{ref}: {what}{hint}", fix="`lmtools recipes ls` lists the packaged recipes")
+
+
+def list_recipes() -> list[RecipeInfo]:
+    """The packaged recipes, by name."""
+    root = bundled("recipes")
+    infos = []
+    for path in sorted(root.rglob("*.yaml")):
+        text = path.read_text(encoding="utf-8")
+        command, summary = _header(text)
+        name = path.relative_to(root).with_suffix("").as_posix()
+        infos.append(RecipeInfo(name, recipe_system(path), command, summary, path))
+    return infos
+
+
+def recipe_system(path: Path) -> str:
+    """The system a recipe says it is for; empty where it does not say, or is not YAML."""
+    try:
+        system = parse_yaml(_read(path), str(path)).get("system", "")
+    except RecipeError:
+        return ""
+    return system if isinstance(system, str) else ""
+
+
+def dump_recipe(config: Config) -> str:
+    """A configuration as YAML, every default spelled out; loading it gives the same configuration."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: not UTF-8 text (byte {error.start})", fix="save it as UTF-8") from error
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror}", fix="check the path") from error
+
+
+def _header(text: str) -> tuple[str, str]:
+    """The command line and the summary from the comment at the top; a command may go on after a backslash."""
+    comments: list[str] = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        words = line.lstrip("# ").rstrip()
+        if comments and comments[-1].endswith("\\"):
+            comments[-1] = f"{comments[-1][:-1].rstrip()} {words}"
+        elif words:
+            comments.append(words)
+    return (*comments, "", "")[0], (*comments, "", "")[1]

@@ -1,0 +1,105 @@
+"""Say what is wrong with a recipe: one line a fault, with its place, its key and the near miss."""
+
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from lmtools.core.recipe_yaml import KeyPath
+
+
+def describe_faults(
+    schema: type[BaseModel], error: ValidationError, places: Mapping[KeyPath, str]
+) -> list[str]:
+    """One line for each fault that pydantic found.
+
+    Args:
+        schema: the model the recipe should have fitted.
+        places: where each key came from: ``file:line`` or the override; ``()`` is the file itself.
+    """
+    lines = []
+    for fault in error.errors(include_url=False):
+        path = tuple(fault["loc"])
+        key = ".".join(map(str, path)) or "recipe"
+        lines.append(f"{_place(path, places)}: {key}: {_complaint(schema, path, fault)}")
+    return list(dict.fromkeys(lines))
+
+
+def _place(path: KeyPath, places: Mapping[KeyPath, str]) -> str:
+    """Where the key stands, or the nearest block around it that stands somewhere."""
+    for length in range(len(path), -1, -1):
+        if path[:length] in places:
+            return places[path[:length]]
+    return "recipe"
+
+
+def _complaint(schema: type[BaseModel], path: KeyPath, fault: ErrorDetails) -> str:
+    kind, given = fault["type"], fault["input"]
+    if kind == "extra_forbidden":
+        return _unknown_key(schema, path)
+    if kind == "missing":
+        return "is missing"
+    if kind in ("literal_error", "enum"):
+        allowed = re.findall(r"'([^']*)'", str(fault.get("ctx", {}).get("expected", "")))
+        return f"{given!r} is none of {', '.join(allowed)}{_meant(str(given), allowed)}"
+    if kind in ("model_type", "model_attributes_type", "dict_type") and not isinstance(given, dict):
+        return f"is a block of settings, not {given!r}; set one of its keys"
+    text = fault["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    text = text.removeprefix("Input ")
+    return f"{text} (given: {_short(given)})"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _unknown_key(schema: type[BaseModel], path: KeyPath) -> str:
+    """Suggest a neighbour of the same block first, then the same name in another block."""
+    name = str(path[-1])
+    siblings = sorted({field for model in _models_at(schema, path[:-1]) for field in model.model_fields})
+    meant = _meant(name, siblings)
+    if not meant:
+        everywhere = [key for key in dotted_keys(schema) if "." in key or key not in siblings]
+        leaves = {key.rsplit(".", 1)[-1]: key for key in reversed(everywhere)}
+        near = get_close_matches(name, leaves, n=1, cutoff=0.8)
+        meant = f"; did you mean {leaves[near[0]]}?" if near else f"; known here: {', '.join(siblings)}"
+    return f"unknown key{meant}"
+
+
+def _meant(given: str, known: list[str]) -> str:
+    near = get_close_matches(given, known, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def dotted_keys(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every key of a schema, blocks included: ``model``, ``model.name`` and so on."""
+    for name, field in schema.model_fields.items():
+        yield f"{prefix}{name}"
+        for model in _models_in(field.annotation):
+            yield from dotted_keys(model, f"{prefix}{name}.")
+
+
+def _models_at(schema: type[BaseModel], path: KeyPath) -> list[type[BaseModel]]:
+    """The models that may stand at ``path``: several where a field is a union."""
+    models = [schema]
+    for part in path:
+        fields = [
+            model.model_fields[part]
+            for model in models
+            if isinstance(part, str) and part in model.model_fields
+        ]
+        # List positions and the tags of unions are part of pydantic's path, but name no field.
+        if fields:
+            models = [model for field in fields for model in _models_in(field.annotation)]
+    return models
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models inside an annotation: itself, or the members of its union, list or optional."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models_in(inner)]

@@ -1,0 +1,83 @@
+"""Reading a recipe's YAML: safe loading, no key twice, and the line on which each key stands."""
+
+import re
+from typing import Any
+
+import yaml
+
+from lmtools.core.errors import RecipeError
+
+KeyPath = tuple[str | int, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain data only; a key given twice is an error, and ``1e-7`` is a number, as YAML 1.2 has it."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if not isinstance(key, str):
+                problem = f"the key {key!r} is not a text; quote it"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+            if key in seen:
+                problem = f"the key {key!r} is given twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def parse_value(text: str, place: str) -> Any:
+    """Any YAML value.
+
+    Raises:
+        RecipeError: a syntax error or a key given twice; ``place`` and the line are named.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark and "\n" in text else ""
+        context = f" ({error.context})" if error.context else ""
+        raise RecipeError(f"{place}{line}: {error.problem}{context}", fix="mend the YAML") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise RecipeError(f"{place}: {error}", fix="mend the YAML") from error
+
+
+def parse_yaml(text: str, place: str) -> dict[str, Any]:
+    """A recipe's settings; an empty file has none.
+
+    Raises:
+        RecipeError: as ``parse_value``, or the text is not a mapping.
+    """
+    value = parse_value(text, place)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise RecipeError(
+            f"{place}: a recipe is `key: value` lines, not a {type(value).__name__}", fix="mend the YAML"
+        )
+    return value
+
+
+def key_places(text: str) -> dict[KeyPath, int]:
+    """The line (from 1) of every key and list item, by its path; the text must be good YAML."""
+    root = yaml.compose(text, _Loader)
+    return dict(_walk(root, ())) if root is not None else {}
+
+
+def _walk(node: yaml.Node, path: KeyPath) -> list[tuple[KeyPath, int]]:
+    found: list[tuple[KeyPath, int]] = []
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            found.append(((*path, key.value), key.start_mark.line + 1))
+            found += _walk(value, (*path, key.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            found.append(((*path, index), item.start_mark.line + 1))
+            found += _walk(item, (*path, index))
+    return found

@@ -1,0 +1,113 @@
+"""The result file: what a run measured, in the one form that README tables and comparisons are made from.
+
+    {"recipe", "command", "seed", "versions", "machine",
+     "rows": [{"name", "metrics": {NAME: {"value", "low", "high", "n"}}}],
+     "differences": [{"a", "b", "metric", "value", "low", "high", "n"}]}
+
+Rates lie in [0, 1]; a difference is ``a`` minus ``b``, paired. Intervals are 95 %.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lmtools.core.errors import DataError
+from lmtools.core.files import write_text
+from lmtools.core.statistics import Interval
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: what was measured (``zero-shot``, ``SFT + preference``), by metric name."""
+
+    name: str
+    metrics: Mapping[str, Interval]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Row ``a`` minus row ``b`` in one metric, paired by question."""
+
+    a: str
+    b: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+    @classmethod
+    def of(cls, a: str, b: str, metric: str, interval: Interval) -> "Difference":
+        """The difference whose interval ``paired_difference`` gave."""
+        return cls(a=a, b=b, metric=metric, **asdict(interval))
+
+
+@dataclass(frozen=True)
+class Results:
+    """A result file."""
+
+    recipe: str
+    command: str
+    seed: int
+    versions: Mapping[str, str]
+    machine: Mapping[str, Any]
+    rows: tuple[Row, ...]
+    differences: tuple[Difference, ...] = field(default=())
+
+    def row(self, name: str) -> Row:
+        """The row called ``name``.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(name)
+
+    def to_json(self) -> str:
+        """Indented JSON with a final newline.
+
+        Raises:
+            ValueError: a figure is NaN or infinite.
+        """
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def write(self, path: Path) -> None:
+        """Write the file in one step."""
+        write_text(path, self.to_json())
+
+
+def from_json(text: str, place: str = "result file") -> Results:
+    """The results in ``text``; ``place`` names the file in an error.
+
+    Raises:
+        DataError: not a result file.
+    """
+    try:
+        value = json.loads(text)
+        rows = tuple(
+            Row(row["name"], {name: Interval(**metric) for name, metric in row["metrics"].items()})
+            for row in value["rows"]
+        )
+        differences = tuple(Difference(**difference) for difference in value.get("differences", ()))
+        head = {key: value[key] for key in ("recipe", "command", "seed", "versions", "machine")}
+        return Results(**head, rows=rows, differences=differences)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(
+            f"{place}: not a result file ({error})", fix="make it again with its recipe"
+        ) from error
+
+
+def read_results(path: Path) -> Results:
+    """The results in a file.
+
+    Raises:
+        DataError: the file is absent or not a result file.
+    """
+    try:
+        return from_json(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}", fix="check the path") from error

@@ -1,0 +1,279 @@
+"""A run directory: who may write it, what it was made from, and how far it has come.
+
+    recipe.yaml     the resolved recipe         manifest.json   command, versions, seed, input hashes, timings
+    journal.jsonl   finished units of work      metrics.json    the results; their presence ends the run
+
+A run killed at any instant is continued by the same command with ``--resume``.
+"""
+
+import fcntl
+import os
+import shlex
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from lmtools.core.config import Config
+from lmtools.core.errors import RunError
+from lmtools.core.files import cannot_write, write_text
+from lmtools.core.journal import Journal
+from lmtools.core.manifest import Manifest, machine, now, read_manifest, versions
+from lmtools.core.progress import duration, first_process, say
+from lmtools.core.recipe import dump_recipe, parse_yaml
+from lmtools.core.results import Difference, Results, Row
+
+RECIPE, MANIFEST, METRICS, LOCK = "recipe.yaml", "manifest.json", "metrics.json", ".lock"
+
+
+class Run:
+    """An open run. Use ``Run.create``; close it, or use it as a context manager, to let go of the lock.
+
+    Of several processes (``accelerate launch``) only the first writes; in the others every writing method
+    does nothing, and their journals live in memory.
+    """
+
+    def __init__(self, directory: Path, manifest: Manifest, lock: int | None) -> None:
+        self.directory = directory
+        self.manifest = manifest
+        self._lock = lock
+        self._journals: dict[str, Journal] = {}
+
+    @classmethod
+    def create(
+        cls,
+        directory: Path,
+        config: Config,
+        *,
+        command: Sequence[str],
+        inputs: Mapping[str, str],
+        resume: bool,
+        seed: int,
+    ) -> "Run":
+        """Start a run in ``directory``, or continue the one that is there.
+
+        Args:
+            command: the command line, program name first.
+            inputs: each input's path or name -> SHA-256 of its content.
+
+        Raises:
+            RunError: the directory holds something else, a run that was not to be resumed, a run of another
+                recipe or of other inputs, or a run that another process is writing.
+            MachineError: the directory cannot be written to.
+        """
+        fresh = Manifest(
+            command=list(command),
+            seed=seed,
+            inputs=dict(inputs),
+            versions=versions(),
+            machine=machine(),
+            started=now(),
+        )
+        if not first_process():
+            return cls(directory, fresh, None)
+        lock = _lock(directory)
+        try:
+            if _has_run(directory):
+                manifest = _continue(directory, fresh, dump_recipe(config), resume)
+            else:
+                manifest = fresh
+                write_text(directory / RECIPE, dump_recipe(config))
+            for torn in directory.rglob(".*.part"):
+                torn.unlink(missing_ok=True)
+            manifest.write(directory / MANIFEST)
+        except BaseException:
+            os.close(lock)
+            raise
+        return cls(directory, manifest, lock)
+
+    def path(self, *parts: str) -> Path:
+        """A file or folder of the run; not created."""
+        return self.directory.joinpath(*parts)
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the one that writes the run."""
+        return self._lock is not None
+
+    def journal(self, name: str = "journal.jsonl") -> Journal:
+        """The run's journal; the same object every time, closed with the run."""
+        if name not in self._journals:
+            self._journals[name] = Journal(self.path(name), writable=self.writes)
+        return self._journals[name]
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a part of the run: tells a person, and adds its seconds to the manifest, also on failure."""
+        say(f"[{name}]")
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            seconds = time.monotonic() - start
+            total = round(self.manifest.stages.get(name, 0.0) + seconds, 3)
+            self._update(stages={**self.manifest.stages, name: total})
+        say(f"[{name}] {duration(seconds)}")
+
+    def results(self, recipe: str, rows: Sequence[Row], differences: Sequence[Difference] = ()) -> Results:
+        """What was measured, with this run's command, seed, versions and machine."""
+        return Results(
+            recipe=recipe,
+            command=shlex.join(self.manifest.command),
+            seed=self.manifest.seed,
+            versions=self.manifest.versions,
+            machine=self.manifest.machine,
+            rows=tuple(rows),
+            differences=tuple(differences),
+        )
+
+    def finish(self, results: Results) -> None:
+        """Write ``metrics.json`` and mark the run as finished."""
+        if self.writes:
+            results.write(self.path(METRICS))
+        self._update(finished=now())
+
+    def _update(self, **changes: Any) -> None:
+        self.manifest = self.manifest.model_copy(update=changes)
+        if self.writes:
+            self.manifest.write(self.path(MANIFEST))
+
+    def close(self) -> None:
+        """Close the journals and let another process have the directory."""
+        for journal in self._journals.values():
+            journal.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def default_out(system: str, action: str, *, resume: bool = False, root: Path = Path("runs")) -> Path:
+    """Where a run goes without ``--out``: ``runs/leret-train``, else ``runs/leret-train-2`` and so on.
+
+    With ``resume`` it is the unfinished run of this system and action that was started last; where there is
+    none, a new one.
+
+    Raises:
+        RunError: several processes run together, which could not agree on a free name.
+    """
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise RunError("several processes must be told one run directory", fix="add --out runs/NAME")
+    base = root / f"{system}-{action}"
+    taken = [base] if _occupied(base) else []
+    while taken and _occupied(following := root / f"{base.name}-{len(taken) + 1}"):
+        taken.append(following)
+    if resume:
+        for directory in reversed(taken):
+            if _unfinished(directory):
+                return directory
+        say(f"no unfinished run of {system} {action} under {root}/: starting a new one")
+    return root / f"{base.name}-{len(taken) + 1}" if taken else base
+
+
+def _occupied(directory: Path) -> bool:
+    return directory.exists() and not (directory.is_dir() and not any(directory.iterdir()))
+
+
+def _unfinished(directory: Path) -> bool:
+    if not (directory / MANIFEST).exists():
+        return _barely_started(directory)
+    return read_manifest(directory / MANIFEST).finished is None
+
+
+def _barely_started(directory: Path) -> bool:
+    """Whether a run was killed here before it had written its manifest."""
+    names = {path.name for path in directory.iterdir()} if directory.is_dir() else {"?"}
+    return all(name in (LOCK, RECIPE) or name.endswith(".part") for name in names)
+
+
+def _has_run(directory: Path) -> bool:
+    if (directory / MANIFEST).exists():
+        return True
+    if _barely_started(directory):
+        return False
+    raise RunError(
+        f"{directory}: is not empty and holds no run", fix="choose another directory with --out DIR"
+    )
+
+
+def _continue(directory: Path, fresh: Manifest, recipe: str, resume: bool) -> Manifest:
+    """The manifest of the run in ``directory``, marked as resumed, once it is sure to be the same run."""
+    before = read_manifest(directory / MANIFEST)
+    if not resume:
+        state = "a finished" if before.finished else "an unfinished"
+        raise RunError(
+            f"{directory}: holds {state} run of `{shlex.join(before.command)}`",
+            fix="continue it with --resume, or choose another directory with --out DIR",
+        )
+    changes = _recipe_changes(directory / RECIPE, recipe) + _input_changes(before.inputs, fresh.inputs)
+    if before.seed != fresh.seed:
+        changes.append(f"seed: was {before.seed}, is {fresh.seed}")
+    if changes:
+        raise RunError(
+            f"{directory}: cannot be resumed, since it was started differently:\n"
+            + "\n".join(f"  {change}" for change in changes),
+            fix="start a new run with another --out DIR, or go back to what it was started with",
+        )
+    for name, version in fresh.versions.items():
+        if before.versions.get(name) != version:
+            say(f"note: {name} was {before.versions.get(name, 'absent')} when this run started, is {version}")
+    return before.model_copy(update={"resumed": [*before.resumed, now()]})
+
+
+def _recipe_changes(path: Path, recipe: str) -> list[str]:
+    before = _leaves(parse_yaml(path.read_text(encoding="utf-8"), str(path)) if path.exists() else {})
+    after = _leaves(parse_yaml(recipe, "recipe"))
+    return [
+        f"{key}: was {before.get(key, 'absent')}, is {after.get(key, 'absent')}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key, "absent") != after.get(key, "absent")
+    ]
+
+
+def _input_changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    return [
+        f"input {name}: "
+        + ("is new" if name not in before else "is gone" if name not in after else "has changed")
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]
+
+
+def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> value, for every setting of a nested recipe."""
+    items = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    )
+    if items is None or not value:
+        return {prefix: value}
+    leaves: dict[str, Any] = {}
+    for key, item in items:
+        leaves |= _leaves(item, f"{prefix}.{key}" if prefix else str(key))
+    return leaves
+
+
+def _lock(directory: Path) -> int:
+    """Take the directory for this process; the lock goes with the process, however it ends."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise cannot_write(directory, error) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise RunError(
+            f"{directory}: another process is writing this run",
+            fix="wait for it, or choose another directory with --out DIR",
+        ) from error
+    return lock
