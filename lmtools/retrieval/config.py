@@ -1,0 +1,150 @@
+"""Which retriever, with which settings: the `retriever:` block of every recipe.
+
+    retriever: {kind: bm25, k1: 1.2}
+
+``kind`` decides which settings there are; a setting of another kind is an error.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lmtools.core.config import Config
+from lmtools.models.spec import BUILTIN_EMBEDDER
+
+Stemmer = Literal[
+    "english", "danish", "dutch", "finnish", "french", "german", "hungarian", "italian", "norwegian",
+    "portuguese", "romanian", "russian", "spanish", "swedish", "turkish", "none",
+]  # fmt: skip
+StopWords = Literal["en", "da", "de", "es", "fr", "it", "nl", "no", "pt", "ru", "sv", "tr", "none"]
+
+
+class TermConfig(Config):
+    """How text becomes terms, and how much a repeated term and a long passage count: common to both BM25s."""
+
+    k1: float = Field(
+        1.5, ge=0, description="How soon a repeated term stops adding to the score; 0 counts presence only."
+    )
+    b: float = Field(
+        0.75,
+        ge=0,
+        le=1,
+        description="How much long passages are marked down, from 0 (not at all) to 1 (fully).",
+    )
+    stemmer: Stemmer = Field(
+        "english",
+        description="The Snowball stemmer that joins `rivers` and `river`; `none` keeps words as they are.",
+    )
+    stopwords: StopWords = Field(
+        "en", description="The list of words left out of the index; `none` keeps them all."
+    )
+
+
+class Bm25Config(TermConfig):
+    """BM25 on bm25s: an index on disk, memory-mapped, built once per corpus and settings.
+
+    Building takes about 5 s and 20-40 MB of disk per 100,000 passages.
+    """
+
+    kind: Literal["bm25"] = "bm25"
+    method: Literal["lucene", "robertson", "atire"] = Field(
+        "lucene", description="The variant of BM25; they differ in how rare terms are weighted. No cost."
+    )
+    threads: int = Field(
+        1,
+        ge=1,
+        description="Threads that share a batch of queries. Worth it from about a million passages on.",
+    )
+
+
+class RankBm25Config(TermConfig):
+    """BM25 on rank-bm25 (Okapi): nothing on disk, hundreds of times slower; for comparison and small corpora."""
+
+    kind: Literal["rank-bm25"] = "rank-bm25"
+
+
+class DenseConfig(Config):
+    """FAISS over the vectors of a sentence encoder, which are computed once per corpus and kept on disk."""
+
+    kind: Literal["dense"] = "dense"
+    encoder: str = Field(
+        BUILTIN_EMBEDDER,
+        description="A built-in encoder, or any sentence-transformers model by name or path. "
+        "The built-in one encodes about 100 passages a second on a CPU core.",
+    )
+    index: Literal["flat", "hnsw", "ivf"] = Field(
+        "flat",
+        description="`flat` compares with every passage: exact, linear in the corpus, all vectors in memory. "
+        "`hnsw` walks a graph: fastest, approximate, slow to build. `ivf` looks into some clusters: "
+        "approximate, quick to build, for millions of passages.",
+    )
+    batch_size: int = Field(
+        64, gt=0, description="Texts encoded at a time; more is faster on a GPU and takes memory."
+    )
+    query_prefix: str = Field(
+        "", description="Put before every query, for encoders trained so: `query: ` (E5)."
+    )
+    passage_prefix: str = Field("", description="Put before every passage: `passage: ` (E5).")
+    device: str = Field(
+        "auto", description="Where the encoder runs: `cpu`, `cuda`; `auto` takes a GPU if there is one."
+    )
+    hnsw_neighbours: int = Field(
+        32,
+        ge=2,
+        description="hnsw: edges per passage. More finds more, and takes 8 bytes per edge and passage.",
+    )
+    hnsw_search: int = Field(
+        128, ge=1, description="hnsw: passages kept in sight per query. More finds more, slower."
+    )
+    ivf_lists: int = Field(
+        0, ge=0, description="ivf: number of clusters; 0 takes the square root of the corpus size."
+    )
+    ivf_probes: int = Field(
+        16, ge=1, description="ivf: clusters searched per query. More finds more, linearly slower."
+    )
+
+
+class HttpConfig(Config):
+    """A search service of the user's own; `lmtools.retrieval.http` documents the request and the answer."""
+
+    kind: Literal["http"] = "http"
+    url: str = Field(pattern=r"^https?://[^\s]+$", description="Where queries are POSTed to.")
+    timeout: float = Field(30.0, gt=0, description="Seconds one request may take from first to last byte.")
+    retries: int = Field(
+        3,
+        ge=0,
+        description="How often a failed request is sent again, waiting 0.5, 1, 2, ... seconds in between.",
+    )
+    batch_size: int = Field(64, gt=0, description="Queries in one request.")
+    headers_env: dict[str, str] = Field(
+        {},
+        description="Header names, each with the environment variable that holds its value, so that no secret "
+        "is written into a recipe: `{Authorization: SEARCH_TOKEN}`.",
+    )
+
+
+MemberConfig = Annotated[Bm25Config | RankBm25Config | DenseConfig | HttpConfig, Field(discriminator="kind")]
+
+
+class HybridConfig(Config):
+    """Several retrievers, their rankings joined by reciprocal-rank fusion."""
+
+    kind: Literal["hybrid"] = "hybrid"
+    members: tuple[MemberConfig, ...] = Field(
+        (Bm25Config(), DenseConfig()),
+        min_length=2,
+        description="The retrievers to join; each costs its own search.",
+    )
+    constant: int = Field(
+        60,
+        ge=0,
+        description="A passage at rank r gains 1 / (constant + r). Less lets the first ranks decide.",
+    )
+    depth: int = Field(
+        100, ge=1, description="How many hits of each member are joined; at least the k asked for."
+    )
+
+
+RetrieverConfig = Annotated[
+    Bm25Config | RankBm25Config | DenseConfig | HybridConfig | HttpConfig, Field(discriminator="kind")
+]
