@@ -98,7 +98,7 @@ def _split(config: Bm25Config, corpus: Corpus, progress: bool) -> "tuple[list[ar
 
 
 def _load(folder: Path) -> Any:
-    """The bm25s index with its arrays mapped; as plain views, since slicing a memmap object costs microseconds."""
+    """The bm25s index, its arrays mapped; as plain views, since slicing a memmap object is slow."""
     import bm25s
 
     index = bm25s.BM25.load(folder, mmap=True, backend="numpy")

@@ -58,7 +58,7 @@ class Bm25Config(TermConfig):
 
 
 class RankBm25Config(TermConfig):
-    """BM25 on rank-bm25 (Okapi): nothing on disk, hundreds of times slower; for comparison and small corpora."""
+    """BM25 on rank-bm25 (Okapi): no index on disk, hundreds of times slower; for small corpora."""
 
     kind: Literal["rank-bm25"] = "rank-bm25"
 
@@ -118,8 +118,8 @@ class HttpConfig(Config):
     batch_size: int = Field(64, gt=0, description="Queries in one request.")
     headers_env: dict[str, str] = Field(
         {},
-        description="Header names, each with the environment variable that holds its value, so that no secret "
-        "is written into a recipe: `{Authorization: SEARCH_TOKEN}`.",
+        description="Header names, each with the environment variable that holds its value, so that no "
+        "secret is written into a recipe: `{Authorization: SEARCH_TOKEN}`.",
     )
 
 

@@ -34,7 +34,7 @@ def cached(name: str, build: Callable[[Path], None], load: Callable[[Path], T]) 
 
 
 def build_folder(folder: Path, build: Callable[[Path], None]) -> None:
-    """Fill a temporary neighbour of ``folder`` and rename it; if another process was faster, its result stays.
+    """Fill a temporary neighbour of ``folder`` and rename it; if another process was first, its result stays.
 
     Raises:
         MachineError: the parent of ``folder`` cannot be written, or the disk is full.
