@@ -1,0 +1,73 @@
+"""How good a ranking is, given which titles are gold: pure functions on lists of titles.
+
+Everywhere, ``retrieved`` is best first, and a title counts at its first occurrence only: a second passage of
+the same page is not a second success, and takes no place in the ranking. ``gold`` is treated as a set.
+All values lie in [0, 1]; an empty ``gold`` is a ValueError, since nothing could be found.
+"""
+
+import math
+from collections.abc import Collection, Sequence
+
+
+def recall(retrieved: Sequence[str], gold: Collection[str]) -> float:
+    """The share of gold titles that were retrieved: ``|retrieved & gold| / |gold|``."""
+    wanted = _gold_set(gold)
+    return len(wanted.intersection(retrieved)) / len(wanted)
+
+
+def recall_at_k(retrieved: Sequence[str], gold: Collection[str], k: int) -> float:
+    """Recall of the first ``k`` different titles."""
+    return recall(_distinct(retrieved)[:k], gold)
+
+
+def average_precision(retrieved: Sequence[str], gold: Collection[str]) -> float:
+    """LeReT's reward: ``sum(precision@i for every i with a gold title) / |gold|``.
+
+    ``precision@i`` is the share of gold titles among the first ``i``. With gold titles A and B: ``[A, B]``
+    gives 1, ``[A, x, B]`` (1/1 + 2/3) / 2 = .833, ``[x, A, B]`` (1/2 + 2/3) / 2 = .583, ``[A]`` .5.
+    """
+    wanted = _gold_set(gold)
+    found, total = 0, 0.0
+    for place, title in enumerate(_distinct(retrieved), start=1):
+        if title in wanted:
+            found += 1
+            total += found / place
+    return total / len(wanted)
+
+
+def ndcg(retrieved: Sequence[str], gold: Collection[str], k: int) -> float:
+    """Normalised discounted cumulative gain of the first ``k`` different titles, relevance 0 or 1.
+
+    ``DCG = sum(1 / log2(i + 1))`` over the places i of gold titles, divided by the DCG of ``min(k, |gold|)``
+    gold titles at the top.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, not {k}")
+    wanted = _gold_set(gold)
+    places = [place for place, title in enumerate(_distinct(retrieved)[:k], start=1) if title in wanted]
+    return _discounted(places) / _discounted(range(1, min(k, len(wanted)) + 1))
+
+
+def reciprocal_rank(retrieved: Sequence[str], gold: Collection[str]) -> float:
+    """One over the place of the first gold title; 0 where none was retrieved."""
+    wanted = _gold_set(gold)
+    for place, title in enumerate(_distinct(retrieved), start=1):
+        if title in wanted:
+            return 1 / place
+    return 0.0
+
+
+def _gold_set(gold: Collection[str]) -> frozenset[str]:
+    if isinstance(gold, str):
+        raise TypeError(f"gold is a collection of titles, not the one title {gold!r}")
+    if not gold:
+        raise ValueError("no gold titles: the metric is undefined for a question without gold")
+    return frozenset(gold)
+
+
+def _distinct(titles: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(titles))
+
+
+def _discounted(places: Sequence[int]) -> float:
+    return math.fsum(1 / math.log2(place + 1) for place in places)
