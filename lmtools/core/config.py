@@ -4,6 +4,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Config(BaseModel):
-    """A block of settings. Fields carry ``Field(description=...)``: what the setting does and what it costs."""
+    """A block of settings. Fields carry ``Field(description=...)``: what a setting does and what it costs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)

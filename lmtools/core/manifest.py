@@ -73,7 +73,7 @@ def versions() -> dict[str, str]:
 
 
 def installed_version(package: str) -> str | None:
-    """A package's version from its metadata, or None. lmtools counts as installed when run from a checkout."""
+    """A package's version from its metadata, or None. A checkout of lmtools counts as installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

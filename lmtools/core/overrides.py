@@ -9,7 +9,7 @@ from lmtools.core.recipe_yaml import KeyPath, parse_value
 def apply_override(data: dict[str, Any], override: str) -> tuple[KeyPath, dict[str, Any]]:
     """``data`` with one setting changed, and the path of that setting; ``data`` itself stays as it is.
 
-    The value is read as YAML: ``--set explore.samples=4``, ``--set 'stop=["\\n"]'``, ``--set model.adapter=null``.
+    The value is read as YAML: ``explore.samples=4``, ``stop=["\\n"]``, ``model.adapter=null``.
     A block that is absent is made; a number in the key indexes a list that is there.
 
     Raises:

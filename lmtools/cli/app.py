@@ -1,0 +1,105 @@
+"""``lmtools``: the command line's top. Each command group is a module beside this one."""
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from lmtools import __version__
+from lmtools.cli.faults import INTERRUPTED, Fault, explain, report
+from lmtools.cli.lazy import LazyGroup, Member
+
+MEMBERS = {
+    "quickstart": Member(
+        "lmtools.cli.quickstart", "quickstart", "Built-in model, bundled data: train, measure and report."
+    ),
+    "leret": Member("lmtools.cli.leret", "app", "LeReT: a model that writes better search queries."),
+    "generate": Member("lmtools.cli.generate", "generate", "Generate text with any model and backend."),
+    "models": Member("lmtools.cli.models", "app", "Fetch and list the built-in models."),
+    "recipes": Member("lmtools.cli.recipes", "app", "List, show, copy and check recipes."),
+    "data": Member("lmtools.cli.data", "app", "Check data files and convert public formats."),
+    "doctor": Member("lmtools.cli.doctor", "doctor", "What is installed, what works, and what is missing."),
+}
+
+
+class _Top(LazyGroup):
+    members = MEMBERS
+
+
+app = typer.Typer(
+    cls=_Top, no_args_is_help=True, rich_markup_mode="rich", context_settings={"max_content_width": 100}
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"lmtools {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def lmtools(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")
+    ] = False,
+) -> None:
+    """Align language models, and build retrieval on them, with little supervision."""
+
+
+def main() -> NoReturn:
+    """The entry point: runs ``sys.argv`` and ends the process with its exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader went away; without this Python complains once more while it shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line, without the program's name; returns the exit code and never raises."""
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    as_json = "--json" in arguments
+    command: Any = typer.main.get_command(app)
+    try:
+        outcome = command.main(args=arguments, prog_name="lmtools", standalone_mode=False)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    except KeyboardInterrupt:
+        outcome = INTERRUPTED
+    except BaseException as error:
+        fault = explain(error, debug)
+        report(fault, as_json=as_json, error=error if debug else None)
+        return fault.exit_code
+    if outcome == INTERRUPTED:
+        report(
+            Fault("stopped before the end", _continuation(command, arguments), INTERRUPTED), as_json=as_json
+        )
+        return INTERRUPTED
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _continuation(command: Any, arguments: Sequence[str]) -> str:
+    """How to go on after an interruption; empty for a command that has nothing to resume."""
+    for argument in arguments:
+        command = getattr(command, "commands", {}).get(argument, command)
+    if not any("--resume" in parameter.opts for parameter in command.params):
+        return ""
+    again = arguments if "--resume" in arguments else [*arguments, "--resume"]
+    return f"continue with: {shlex.join(['lmtools', *again])}"
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """A scheduler's SIGTERM ends a run as Ctrl-C does: tidily, and resumable."""
+    raise KeyboardInterrupt

@@ -1,0 +1,81 @@
+"""The one place where an exception becomes a message and an exit code.
+
+0 done; 2 the user's input is wrong; 1 anything else; 130 interrupted, resumable.
+"""
+
+import errno
+import json
+import sys
+import traceback
+from dataclasses import dataclass
+
+import typer
+
+from lmtools.core.errors import LmtoolsError
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What went wrong, how to mend it, and how the process ends."""
+
+    message: str
+    fix: str
+    exit_code: int
+
+
+def explain(error: BaseException, debug: bool = False) -> Fault:
+    """The message for any exception that reaches the top of the command line."""
+    if isinstance(error, LmtoolsError):
+        return Fault(error.message, error.fix, error.exit_code)
+    if isinstance(error, typer.TyperException):
+        return _wrong_usage(error)
+    if isinstance(error, typer.Abort):
+        return Fault("stopped: no answer on standard input", "", 1)
+    if _out_of_memory(error):
+        fix = "try --set model.batch_tokens=2048, --set model.dtype=bfloat16, or a smaller model"
+        return Fault(f"out of memory: {_first_line(error)}", fix, 1)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" at {error.filename}" if error.filename else ""
+        return Fault(
+            f"the disk is full{where}", "free some space, then run the same command with --resume", 1
+        )
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return Fault(
+            f"no permission: {error.filename or error}", "check the folder's owner, or use --out DIR", 1
+        )
+    hint = "" if debug else "run with --debug for the traceback"
+    return Fault(f"internal error: {type(error).__name__}: {_first_line(error)}", hint, 1)
+
+
+def report(fault: Fault, *, as_json: bool, error: BaseException | None = None) -> None:
+    """Tell a person on stderr and, with ``as_json``, a program on stdout; ``error`` adds its traceback."""
+    if error is not None:
+        traceback.print_exception(error)
+    first_word = "interrupted" if fault.exit_code == INTERRUPTED else "error"
+    typer.secho(f"{first_word}: ", fg=typer.colors.RED, bold=True, nl=False, err=True)
+    typer.echo(fault.message, err=True)
+    if fault.fix:
+        typer.echo(f"  fix: {fault.fix}" if first_word == "error" else fault.fix, err=True)
+    if as_json:
+        value = {"error": fault.message, "fix": fault.fix, "exit_code": fault.exit_code}
+        sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def _wrong_usage(error: typer.TyperException) -> Fault:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "lmtools"
+    return Fault(error.format_message(), f"`{command} --help` lists what it takes", 2)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Told by name and text, since torch is not imported for an error message."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or ["no message"])[0]
