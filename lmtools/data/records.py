@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Record(BaseModel):
-    """A record: frozen; unknown fields of a file are ignored, so that users may keep their own beside ours."""
+    """A record: frozen; unknown fields of a file are ignored, so users may keep their own beside ours."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -18,7 +18,7 @@ class Question(Record):
     aliases: tuple[str, ...] = ()
     supporting: tuple[str, ...] = ()
     kind: str = ""
-    """What sort of question: ``bridge``, ``comparison``, a number of hops; empty where the source does not say."""
+    """``bridge``, ``comparison``, a number of hops; empty where the source does not say."""
 
     @field_validator("aliases", "supporting", mode="before")
     @classmethod
