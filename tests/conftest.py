@@ -1,6 +1,7 @@
 """Fixtures every test may use: a cache of its own, the real data where it is, a tiny random Llama."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,11 @@ TINY_CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("vllm") and find_spec("vllm") is None:
+        pytest.skip("needs vLLM: run `make test-vllm`")
 
 
 @pytest.fixture(autouse=True)
