@@ -4,8 +4,6 @@ The index lies in the cache under the hash of corpus and settings and is memory-
 share it, and a search touches only the postings of its terms.
 """
 
-import hashlib
-import sys
 from array import array
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from lmtools.core.progress import progress
 from lmtools.data.records import Passage
 from lmtools.retrieval.config import Bm25Config
 from lmtools.retrieval.corpus import Corpus
-from lmtools.retrieval.index_cache import cached
+from lmtools.retrieval.index_cache import cached, content_key
 from lmtools.retrieval.protocol import Hit
 from lmtools.retrieval.terms import TermSplitter, passage_text
 from lmtools.retrieval.topk import top_k
 
 FORMAT = 1
-SHOW_PROGRESS_FROM = 20_000
 CHUNK = 32
 
 
@@ -39,8 +37,7 @@ class Bm25Retriever:
     def __init__(self, config: Bm25Config, corpus: Corpus) -> None:
         self._config = config
         self._corpus = corpus
-        settings = config.model_dump_json(exclude={"threads"})
-        key = hashlib.sha256(f"{FORMAT}\n{corpus.identity}\n{settings}".encode()).hexdigest()
+        key = content_key(str(FORMAT), corpus.identity, config.model_dump_json(exclude={"threads"}))
         self.identity = f"bm25:{key}"
         self._index = cached(f"bm25-{key[:32]}", partial(_build, config, corpus), _load)
 
@@ -74,26 +71,25 @@ def _build(config: Bm25Config, corpus: Corpus, folder: Path) -> None:
     """Index the corpus into ``folder``."""
     import bm25s
 
-    progress = len(corpus) >= SHOW_PROGRESS_FROM and sys.stderr.isatty()
-    documents, vocabulary = _split(config, corpus, progress)
+    documents, vocabulary = _split(config, corpus)
     if not vocabulary:
         # No passage has a term. One that no query can contain keeps the arrays of the index well-formed.
         documents, vocabulary = [array("i", [0]) for _ in documents], {"": 0}
     index = bm25s.BM25(k1=config.k1, b=config.b, method=config.method, backend="numpy")
-    index.index((documents, vocabulary), create_empty_token=False, show_progress=progress)
+    index.index((documents, vocabulary), create_empty_token=False, show_progress=False)
     index.save(folder, show_progress=False)
 
 
-def _split(config: Bm25Config, corpus: Corpus, progress: bool) -> "tuple[list[array[int]], dict[str, int]]":
+def _split(config: Bm25Config, corpus: Corpus) -> "tuple[list[array[int]], dict[str, int]]":
     """The term numbers of every passage, and the vocabulary in order of appearance."""
-    from tqdm.auto import tqdm
-
     splitter = TermSplitter(config.stemmer, config.stopwords)
     vocabulary: dict[str, int] = {}
     documents = []
-    for passage in tqdm(corpus, desc="Reading terms", total=len(corpus), leave=False, disable=not progress):
-        terms = splitter.terms(passage_text(passage))
-        documents.append(array("i", [vocabulary.setdefault(term, len(vocabulary)) for term in terms]))
+    with progress(len(corpus), "indexing passages") as bar:
+        for passage in corpus:
+            terms = splitter.terms(passage_text(passage))
+            documents.append(array("i", [vocabulary.setdefault(term, len(vocabulary)) for term in terms]))
+            bar.advance()
     return documents, vocabulary
 
 

@@ -23,20 +23,22 @@ class TermConfig(Config):
     """How text becomes terms, and how much a repeated term and a long passage count: common to both BM25s."""
 
     k1: float = Field(
-        1.5, ge=0, description="How soon a repeated term stops adding to the score; 0 counts presence only."
+        default=1.5,
+        ge=0,
+        description="How soon a repeated term stops adding to the score; 0 counts presence only.",
     )
     b: float = Field(
-        0.75,
+        default=0.75,
         ge=0,
         le=1,
         description="How much long passages are marked down, from 0 (not at all) to 1 (fully).",
     )
     stemmer: Stemmer = Field(
-        "english",
+        default="english",
         description="The Snowball stemmer that joins `rivers` and `river`; `none` keeps words as they are.",
     )
     stopwords: StopWords = Field(
-        "en", description="The list of words left out of the index; `none` keeps them all."
+        default="en", description="The list of words left out of the index; `none` keeps them all."
     )
 
 
@@ -48,10 +50,11 @@ class Bm25Config(TermConfig):
 
     kind: Literal["bm25"] = "bm25"
     method: Literal["lucene", "robertson", "atire"] = Field(
-        "lucene", description="The variant of BM25; they differ in how rare terms are weighted. No cost."
+        default="lucene",
+        description="The variant of BM25; they differ in how rare terms are weighted. No cost.",
     )
     threads: int = Field(
-        1,
+        default=1,
         ge=1,
         description="Threads that share a batch of queries. Worth it from about a million passages on.",
     )
@@ -68,39 +71,40 @@ class DenseConfig(Config):
 
     kind: Literal["dense"] = "dense"
     encoder: str = Field(
-        BUILTIN_EMBEDDER,
+        default=BUILTIN_EMBEDDER,
         description="A built-in encoder, or any sentence-transformers model by name or path. "
-        "The built-in one encodes about 100 passages a second on a CPU core.",
+        "The built-in one encodes some 30 to 100 passages a second on a CPU core.",
     )
     index: Literal["flat", "hnsw", "ivf"] = Field(
-        "flat",
+        default="flat",
         description="`flat` compares with every passage: exact, linear in the corpus, all vectors in memory. "
         "`hnsw` walks a graph: fastest, approximate, slow to build. `ivf` looks into some clusters: "
         "approximate, quick to build, for millions of passages.",
     )
     batch_size: int = Field(
-        64, gt=0, description="Texts encoded at a time; more is faster on a GPU and takes memory."
+        default=64, gt=0, description="Texts encoded at a time; more is faster on a GPU and takes memory."
     )
     query_prefix: str = Field(
-        "", description="Put before every query, for encoders trained so: `query: ` (E5)."
+        default="", description="Put before every query, for encoders trained so: `query: ` (E5)."
     )
-    passage_prefix: str = Field("", description="Put before every passage: `passage: ` (E5).")
+    passage_prefix: str = Field(default="", description="Put before every passage: `passage: ` (E5).")
     device: str = Field(
-        "auto", description="Where the encoder runs: `cpu`, `cuda`; `auto` takes a GPU if there is one."
+        default="auto",
+        description="Where the encoder runs: `cpu`, `cuda`; `auto` takes a GPU if there is one.",
     )
     hnsw_neighbours: int = Field(
-        32,
+        default=32,
         ge=2,
         description="hnsw: edges per passage. More finds more, and takes 8 bytes per edge and passage.",
     )
     hnsw_search: int = Field(
-        128, ge=1, description="hnsw: passages kept in sight per query. More finds more, slower."
+        default=128, ge=1, description="hnsw: passages kept in sight per query. More finds more, slower."
     )
     ivf_lists: int = Field(
-        0, ge=0, description="ivf: number of clusters; 0 takes the square root of the corpus size."
+        default=0, ge=0, description="ivf: number of clusters; 0 takes the square root of the corpus size."
     )
     ivf_probes: int = Field(
-        16, ge=1, description="ivf: clusters searched per query. More finds more, linearly slower."
+        default=16, ge=1, description="ivf: clusters searched per query. More finds more, linearly slower."
     )
 
 
@@ -109,15 +113,17 @@ class HttpConfig(Config):
 
     kind: Literal["http"] = "http"
     url: str = Field(pattern=r"^https?://[^\s]+$", description="Where queries are POSTed to.")
-    timeout: float = Field(30.0, gt=0, description="Seconds one request may take from first to last byte.")
+    timeout: float = Field(
+        default=30.0, gt=0, description="Seconds one request may take from first to last byte."
+    )
     retries: int = Field(
-        3,
+        default=3,
         ge=0,
         description="How often a failed request is sent again, waiting 0.5, 1, 2, ... seconds in between.",
     )
-    batch_size: int = Field(64, gt=0, description="Queries in one request.")
+    batch_size: int = Field(default=64, gt=0, description="Queries in one request.")
     headers_env: dict[str, str] = Field(
-        {},
+        default={},
         description="Header names, each with the environment variable that holds its value, so that no "
         "secret is written into a recipe: `{Authorization: SEARCH_TOKEN}`.",
     )
@@ -131,17 +137,17 @@ class HybridConfig(Config):
 
     kind: Literal["hybrid"] = "hybrid"
     members: tuple[MemberConfig, ...] = Field(
-        (Bm25Config(), DenseConfig()),
+        default=(Bm25Config(), DenseConfig()),
         min_length=2,
         description="The retrievers to join; each costs its own search.",
     )
     constant: int = Field(
-        60,
+        default=60,
         ge=0,
         description="A passage at rank r gains 1 / (constant + r). Less lets the first ranks decide.",
     )
     depth: int = Field(
-        100, ge=1, description="How many hits of each member are joined; at least the k asked for."
+        default=100, ge=1, description="How many hits of each member are joined; at least the k asked for."
     )
 
 

@@ -3,22 +3,26 @@
 A file costs 16 bytes of memory per passage, most of them mapped: where its line begins, its place by id.
 """
 
+import gzip
 import hashlib
 import mmap
+from array import array
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from lmtools.core.errors import DataError
 from lmtools.core.files import sha256_file
+from lmtools.data.jsonl import BOM, iter_records, open_data, read_passages
 from lmtools.data.records import Passage
 from lmtools.retrieval.index_cache import cached
+
+
+BLANK = b" \t\r\n"
 
 
 class Corpus(Protocol):
@@ -50,12 +54,16 @@ class Corpus(Protocol):
 
 
 def open_corpus(source: Path | Sequence[Passage]) -> Corpus:
-    """A corpus from a JSONL file or from passages.
+    """A corpus from a JSONL file or from passages; a gzipped file, which has no positions, is read into memory.
 
     Raises:
-        DataError: no passage at all, an id used twice, or a line of the file that is no passage.
+        DataError: no passage at all, an id used twice, or a file that breaks the data contract.
     """
-    return FileCorpus(source) if isinstance(source, Path) else MemoryCorpus(source)
+    if not isinstance(source, Path):
+        return MemoryCorpus(source)
+    with open_data(source) as stream:
+        compressed = isinstance(stream, gzip.GzipFile)
+    return MemoryCorpus(read_passages(source)) if compressed else FileCorpus(source)
 
 
 class MemoryCorpus:
@@ -96,21 +104,13 @@ class FileCorpus:
     """A JSONL file of passages, mapped into memory; checked line by line the first time it is seen."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            self.identity = sha256_file(path)
-            with path.open("rb") as stream:
-                self._bytes = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        except ValueError as error:  # mmap's word for a file of no bytes
-            raise _empty(path) from error
-        except OSError as error:
-            raise DataError(
-                f"cannot read the corpus {path}: {error.strerror or error}",
-                fix="name a JSONL file that exists",
-            ) from error
+        self.identity = sha256_file(path)
         self._offsets, self._order = cached(
             f"corpus-{self.identity[:32]}", partial(_build_tables, path), _load_tables
         )
         self.rank = inverse(self._order)
+        with path.open("rb") as stream:
+            self._bytes = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
 
     def __len__(self) -> int:
         return len(self._offsets)
@@ -153,48 +153,23 @@ def unknown_id(id: str) -> DataError:
     )
 
 
-def _empty(path: Path) -> DataError:
-    return DataError(f"{path}: the corpus is empty", fix="give it at least one passage")
-
-
 def _build_tables(path: Path, folder: Path) -> None:
-    """Write where every line begins (offsets.npy) and the positions sorted by id (order.npy)."""
-    offsets, ids = _scan(path)
-    if not ids:
-        raise _empty(path)
-    order = id_order(ids)
-    for before, after in pairwise(order):
-        if ids[before] == ids[after]:
-            raise _broken(path, int(after) + 1, f"the id {ids[after]!r} is used twice")
-    np.save(folder / "offsets.npy", np.array(offsets, dtype=np.int64), allow_pickle=False)
-    np.save(folder / "order.npy", order, allow_pickle=False)
+    """Write where every passage begins (offsets.npy) and the positions sorted by id (order.npy)."""
+    ids = [passage.id for passage in iter_records(path, Passage)]
+    np.save(folder / "offsets.npy", line_offsets(path), allow_pickle=False)
+    np.save(folder / "order.npy", id_order(ids), allow_pickle=False)
 
 
-def _scan(path: Path) -> tuple[list[int], list[str]]:
-    """Byte offset and id of every passage; blank lines are passed over."""
-    offsets: list[int] = []
-    ids: list[str] = []
-    offset = 0
+def line_offsets(path: Path) -> NDArray[np.int64]:
+    """The byte at which each line with a record begins: blank lines and a byte order mark are passed over."""
+    offsets, offset = array("q"), 0
     with path.open("rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            if line.strip():
-                try:
-                    ids.append(Passage.model_validate_json(line).id)
-                except ValidationError as error:
-                    first = error.errors()[0]
-                    field = ".".join(map(str, first["loc"])) or "line"
-                    raise _broken(path, number, f"{field}: {first['msg']}") from error
-                offsets.append(offset)
+        for line in stream:
+            mark = len(BOM) if offset == 0 and line.startswith(BOM) else 0
+            if line[mark:].strip(BLANK):
+                offsets.append(offset + mark)
             offset += len(line)
-    return offsets, ids
-
-
-def _broken(path: Path, number: int, fault: str) -> DataError:
-    return DataError(
-        f"{path}, line {number}: {fault}",
-        fix='write every passage as {"id": "...", "title": "...", "text": "..."}; '
-        f"`lmtools data check {path}` lists all faults",
-    )
+    return np.array(offsets, dtype=np.int64)
 
 
 def _load_tables(folder: Path) -> tuple[NDArray[np.int64], NDArray[np.int32]]:

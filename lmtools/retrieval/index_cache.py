@@ -8,10 +8,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from lmtools.core.errors import MachineError
+from lmtools.core.files import sha256_text
 from lmtools.core.paths import cache_dir
 
 T = TypeVar("T")
-DAMAGED = (OSError, ValueError, KeyError, EOFError)
+DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError)
+
+
+def content_key(*parts: str) -> str:
+    """One hash for everything that decides what an index, or a retriever, gives."""
+    return sha256_text("\n".join(parts))
 
 
 def cached(name: str, build: Callable[[Path], None], load: Callable[[Path], T]) -> T:

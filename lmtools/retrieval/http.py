@@ -1,0 +1,132 @@
+"""A search service of the user's own, behind the Retriever protocol.
+
+The request is a POST of JSON, the answer a ranking for each query, in the order of the queries:
+
+    {"queries": ["who wrote ...", ...], "k": 3}
+    {"results": [[{"id": "12", "title": "Siri Remote", "score": 7.5, "text": "..."}, ...], ...]}
+
+``id`` and ``title`` are strings, ``score`` a finite number, higher is better. ``text`` is optional where a
+local corpus is given as well. More than ``k`` hits are cut after sorting by (-score, id).
+"""
+
+from collections.abc import Sequence
+from os import environ
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lmtools.core.errors import LmtoolsError, RetrieverError
+from lmtools.data.records import Passage
+from lmtools.retrieval.config import HttpConfig
+from lmtools.retrieval.corpus import Corpus
+from lmtools.retrieval.index_cache import content_key
+from lmtools.retrieval.post import post_json, shorten
+from lmtools.retrieval.protocol import Hit
+
+FORMAT = '{"results": [[{"id": "...", "title": "...", "score": 1.0}, ...], ...]}'
+
+
+class _ServiceHit(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    id: str = Field(min_length=1)
+    title: str
+    score: Annotated[float, Field(allow_inf_nan=False)]
+    text: str | None = None
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    results: list[list[_ServiceHit]]
+
+
+class HttpRetriever:
+    """The ``http`` backend.
+
+    ``identity`` names the address and the corpus; what stands behind the address may change all the same.
+
+    Args:
+        config: address, time-out, retries.
+        corpus: where the text of hits is looked up; None if the service sends it.
+
+    Raises:
+        LmtoolsError: an environment variable that should hold a header is not set.
+    """
+
+    def __init__(self, config: HttpConfig, corpus: Corpus | None) -> None:
+        self._config = config
+        self._corpus = corpus
+        self._headers = {name: _variable(name, variable) for name, variable in config.headers_env.items()}
+        self._seen: dict[str, Passage] = {}
+        self.identity = f"http:{content_key(config.url, corpus.identity if corpus else '')}"
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        hits: list[list[Hit]] = []
+        if k <= 0:
+            return [[] for _ in queries]
+        for start in range(0, len(queries), self._config.batch_size):
+            hits += self._request(list(queries[start : start + self._config.batch_size]), k)
+        return hits
+
+    def passage(self, id: str) -> Passage:
+        if self._corpus is not None:
+            return self._corpus.find(id)
+        if id in self._seen:
+            return self._seen[id]
+        raise RetrieverError(
+            f"{self._config.url} sent no text for the passage {id!r}",
+            fix='let the service add "text" to its hits, or set `corpus:` to a file with the passages',
+        )
+
+    def _request(self, queries: list[str], k: int) -> list[list[Hit]]:
+        body = post_json(self._config, self._headers, {"queries": queries, "k": k})
+        answer = parse_answer(self._config.url, body, len(queries))
+        for hit in (hit for hits in answer for hit in hits if hit.text is not None):
+            self._seen[hit.id] = Passage(id=hit.id, title=hit.title, text=hit.text or "")
+        return [_ranked(hits, k) for hits in answer]
+
+
+def parse_answer(url: str, body: bytes, queries: int) -> list[list[_ServiceHit]]:
+    """The rankings in a service's answer.
+
+    Raises:
+        RetrieverError: not JSON, not of the documented form, another number of rankings than of queries, a
+            score that is no finite number, or a ranking with an id twice.
+    """
+    try:
+        results = _Answer.model_validate_json(body).results
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        fault = f"{place}: {first['msg']}" if place else first["msg"]
+        raise _bad_answer(url, fault, body) from error
+    if len(results) != queries:
+        raise _bad_answer(url, f"{len(results)} rankings for {queries} queries", body)
+    for number, hits in enumerate(results):
+        if len({hit.id for hit in hits}) < len(hits):
+            raise _bad_answer(url, f"results.{number}: an id occurs twice", body)
+    return results
+
+
+def _ranked(hits: Sequence[_ServiceHit], k: int) -> list[Hit]:
+    best = sorted(hits, key=lambda hit: (-hit.score, hit.id))[:k]
+    return [Hit(hit.id, hit.title, hit.score) for hit in best]
+
+
+def _bad_answer(url: str, fault: str, body: bytes) -> RetrieverError:
+    return RetrieverError(
+        f"{url} answered with something that is no result list: {fault}\n  it sent: {shorten(body)}",
+        fix=f"let the service answer {FORMAT}, one list per query",
+    )
+
+
+def _variable(header: str, variable: str) -> str:
+    value = environ.get(variable)
+    if not value:
+        raise LmtoolsError(
+            f"retriever.headers_env: the header {header} comes from the environment variable {variable}, "
+            "which is not set",
+            fix=f"export {variable}=...",
+        )
+    return value
