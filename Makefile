@@ -45,7 +45,7 @@ clean:
 	rm -rf $(VENV) $(VLLM_VENV) dist build .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The install is editable: only new dependencies make it necessary again, and the stamp is set when all is done.
-$(VENV)/.installed: $(BIN)/python pyproject.toml
+$(VENV)/.installed: $(VENV)/.made pyproject.toml
 	$(BIN)/python -m pip install --editable .
 	touch $@
 
@@ -53,8 +53,9 @@ $(VENV)/.with-tests: $(VENV)/.installed
 	$(BIN)/python -m pip install --editable '.[test]'
 	touch $@
 
-$(BIN)/python:
+$(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "lmtools needs Python 3.11 to 3.13; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
 	         "Name another one: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
+	touch $@

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from lmtools.core.recipe_yaml import KeyPath
@@ -22,9 +23,9 @@ def describe_faults(
     """
     lines = []
     for fault in error.errors(include_url=False):
-        path = tuple(fault["loc"])
+        path = _trace(schema, fault["loc"][:-1])[1] + fault["loc"][-1:]
         key = ".".join(map(str, path)) or "recipe"
-        lines.append(f"{_place(path, places)}: {key}: {_complaint(schema, path, fault)}")
+        lines.append(f"{_place(path, places)}: {key}: {_complaint(schema, fault)}")
     return list(dict.fromkeys(lines))
 
 
@@ -36,10 +37,10 @@ def _place(path: KeyPath, places: Mapping[KeyPath, str]) -> str:
     return "recipe"
 
 
-def _complaint(schema: type[BaseModel], path: KeyPath, fault: ErrorDetails) -> str:
+def _complaint(schema: type[BaseModel], fault: ErrorDetails) -> str:
     kind, given = fault["type"], fault["input"]
     if kind == "extra_forbidden":
-        return _unknown_key(schema, path)
+        return _unknown_key(schema, fault["loc"])
     if kind == "missing":
         return "is missing"
     if kind in ("literal_error", "enum"):
@@ -60,7 +61,7 @@ def _short(value: Any) -> str:
 def _unknown_key(schema: type[BaseModel], path: KeyPath) -> str:
     """Suggest a neighbour of the same block first, then the same name in another block."""
     name = str(path[-1])
-    siblings = sorted({field for model in _models_at(schema, path[:-1]) for field in model.model_fields})
+    siblings = sorted({field for model in _trace(schema, path[:-1])[0] for field in model.model_fields})
     meant = _meant(name, siblings)
     if not meant:
         everywhere = [key for key in dotted_keys(schema) if "." in key or key not in siblings]
@@ -71,7 +72,7 @@ def _unknown_key(schema: type[BaseModel], path: KeyPath) -> str:
 
 
 def _meant(given: str, known: list[str]) -> str:
-    near = get_close_matches(given, known, n=1, cutoff=0.6)
+    near = get_close_matches(given, known, n=1, cutoff=0.5)
     return f"; did you mean {near[0]}?" if near else ""
 
 
@@ -83,19 +84,26 @@ def dotted_keys(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield from dotted_keys(model, f"{prefix}{name}.")
 
 
-def _models_at(schema: type[BaseModel], path: KeyPath) -> list[type[BaseModel]]:
-    """The models that may stand at ``path``: several where a field is a union."""
-    models = [schema]
+def _trace(schema: type[BaseModel], path: KeyPath) -> tuple[list[type[BaseModel]], KeyPath]:
+    """The models that may stand at pydantic's ``path``, and the path as the recipe has it.
+
+    Pydantic puts the tag of a union's member (``retriever.bm25.k1``) into the path, where a recipe has no key.
+    """
+    models, keys = [schema], []
     for part in path:
-        fields = [
-            model.model_fields[part]
-            for model in models
-            if isinstance(part, str) and part in model.model_fields
-        ]
-        # List positions and the tags of unions are part of pydantic's path, but name no field.
+        fields = [model.model_fields[part] for model in models if part in model.model_fields]
+        tagged = [model for model in models if any(part in get_args(f.annotation) for f in _fields(model))]
         if fields:
             models = [model for field in fields for model in _models_in(field.annotation)]
-    return models
+        elif tagged and isinstance(part, str):
+            models = tagged
+            continue
+        keys.append(part)
+    return models, tuple(keys)
+
+
+def _fields(model: type[BaseModel]) -> list[FieldInfo]:
+    return list(model.model_fields.values())
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
