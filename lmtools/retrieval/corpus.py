@@ -5,6 +5,7 @@ A file costs 16 bytes of memory per passage, most of them mapped: where its line
 
 import gzip
 import hashlib
+import json
 import mmap
 from array import array
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,6 @@ from lmtools.core.files import sha256_file
 from lmtools.data.jsonl import BOM, iter_records, open_data, read_passages
 from lmtools.data.records import Passage
 from lmtools.retrieval.index_cache import cached
-
 
 BLANK = b" \t\r\n"
 
@@ -54,7 +54,7 @@ class Corpus(Protocol):
 
 
 def open_corpus(source: Path | Sequence[Passage]) -> Corpus:
-    """A corpus from a JSONL file or from passages; a gzipped file, which has no positions, is read into memory.
+    """A corpus from passages or a JSONL file; a gzipped one, which has no positions, is read into memory.
 
     Raises:
         DataError: no passage at all, an id used twice, or a file that breaks the data contract.
@@ -80,7 +80,7 @@ class MemoryCorpus:
             raise DataError(f"the corpus has two passages with the id {twice!r}", fix="make the ids unique")
         digest = hashlib.sha256()
         for passage in self._passages:
-            digest.update(passage.model_dump_json().encode("utf-8", "surrogatepass") + b"\n")
+            digest.update(json.dumps([passage.id, passage.title, passage.text]).encode("ascii") + b"\n")
         self.identity = digest.hexdigest()
         self.rank = inverse(id_order(ids))
 
