@@ -104,7 +104,7 @@ class JsonClient:
 
 
 def pause_before(attempt: int, first: float, retry_after: str | None, chance: float) -> float:
-    """Seconds to wait after failed attempt number ``attempt`` (from 0): what the service asked for, or back-off.
+    """Seconds to wait after failed attempt ``attempt`` (from 0): what the service asked for, or back-off.
 
     Back-off is ``first`` * 2**attempt, of whose second half the share ``chance`` in [0, 1) is waited, so that
     clients which failed together do not come back together. Never more than ``LONGEST_PAUSE``.

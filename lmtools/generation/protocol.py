@@ -47,7 +47,9 @@ class Generator(Protocol):
         """Names the model, adapter and precision by content, for caches and manifests."""
         ...
 
-    def generate(self, prompts: Sequence[str], sampling: Sampling, samples: int = 1) -> list[list[Completion]]:
+    def generate(
+        self, prompts: Sequence[str], sampling: Sampling, samples: int = 1
+    ) -> list[list[Completion]]:
         """``samples`` completions of every prompt, in order.
 
         Sample ``j`` of a prompt depends on (prompt, sampling, j) alone, not on its neighbours in the batch.

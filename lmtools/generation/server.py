@@ -1,0 +1,228 @@
+"""Generation by any server with an OpenAI-compatible completions API, several requests at a time.
+
+    python -m vllm.entrypoints.openai.api_server --model DIR --max-logprobs -1    # add, on a CPU:
+        --no-enable-chunked-prefill --max-num-batched-tokens 4096 --max-model-len 4096 --block-size 32
+
+A vLLM server answers exactly as ``VllmGenerator`` does: token ids, log-probabilities, scores and options.
+From other servers come texts, and as much of the rest as they offer; what they cannot do is an error that
+says so. Only ``/completions`` is used: a prompt is finished text, which a chat endpoint would wrap again.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from lmtools.core.errors import BackendError, ModelError
+from lmtools.core.http import JsonClient
+from lmtools.generation.protocol import Completion, Sampling
+from lmtools.generation.seeding import sample_seed
+from lmtools.generation.server_reply import Choice, Completions, Models, Served, Tokens, parse
+from lmtools.models.spec import ModelSpec
+
+KEYS = ("LMTOOLS_API_KEY", "OPENAI_API_KEY")
+TOP = 20  # log-probabilities per token that servers other than vLLM are asked for
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class ServerGenerator:
+    """A model behind ``spec.server_url``.
+
+    Args:
+        spec: ``name`` (or ``adapter``, where given) is the name the model is served under; a server of
+            one model may be asked under any name.
+        concurrency: requests under way at once.
+        timeout: seconds to wait for one answer.
+        retries: further attempts at a request that failed for a passing reason.
+        pause: seconds before the first of them, doubled for each one after it.
+
+    Raises:
+        BackendError: the server does not answer, or not in the form of the API.
+        ModelError: it does not serve the model.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        *,
+        concurrency: int = 16,
+        timeout: float = 120.0,
+        retries: int = 5,
+        pause: float = 0.5,
+    ) -> None:
+        key = next((os.environ[name] for name in KEYS if os.environ.get(name)), None)
+        self._concurrency = concurrency
+        self._http = JsonClient(
+            spec.server_url,
+            error=BackendError,
+            fix=f"check that the server runs and that model.server_url is its address; API key in ${KEYS[0]}",
+            timeout=timeout,
+            retries=retries,
+            pause=pause,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+        )
+        served = parse(Models, self._http.get("/models"), f"{self._http.base}/models").data
+        chosen = choose_model(served, spec.adapter or spec.name, strict=spec.adapter is not None)
+        self._model = chosen.id
+        self._vllm = chosen.owned_by == "vllm"
+
+    @property
+    def identity(self) -> str:
+        """The address and the name the model is served under; a server does not tell its weights."""
+        return f"server:{self._http.base}:{self._model}"
+
+    def generate(
+        self, prompts: Sequence[str], sampling: Sampling, samples: int = 1
+    ) -> list[list[Completion]]:
+        """``samples`` completions of every prompt; greedy ones are asked for once and repeated."""
+        draws = samples if sampling.temperature > 0 else min(samples, 1)
+        jobs = [(prompt, draw) for prompt in prompts for draw in range(draws)]
+        done = self._each(lambda job: self._sample(job[0], sampling, job[1]), jobs)
+        rows = [done[index * draws : (index + 1) * draws] for index in range(len(prompts))]
+        return [row * samples for row in rows] if draws < samples else rows
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, ...]]:
+        """Log-probabilities of each continuation's tokens.
+
+        From servers other than vLLM, prompt and continuation are tokenised together: they take only text.
+
+        Raises:
+            BackendError: the server does not return log-probabilities of a prompt.
+        """
+        if not self._vllm:
+            return self._each(lambda pair: self._score_echo(*pair), pairs)
+        ids = self._tokenise([text for pair in pairs for text in pair])
+        return self._each(lambda pair: self._score_ids(ids[pair[0]], ids[pair[1]]), pairs)
+
+    def options(self, prompts: Sequence[str], options: Sequence[str]) -> list[tuple[float, ...]]:
+        """Each option's log-probability as the next token, over the full vocabulary.
+
+        Raises:
+            ModelError: an option is not exactly one token (known from vLLM only).
+            BackendError: the server does not return an option's log-probability.
+        """
+        if self._vllm:
+            ids = self._tokenise(options)
+            for option in options:
+                if len(ids[option]) != 1:
+                    raise ModelError(
+                        f"option {option!r} is {len(ids[option])} tokens for this model, not one",
+                        fix="use options that are single tokens, such as ' A' or 'A'",
+                    )
+            names = [f"token_id:{ids[option][0]}" for option in options]
+            wish = {"logprobs": 1, "logprob_token_ids": sorted({ids[option][0] for option in options})}
+            wish |= {"return_tokens_as_token_ids": True, "add_special_tokens": False}
+        else:
+            names, wish = list(options), {"logprobs": TOP}
+        return self._each(lambda prompt: self._next_token(prompt, names, wish), prompts)
+
+    def _sample(self, prompt: str, sampling: Sampling, draw: int) -> Completion:
+        body: dict[str, Any] = {
+            "prompt": prompt,
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "logprobs": 0 if self._vllm else 1,
+        }
+        if sampling.temperature > 0:
+            body["seed"] = sample_seed(prompt, sampling, draw)
+        if sampling.stop:
+            body["stop"] = list(sampling.stop)
+        if sampling.top_k:
+            body["top_k"] = sampling.top_k
+        if self._vllm:
+            # Said outright, since the server takes what is left out from the model's generation_config.json.
+            body |= {"top_k": sampling.top_k, "min_p": 0.0, "repetition_penalty": 1.0}
+            body |= {"add_special_tokens": False, "return_token_ids": True}
+        try:
+            return self._complete(body).completion()
+        except ValueError as error:
+            raise BackendError(f"{self._http.base}: {error}", fix="run again with --resume") from error
+
+    def _score_ids(self, prompt: list[int], continuation: list[int]) -> tuple[float, ...]:
+        if not continuation:
+            return ()
+        if not prompt:
+            raise ModelError("a continuation can only be scored after a prompt of at least one token")
+        choice = self._complete(
+            {"prompt": prompt + continuation, "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
+        )
+        rows = (choice.prompt_logprobs or [])[len(prompt) :]
+        values = [row[t].logprob for row, t in zip(rows, continuation, strict=False) if row and t in row]
+        if len(values) != len(continuation):
+            raise self._cannot("log-probabilities of the prompt")
+        return tuple(values)
+
+    def _score_echo(self, prompt: str, continuation: str) -> tuple[float, ...]:
+        if not continuation:
+            return ()
+        choice = self._complete(
+            {
+                "prompt": prompt + continuation,
+                "max_tokens": 0,
+                "temperature": 0.0,
+                "logprobs": 1,
+                "echo": True,
+            }
+        )
+        given = choice.logprobs
+        places = given.text_offset if given else []
+        if given is None or choice.text != prompt + continuation or len(prompt) not in places:
+            raise self._cannot("log-probabilities of an echoed prompt, split where the continuation starts")
+        values = given.token_logprobs[places.index(len(prompt)) :]
+        return tuple(value for value in values if value is not None)
+
+    def _next_token(self, prompt: str, names: list[str], wish: dict[str, Any]) -> tuple[float, ...]:
+        choice = self._complete({"prompt": prompt, "max_tokens": 1, "temperature": 0.0, **wish})
+        top = (choice.logprobs.top_logprobs if choice.logprobs else None) or [None]
+        values = top[0] or {}
+        missing = [name for name in names if name not in values]
+        if missing:
+            raise self._cannot(f"the log-probability of {missing[0]!r} as the next token")
+        return tuple(values[name] for name in names)
+
+    def _tokenise(self, texts: Sequence[str]) -> dict[str, list[int]]:
+        """The token ids of each distinct text, from vLLM's own endpoint, which lies beside ``/v1``."""
+        url = self._http.base.removesuffix("/v1") + "/tokenize"
+        different = list(dict.fromkeys(texts))
+
+        def ask(text: str) -> list[int]:
+            body = {"model": self._model, "prompt": text, "add_special_tokens": False}
+            return parse(Tokens, self._http.post(url, body), url).tokens if text else []
+
+        return dict(zip(different, self._each(ask, different), strict=True))
+
+    def _complete(self, body: dict[str, Any]) -> Choice:
+        reply = self._http.post("/completions", {"model": self._model, **body})
+        return parse(Completions, reply, f"{self._http.base}/completions").choices[0]
+
+    def _cannot(self, what: str) -> BackendError:
+        return BackendError(
+            f"{self._http.base} does not return {what}",
+            fix="use a vLLM server, --backend vllm or --backend hf",
+        )
+
+    def _each(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+        """``function`` of every item, in order; the first failure drops what has not started."""
+        pool = ThreadPoolExecutor(self._concurrency)
+        try:
+            return [future.result() for future in [pool.submit(function, item) for item in items]]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def choose_model(served: Sequence[Served], name: str, *, strict: bool = False) -> Served:
+    """The served model called ``name``; unless ``strict``, a server's only model answers to any name.
+
+    Raises:
+        ModelError: there is none.
+    """
+    named = [model for model in served if model.id == name]
+    if named or (len(served) == 1 and not strict):
+        return (named or list(served))[0]
+    names = ", ".join(model.id for model in served) or "nothing"
+    raise ModelError(
+        f"the server does not serve {name!r}; it serves {names}", fix="set model.name to one of these"
+    )
