@@ -10,7 +10,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
-import yaml
 from pydantic import ValidationError
 
 from lmtools.core.config import Config
@@ -18,7 +17,7 @@ from lmtools.core.errors import RecipeError
 from lmtools.core.overrides import apply_override
 from lmtools.core.paths import bundled
 from lmtools.core.recipe_faults import describe_faults
-from lmtools.core.recipe_yaml import key_places, parse_yaml
+from lmtools.core.recipe_yaml import key_places, parse_yaml, to_yaml
 
 __all__ = [
     "RecipeInfo",
@@ -125,7 +124,7 @@ def recipe_system(path: Path) -> str:
 
 def dump_recipe(config: Config) -> str:
     """A configuration as YAML, every default spelled out; loading it gives the same configuration."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+    return to_yaml(config.model_dump(mode="json"))
 
 
 def _read(path: Path) -> str:

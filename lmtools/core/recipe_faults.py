@@ -1,7 +1,7 @@
 """Say what is wrong with a recipe: one line a fault, with its place, its key and the near miss."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, get_args
 
@@ -46,6 +46,11 @@ def _complaint(schema: type[BaseModel], fault: ErrorDetails) -> str:
     if kind in ("literal_error", "enum"):
         allowed = re.findall(r"'([^']*)'", str(fault.get("ctx", {}).get("expected", "")))
         return f"{given!r} is none of {', '.join(allowed)}{_meant(str(given), allowed)}"
+    if kind == "union_tag_invalid":
+        context = fault["ctx"]
+        allowed = re.findall(r"'([^']*)'", context["expected_tags"])
+        key, tag = context["discriminator"].strip("'"), context["tag"]
+        return f"{key} {tag!r} is none of {', '.join(allowed)}{_meant(tag, allowed)}"
     if kind in ("model_type", "model_attributes_type", "dict_type") and not isinstance(given, dict):
         return f"is a block of settings, not {given!r}; set one of its keys"
     text = fault["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
@@ -59,20 +64,18 @@ def _short(value: Any) -> str:
 
 
 def _unknown_key(schema: type[BaseModel], path: KeyPath) -> str:
-    """Suggest a neighbour of the same block first, then the same name in another block."""
+    """Suggest a neighbour of the same block, then the same name in another block, then a far neighbour."""
     name = str(path[-1])
     siblings = sorted({field for model in _trace(schema, path[:-1])[0] for field in model.model_fields})
-    meant = _meant(name, siblings)
-    if not meant:
-        everywhere = [key for key in dotted_keys(schema) if "." in key or key not in siblings]
-        leaves = {key.rsplit(".", 1)[-1]: key for key in reversed(everywhere)}
-        near = get_close_matches(name, leaves, n=1, cutoff=0.8)
-        meant = f"; did you mean {leaves[near[0]]}?" if near else f"; known here: {', '.join(siblings)}"
-    return f"unknown key{meant}"
+    elsewhere = {key.rsplit(".", 1)[-1]: key for key in dotted_keys(schema) if "." in key}
+    if not (meant := _meant(name, siblings, 0.65)):
+        near = get_close_matches(name, elsewhere, n=1, cutoff=0.8)
+        meant = f"; did you mean {elsewhere[near[0]]}?" if near else _meant(name, siblings)
+    return f"unknown key{meant or '; known here: ' + ', '.join(siblings)}"
 
 
-def _meant(given: str, known: list[str]) -> str:
-    near = get_close_matches(given, known, n=1, cutoff=0.5)
+def _meant(given: str, known: Iterable[str], cutoff: float = 0.5) -> str:
+    near = get_close_matches(given, known, n=1, cutoff=cutoff)
     return f"; did you mean {near[0]}?" if near else ""
 
 
@@ -87,7 +90,7 @@ def dotted_keys(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:
 def _trace(schema: type[BaseModel], path: KeyPath) -> tuple[list[type[BaseModel]], KeyPath]:
     """The models that may stand at pydantic's ``path``, and the path as the recipe has it.
 
-    Pydantic puts the tag of a union's member (``retriever.bm25.k1``) into the path, where a recipe has no key.
+    Pydantic puts the tag of a union's member into the path (``retriever.bm25.k1``); a recipe has no such key.
     """
     models, keys = [schema], []
     for part in path:

@@ -1,4 +1,4 @@
-"""Reading a recipe's YAML: safe loading, no key twice, and the line on which each key stands."""
+"""A recipe's YAML: safe loading, no key twice, the line on which each key stands, and writing it back."""
 
 import re
 from typing import Any
@@ -27,9 +27,25 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+class _Dumper(yaml.SafeDumper):
+    """Writes what ``_Loader`` reads back as it was."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # PyYAML writes these line breaks of other alphabets unquoted, and then reads them as blanks.
+    style = '"' if any(mark in text for mark in "\x85\u2028\u2029") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _represent_text)
+_EXPONENT = re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
+for _format in (_Loader, _Dumper):
+    _format.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
+
+
+def to_yaml(value: Any) -> str:
+    """Plain data as YAML, keys in their order; ``parse_value`` gives the same data back."""
+    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
 
 
 def parse_value(text: str, place: str) -> Any:

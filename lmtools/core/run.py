@@ -20,12 +20,11 @@ from lmtools.core.config import Config
 from lmtools.core.errors import RunError
 from lmtools.core.files import cannot_write, write_text
 from lmtools.core.journal import Journal
-from lmtools.core.manifest import Manifest, machine, now, read_manifest, versions
+from lmtools.core.manifest import Manifest, machine, now, versions
 from lmtools.core.progress import duration, first_process, say
-from lmtools.core.recipe import dump_recipe, parse_yaml
+from lmtools.core.recipe import dump_recipe
 from lmtools.core.results import Difference, Results, Row
-
-RECIPE, MANIFEST, METRICS, LOCK = "recipe.yaml", "manifest.json", "metrics.json", ".lock"
+from lmtools.core.resume import LOCK, MANIFEST, METRICS, RECIPE, continued, has_run, occupied, unfinished
 
 
 class Run:
@@ -75,8 +74,8 @@ class Run:
             return cls(directory, fresh, None)
         lock = _lock(directory)
         try:
-            if _has_run(directory):
-                manifest = _continue(directory, fresh, dump_recipe(config), resume)
+            if has_run(directory):
+                manifest = continued(directory, fresh, dump_recipe(config), resume)
             else:
                 manifest = fresh
                 write_text(directory / RECIPE, dump_recipe(config))
@@ -168,97 +167,15 @@ def default_out(system: str, action: str, *, resume: bool = False, root: Path = 
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise RunError("several processes must be told one run directory", fix="add --out runs/NAME")
     base = root / f"{system}-{action}"
-    taken = [base] if _occupied(base) else []
-    while taken and _occupied(following := root / f"{base.name}-{len(taken) + 1}"):
+    taken = [base] if occupied(base) else []
+    while taken and occupied(following := root / f"{base.name}-{len(taken) + 1}"):
         taken.append(following)
     if resume:
         for directory in reversed(taken):
-            if _unfinished(directory):
+            if unfinished(directory):
                 return directory
         say(f"no unfinished run of {system} {action} under {root}/: starting a new one")
     return root / f"{base.name}-{len(taken) + 1}" if taken else base
-
-
-def _occupied(directory: Path) -> bool:
-    return directory.exists() and not (directory.is_dir() and not any(directory.iterdir()))
-
-
-def _unfinished(directory: Path) -> bool:
-    if not (directory / MANIFEST).exists():
-        return _barely_started(directory)
-    return read_manifest(directory / MANIFEST).finished is None
-
-
-def _barely_started(directory: Path) -> bool:
-    """Whether a run was killed here before it had written its manifest."""
-    names = {path.name for path in directory.iterdir()} if directory.is_dir() else {"?"}
-    return all(name in (LOCK, RECIPE) or name.endswith(".part") for name in names)
-
-
-def _has_run(directory: Path) -> bool:
-    if (directory / MANIFEST).exists():
-        return True
-    if _barely_started(directory):
-        return False
-    raise RunError(
-        f"{directory}: is not empty and holds no run", fix="choose another directory with --out DIR"
-    )
-
-
-def _continue(directory: Path, fresh: Manifest, recipe: str, resume: bool) -> Manifest:
-    """The manifest of the run in ``directory``, marked as resumed, once it is sure to be the same run."""
-    before = read_manifest(directory / MANIFEST)
-    if not resume:
-        state = "a finished" if before.finished else "an unfinished"
-        raise RunError(
-            f"{directory}: holds {state} run of `{shlex.join(before.command)}`",
-            fix="continue it with --resume, or choose another directory with --out DIR",
-        )
-    changes = _recipe_changes(directory / RECIPE, recipe) + _input_changes(before.inputs, fresh.inputs)
-    if before.seed != fresh.seed:
-        changes.append(f"seed: was {before.seed}, is {fresh.seed}")
-    if changes:
-        raise RunError(
-            f"{directory}: cannot be resumed, since it was started differently:\n"
-            + "\n".join(f"  {change}" for change in changes),
-            fix="start a new run with another --out DIR, or go back to what it was started with",
-        )
-    for name, version in fresh.versions.items():
-        if before.versions.get(name) != version:
-            say(f"note: {name} was {before.versions.get(name, 'absent')} when this run started, is {version}")
-    return before.model_copy(update={"resumed": [*before.resumed, now()]})
-
-
-def _recipe_changes(path: Path, recipe: str) -> list[str]:
-    before = _leaves(parse_yaml(path.read_text(encoding="utf-8"), str(path)) if path.exists() else {})
-    after = _leaves(parse_yaml(recipe, "recipe"))
-    return [
-        f"{key}: was {before.get(key, 'absent')}, is {after.get(key, 'absent')}"
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key, "absent") != after.get(key, "absent")
-    ]
-
-
-def _input_changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    return [
-        f"input {name}: "
-        + ("is new" if name not in before else "is gone" if name not in after else "has changed")
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name)
-    ]
-
-
-def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted key -> value, for every setting of a nested recipe."""
-    items = (
-        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
-    )
-    if items is None or not value:
-        return {prefix: value}
-    leaves: dict[str, Any] = {}
-    for key, item in items:
-        leaves |= _leaves(item, f"{prefix}.{key}" if prefix else str(key))
-    return leaves
 
 
 def _lock(directory: Path) -> int:

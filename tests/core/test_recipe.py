@@ -4,7 +4,7 @@ import re
 from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import Field, model_validator
 
@@ -143,6 +143,10 @@ def test_all_faults_at_once_with_place_key_and_near_miss(tmp_path):
         ("stages: [{steps: 2}]", "r.yaml:1: stages.0.name: is missing"),
         ("seed: 101", "r.yaml: recipe: seed must be at most 100 (given: {'seed': 101})"),
         ("retriever: {kind: bm25, k2: 1}", "r.yaml:1: retriever.k2: unknown key; did you mean k1?"),
+        (
+            "retriever: {kind: bm26}",
+            "r.yaml:1: retriever: kind 'bm26' is none of bm25, dense; did you mean bm25?",
+        ),
         ("system: leret", "r.yaml:1: system: 'leret' is none of toy"),
         (
             "zzz: 1",
@@ -194,7 +198,7 @@ def test_an_unknown_name_suggests_near_ones(packaged):
 
 
 def test_a_path_that_is_not_there(packaged):
-    with pytest.raises(RecipeError, match="mine/toy.yaml: no such file"):
+    with pytest.raises(RecipeError, match=r"mine/toy\.yaml: no such file"):
         find_recipe("mine/toy.yaml")
 
 
@@ -233,5 +237,8 @@ toys = st.builds(
 
 
 @given(toys)
+@example(Toy(note="1e5"))
+@example(Toy(note="\x85\u2028 no"))
+@example(Toy(lr=1e-300))
 def test_a_dumped_recipe_is_the_same_recipe(config):
     assert Toy.model_validate(parse_yaml(dump_recipe(config), "dumped")) == config
