@@ -22,15 +22,20 @@ class ModelSpec(Config):
     )
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32",
-        description="Precision of the weights. bfloat16 halves memory and is 2-3x faster on recent CPUs and GPUs; "
-        "log-probabilities then differ from float32 by some tenths of a nat at worst.",
+        description="Precision of the weights. bfloat16 halves memory and is 2-3x faster on recent CPUs "
+        "and GPUs; log-probabilities then differ from float32 by some tenths of a nat at worst.",
     )
-    device: str = Field("auto", description="`cpu`, `cuda`, `cuda:1`, `mps`; `auto` takes a GPU where there is one.")
+    device: str = Field(
+        "auto", description="`cpu`, `cuda`, `cuda:1`, `mps`; `auto` takes a GPU where there is one."
+    )
     backend: Literal["hf", "vllm", "server"] = Field(
-        "hf", description="What generates: transformers, vLLM in this process, or an OpenAI-compatible server."
+        "hf",
+        description="What generates: transformers, vLLM in this process, or an OpenAI-compatible server.",
     )
     batch_tokens: int = Field(
-        8192, gt=0, description="hf: tokens (padding included) in one forward pass; more is faster and takes memory."
+        8192,
+        gt=0,
+        description="hf: tokens (padding included) in one forward pass; more is faster and takes memory.",
     )
     server_url: str = Field(
         "http://127.0.0.1:8000/v1", description="server: the address of the OpenAI-compatible API."

@@ -1,0 +1,125 @@
+"""Chat messages to prompt text: the one place where a model's markup is applied.
+
+    render(tokenizer, [Message("user", "Which river flows through Paris?")])
+
+The text carries everything the model expects, so it is tokenised without adding special tokens.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lmtools.core.errors import ModelError
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+def render(tokenizer: Any, messages: Sequence[Message], *, system: str | None = None) -> str:
+    """The prompt text of a conversation, up to where the model's answer begins.
+
+    A tokenizer without a chat template (a base model) gets ``render_plain``.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+        messages: the turns; the last one is the user's.
+        system: put in front as a system message, unless the conversation opens with one.
+
+    Raises:
+        ModelError: the template refuses the conversation.
+    """
+    turns = list(messages)
+    if system is not None and not (turns and turns[0].role == "system"):
+        turns.insert(0, Message("system", system))
+    if not getattr(tokenizer, "chat_template", None):
+        return render_plain(turns, tokenizer.bos_token or "" if adds_bos(tokenizer) else "")
+    try:
+        return _apply(tokenizer, turns)
+    except Exception as error:  # jinja2's errors, and whatever a template raises
+        if turns and turns[0].role == "system" and len(turns) > 1:
+            # Some templates (Gemma, early Mistral) have no system role: there it opens the first user turn.
+            return _without_system(tokenizer, turns)
+        raise ModelError(f"the model's chat template refuses the conversation: {error}") from error
+
+
+def render_plain(messages: Sequence[Message], bos: str = "") -> str:
+    r"""A conversation as plain text, for models without markup.
+
+    >>> render_plain([Message("system", "Be brief."), Message("user", "Hi")])
+    'Be brief.\n\nUser: Hi\nAssistant:'
+    """
+    names = {"user": "User", "assistant": "Assistant"}
+    system = "".join(f"{turn.content}\n\n" for turn in messages if turn.role == "system")
+    turns = "".join(f"{names[turn.role]}: {turn.content}\n" for turn in messages if turn.role != "system")
+    return f"{bos}{system}{turns}Assistant:"
+
+
+def end_of_turn(tokenizer: Any) -> str:
+    r"""The text that ends an answer: what a training completion ends with.
+
+    For a chat template it is what the template writes between an answer and the end of the conversation
+    (``<|im_end|>``), cut after the token that generation stops at; otherwise the end-of-sequence token.
+
+    Raises:
+        ModelError: the tokenizer has no end-of-sequence token.
+    """
+    eos = tokenizer.eos_token
+    if not eos:
+        raise ModelError(
+            "the tokenizer has no end-of-sequence token", fix="add `eos_token` to its tokenizer_config.json"
+        )
+    if getattr(tokenizer, "chat_template", None):
+        written = _end_written_by_template(tokenizer)
+        if written:
+            return written
+    return str(eos)
+
+
+def end_ids(tokenizer: Any, generation_config: Any = None) -> tuple[int, ...]:
+    """Every token id that ends an answer: the model's own list, the tokenizer's, and that of the template."""
+    listed = getattr(generation_config, "eos_token_id", None)
+    ids = [] if listed is None else list(listed) if isinstance(listed, (list, tuple)) else [listed]
+    if tokenizer.eos_token_id is not None:
+        ids.append(tokenizer.eos_token_id)
+        turn = tokenizer(end_of_turn(tokenizer), add_special_tokens=False)["input_ids"]
+        ids += turn if len(turn) == 1 else []
+    return tuple(sorted({int(id) for id in ids}))
+
+
+def adds_bos(tokenizer: Any) -> bool:
+    """Whether the tokenizer puts a begin-of-sequence token before plain text."""
+    ids = tokenizer("a")["input_ids"]
+    return bool(ids) and tokenizer.bos_token_id is not None and ids[0] == tokenizer.bos_token_id
+
+
+def _apply(tokenizer: Any, turns: Sequence[Message], generation: bool = True) -> str:
+    conversation = [{"role": turn.role, "content": turn.content} for turn in turns]
+    return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=generation))
+
+
+def _without_system(tokenizer: Any, turns: list[Message]) -> str:
+    system, first, *rest = turns
+    merged = Message(first.role, f"{system.content}\n\n{first.content}")
+    try:
+        return _apply(tokenizer, [merged, *rest])
+    except Exception as error:
+        raise ModelError(f"the model's chat template refuses the conversation: {error}") from error
+
+
+def _end_written_by_template(tokenizer: Any) -> str:
+    """What the template writes right after an answer, if it is a special token; else empty."""
+    answer = "lmtoolsanswer"
+    try:
+        text = _apply(tokenizer, [Message("user", "a"), Message("assistant", answer)], generation=False)
+    except Exception:
+        return ""
+    tail = text.rpartition(answer)[2].lstrip()
+    specials = sorted((str(token) for token in tokenizer.all_special_tokens), key=len, reverse=True)
+    return next((token for token in specials if tail.startswith(token)), "")

@@ -1,0 +1,194 @@
+"""Where a model's files are: a built-in model, a directory or a hub name becomes a local directory."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lmtools.core.errors import LmtoolsError, MachineError, MissingPackageError, ModelError
+from lmtools.models.builtin import BUILTINS, PREFIX, pull
+from lmtools.models.fingerprint import fingerprint, weights_fingerprint
+from lmtools.models.spec import BUILTIN_LM, ModelSpec
+
+PATTERNS = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model on this machine: its directory, and that of the adapter on top of it."""
+
+    path: Path
+    adapter: Path | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of the model's content, the adapter left out; reads every byte the first time."""
+        return fingerprint(self.path)
+
+    @cached_property
+    def adapter_digest(self) -> str:
+        """The SHA-256 of the adapter's content; empty without one."""
+        return fingerprint(self.adapter) if self.adapter else ""
+
+
+def resolve(spec: ModelSpec) -> ModelFiles:
+    """The local files of a model and its adapter, after downloading what is missing.
+
+    A name that is itself an adapter's directory stands for that adapter on the base it was trained on.
+
+    Raises:
+        ModelError: a directory does not hold a model, or the adapter is for another base.
+        MachineError: a download failed.
+    """
+    adapter = locate(spec.adapter, adapter=True, code=spec.trust_remote_code) if spec.adapter else None
+    path = locate(spec.name, code=spec.trust_remote_code)
+    if adapter is None and is_adapter(path):
+        adapter, path = path, locate(base_of(path), code=spec.trust_remote_code)
+    check_model(path, spec.name)
+    if adapter is not None:
+        check_adapter(adapter, path)
+    return ModelFiles(path, adapter)
+
+
+def locate(name: str, *, adapter: bool = False, code: bool = False) -> Path:
+    """The directory that a built-in, local or hub name stands for.
+
+    Raises:
+        ModelError: it is none of these.
+        MachineError: it could not be downloaded.
+    """
+    if name.startswith(PREFIX):
+        return pull(name)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise ModelError(f"{name} is a file, not a model's directory", fix="name the directory that holds it")
+    if name in BUILTINS:
+        raise ModelError(f"{name}: no such directory", fix=f"did you mean {PREFIX}{name}?")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:
+        kind = "adapter" if adapter else "model"
+        raise ModelError(
+            f"{name}: no such directory", fix=f"name an existing {kind} directory, or a hub name"
+        )
+    return _download(name, code)
+
+
+def check_model(path: Path, name: str) -> None:
+    """Whether a directory holds a model that can be loaded: configuration, safetensors weights, tokenizer.
+
+    Raises:
+        ModelError: naming what is missing.
+    """
+    here = {file.name for file in path.iterdir()}
+    missing = [] if "config.json" in here else ["config.json"]
+    if not any(file.endswith(".safetensors") for file in here):
+        missing.append("*.safetensors (weights; pickled .bin files are never loaded)")
+    if not any(file in here for file in TOKENIZERS):
+        missing.append("tokenizer.json")
+    if missing:
+        raise ModelError(
+            f"{name} is not a model: {path} has no {', no '.join(missing)}",
+            fix=f"name a directory written by save_pretrained(), a hub name, or {BUILTIN_LM}",
+        )
+    read_json(path / "config.json")
+
+
+def is_adapter(path: Path) -> bool:
+    """Whether a directory holds a PEFT adapter and no model."""
+    return (path / "adapter_config.json").is_file() and not (path / "config.json").is_file()
+
+
+def base_of(adapter: Path) -> str:
+    """The name of the model an adapter was trained on.
+
+    Raises:
+        ModelError: the adapter does not say.
+    """
+    base = read_json(adapter / "adapter_config.json").get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise ModelError(
+            f"{adapter} is an adapter and does not name its base model",
+            fix="give the base as model.name and this directory as model.adapter",
+        )
+    return base
+
+
+def check_adapter(adapter: Path, base: Path) -> None:
+    """Whether an adapter fits a base model, by the shapes of the layers it adapts; loads no weights.
+
+    Raises:
+        ModelError: it is incomplete, or made for another model.
+    """
+    from lmtools.models.adapter import misfits
+
+    for file in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (adapter / file).is_file():
+            raise ModelError(
+                f"{adapter} is not a PEFT adapter: it has no {file}",
+                fix="name a directory written by PEFT's save_pretrained()",
+            )
+    faults = misfits(adapter, base)
+    if faults:
+        trained_on = (
+            read_json(adapter / "adapter_config.json").get("base_model_name_or_path") or "another model"
+        )
+        raise ModelError(
+            f"the adapter {adapter} was trained on {trained_on} and does not fit {base}: {faults[0]}",
+            fix=f"set model.name to {trained_on}, or leave model.adapter out",
+        )
+
+
+def _weights_differ(trained_on: Path, base: Path) -> bool:
+    """Whether the model an adapter was trained on is at hand and has other weights than ``base``."""
+    if not (trained_on / "config.json").is_file() or trained_on.resolve() == base.resolve():
+        return False
+    return weights_fingerprint(trained_on) != weights_fingerprint(base)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        ModelError: the file is broken.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: not readable as JSON: {error}", fix="fetch the model again") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{path}: holds no JSON object", fix="fetch the model again")
+    return value
+
+
+def _download(name: str, code: bool) -> Path:
+    """The snapshot of a hub repository, from the hub's own cache where it is complete."""
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+    except ImportError as error:
+        raise MissingPackageError(
+            "a hub name needs huggingface_hub", fix="pip install huggingface_hub"
+        ) from error
+    patterns = [*PATTERNS, "*.py"] if code else list(PATTERNS)
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns))
+    except HFValidationError as error:
+        raise ModelError(
+            f"{name}: neither a directory nor a hub name", fix=f"such as {BUILTIN_LM}"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ModelError(
+            f"{name}: no such directory, and no such repository on the hub (or it needs a login)",
+            fix="check the spelling; for a private or gated repository run `hf auth login`",
+        ) from error
+    except LmtoolsError:
+        raise
+    except Exception as error:  # requests, httpx, OS and hub errors, which differ between its versions
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise MachineError(
+            f"cannot fetch {name} from the hub: {first}",
+            fix=f"connect to the hub, or use a model that needs none: a local directory, or {BUILTIN_LM}",
+        ) from error

@@ -1,0 +1,136 @@
+"""A name becomes a loaded model and tokenizer.
+
+loaded = load(ModelSpec(name="builtin:smollm2-135m-instruct", dtype="bfloat16"))
+loaded.model(**loaded.tokenizer("Hello", return_tensors="pt").to(loaded.device))
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from lmtools.core.errors import MachineError, ModelError
+from lmtools.models.files import ModelFiles, resolve
+from lmtools.models.quiet import without_bars
+from lmtools.models.spec import ModelSpec
+
+__all__ = ["LoadedModel", "ModelFiles", "identity", "load", "load_tokenizer", "pick_device", "resolve"]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A causal language model in evaluation mode on its device, and its tokenizer.
+
+    ``identity`` names model, adapter and precision by content.
+    """
+
+    model: Any
+    tokenizer: Any
+    identity: str
+    device: str
+
+
+def load(spec: ModelSpec, attention: str | None = None) -> LoadedModel:
+    """Load a model, with its adapter on top where the spec names one.
+
+    Args:
+        spec: which model, at which precision, on which device.
+        attention: transformers' attention implementation (``eager``, ``sdpa`` ...); None: its own choice.
+
+    Raises:
+        ModelError: the name, directory or adapter cannot be used.
+        MachineError: a download failed, or there is not enough memory.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    files = resolve(spec)
+    device = pick_device(spec.device)
+    options: dict[str, Any] = {"attn_implementation": attention} if attention else {}
+    with _explained(spec), without_bars():
+        model, found = AutoModelForCausalLM.from_pretrained(
+            files.path,
+            output_loading_info=True,
+            dtype=getattr(torch, spec.dtype),
+            use_safetensors=True,
+            trust_remote_code=spec.trust_remote_code,
+            **options,
+        )
+        if found["missing_keys"]:  # transformers would go on with random numbers
+            raise ValueError(f"its weights lack {sorted(found['missing_keys'])[0]}")
+        if files.adapter is not None:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, files.adapter, use_safetensors=True)
+        model = model.to(device).eval()
+    tokenizer = load_tokenizer(spec, files)
+    return LoadedModel(model, tokenizer, identity(spec, files), device)
+
+
+def load_tokenizer(spec: ModelSpec, files: ModelFiles | None = None) -> Any:
+    """The tokenizer of a model, padding on the left; loads no weights.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    from transformers import AutoTokenizer
+
+    path = (files or resolve(spec)).path
+    with _explained(spec), without_bars():
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, trust_remote_code=spec.trust_remote_code, padding_side="left"
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    return tokenizer
+
+
+def identity(spec: ModelSpec, files: ModelFiles) -> str:
+    """Model, adapter and precision by content: ``MODEL[+ADAPTER]@DTYPE``, each by 16 hexadecimal digits."""
+    adapter = f"+{files.adapter_digest[:16]}" if files.adapter else ""
+    return f"{files.digest[:16]}{adapter}@{spec.dtype}"
+
+
+def pick_device(name: str) -> str:
+    """The torch device of a setting: ``auto`` is the first GPU, else the processor.
+
+    Raises:
+        ModelError: this machine has no such device.
+    """
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f"model.device: {name!r} is not usable on this machine: {str(error).splitlines()[0]}",
+            fix="set model.device=auto or cpu",
+        ) from error
+    return name
+
+
+@contextmanager
+def _explained(spec: ModelSpec) -> Iterator[None]:
+    """What transformers, safetensors and torch raise, as errors that name the model."""
+    import torch
+
+    try:
+        yield
+    except (torch.cuda.OutOfMemoryError, MemoryError) as error:
+        raise MachineError(
+            f"not enough memory for {spec.name} at {spec.dtype}",
+            fix="set model.dtype=bfloat16, or a smaller model",
+        ) from error
+    except Exception as error:  # OSError, ValueError, KeyError, SafetensorError ... depending on the file
+        reason = next(
+            (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
+        )
+        adapter = f" with the adapter {spec.adapter}" if spec.adapter else ""
+        raise ModelError(
+            f"cannot load {spec.name}{adapter}: {reason}",
+            fix="check that the directory is complete and holds a causal language model",
+        ) from error
