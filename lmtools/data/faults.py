@@ -4,7 +4,6 @@ import difflib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -25,37 +24,45 @@ MENDS = {"string_type": "put it in quotes", "tuple_type": "write [...]", "list_t
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong: ``line`` counts from 1 (of a JSON array: the record), ``field`` may be empty."""
+    """One thing wrong: ``line`` (or record, where lines mean nothing) counts from 1; ``field`` may be ''."""
 
     line: int
     field: str
     problem: str
     mend: str
 
-    def at(self, path: Path) -> str:
-        """``FILE:LINE: FIELD: problem``."""
-        return f"{path}:{self.line}: " + (f"{self.field}: " if self.field else "") + self.problem
+    def at(self, place: object, unit: str = "") -> str:
+        """``PLACE:LINE: FIELD: problem``."""
+        return f"{place}:{unit}{self.line}: " + (f"{self.field}: " if self.field else "") + self.problem
 
 
 class BrokenRecordsError(DataError):
-    """All faults of one file together: the first 20 spelled out in ``faults``, ``total`` counted."""
+    """All faults of one source together: the first 20 spelled out in ``faults``, ``total`` counted."""
 
-    def __init__(self, path: Path, faults: tuple[Fault, ...], total: int) -> None:
+    def __init__(self, place: object, faults: tuple[Fault, ...], total: int, unit: str = "") -> None:
         self.faults, self.total = faults, total
         if total == 1:
-            super().__init__(faults[0].at(path), fix=faults[0].mend)
+            super().__init__(faults[0].at(place, unit), fix=faults[0].mend)
             return
-        lines = [f"{path}: {total} faults", *(f"  {fault.at(path)} ({fault.mend})" for fault in faults)]
+        lines = [
+            f"{place}: {total} faults",
+            *(f"  {fault.at(place, unit)} ({fault.mend})" for fault in faults),
+        ]
         if total > len(faults):
             lines.append(f"  and {total - len(faults)} more")
-        super().__init__("\n".join(lines), fix=f"mend these lines; `lmtools data check {path}` looks again")
+        super().__init__("\n".join(lines), fix=f"mend these; `lmtools data check {place}` looks again")
 
 
 class Faults:
-    """Collects the faults of one file while it is read on to its end."""
+    """Collects the faults of one source while it is read on to its end.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    Args:
+        place: the file or source, as the messages name it.
+        unit: what is counted, if not lines: ``record ``.
+    """
+
+    def __init__(self, place: object, unit: str = "") -> None:
+        self._place, self._unit = place, unit
         self._shown: list[Fault] = []
         self._total = 0
         self._ids: dict[str, int] = {}
@@ -78,30 +85,32 @@ class Faults:
     def check(self) -> None:
         """Raises: BrokenRecordsError: there is a fault."""
         if self._total:
-            raise BrokenRecordsError(self._path, tuple(self._shown), self._total)
+            raise BrokenRecordsError(self._place, tuple(self._shown), self._total, self._unit)
 
 
 def explain(line: int, data: bytes, model: type[BaseModel]) -> list[Fault]:
     """Why ``data``, line ``line`` of a file, is no record of ``model``; empty if it is one."""
+    value, faults = decode(line, data)
+    if faults or (faults := explain_value(line, value, model)) or _readable(data, model):
+        return faults
+    return [Fault(line, "", "JSON nested too deep, or otherwise unreadable", "simplify the record")]
+
+
+def decode(line: int, data: bytes) -> tuple[Any, list[Fault]]:
+    """The JSON value of a line, or what is wrong with it."""
     try:
-        value = json.loads(data.decode("utf-8"))
+        return json.loads(data.decode("utf-8")), []
     except UnicodeDecodeError as error:
-        column, byte = error.start + 1, data[error.start]
-        return [Fault(line, "", f"byte {column} (0x{byte:02x}) is not UTF-8", "save the file as UTF-8")]
+        problem = f"byte {error.start + 1} (0x{data[error.start]:02x}) is not UTF-8"
+        return None, [Fault(line, "", problem, "save the file as UTF-8")]
     except json.JSONDecodeError as error:
         if "\x00" in error.doc:
-            column = error.doc.index("\x00") + 1
-            return [Fault(line, "", f"a NUL byte at column {column}", "remove it: the file may be damaged")]
-        what = error.msg.removesuffix(" at")
-        return [
-            Fault(
-                line, "", f"broken JSON at column {error.colno}: {what}", "write one JSON object on the line"
-            )
-        ]
+            problem = f"a NUL byte at column {error.doc.index(chr(0)) + 1}"
+            return None, [Fault(line, "", problem, "remove it: the file may be damaged")]
+        problem = f"broken JSON at column {error.colno}: {error.msg.removesuffix(' at')}"
+        return None, [Fault(line, "", problem, "write one JSON object on the line")]
     except (RecursionError, ValueError) as error:
-        return [Fault(line, "", f"JSON that cannot be read: {error}", "simplify the record")]
-    unknown = Fault(line, "", "JSON nested too deep, or otherwise unreadable", "simplify the record")
-    return explain_value(line, value, model) or ([] if _readable(data, model) else [unknown])
+        return None, [Fault(line, "", f"JSON that cannot be read: {error}", "simplify the record")]
 
 
 def _readable(data: bytes, model: type[BaseModel]) -> bool:
@@ -186,10 +195,10 @@ def _translate(line: int, error: Mapping[str, Any], record: dict[str, Any]) -> F
     return Fault(line, field, f"{error['msg']}, found {describe(error['input'])}", "mend the value")
 
 
-def near_miss(name: str, record: Iterable[str]) -> str | None:
+def near_miss(name: str, record: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The name in ``record`` that is most likely meant to be ``name``."""
     lowered = {key.lower(): key for key in record}
-    close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=cutoff)
     return lowered[close[0]] if close else None
 
 

@@ -1,0 +1,80 @@
+"""``lmtools data``: look a data file over, and convert public formats."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lmtools.cli.options import Json, emit
+from lmtools.core.progress import say
+
+app = typer.Typer(no_args_is_help=True, help="Check data files and convert public formats.")
+
+SOURCE_HELP = "A file (JSONL, JSON, CSV; .gz too), `atlas`, `atlas:SPLIT`, or `hf:REPO[:CONFIG][:SPLIT]`."
+
+
+class KindName(StrEnum):
+    """What to make of a source."""
+
+    questions = "questions"
+    corpus = "corpus"
+
+
+@app.command("check")
+def check(
+    source: Annotated[str, typer.Argument(metavar="FILE", help=SOURCE_HELP)],
+    corpus: Annotated[
+        str | None,
+        typer.Option(
+            "--corpus", metavar="FILE", help="Passages among which every gold title must be; read whole."
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say what a data file is and what is wrong in it, all faults at once. Exit code 2 if anything is."""
+    from lmtools.data.check import check as check_source
+
+    checked = check_source(source, corpus=corpus)
+    emit(checked, json)
+    if not json:
+        counts = [f"{checked.records} records"]
+        counts += [f"{checked.questions} questions"] if checked.questions else []
+        counts += [f"{checked.passages} passages"] if checked.passages else []
+        typer.echo(f"{source}: {checked.label}; {', '.join(counts)}; no faults")
+        for remark in checked.remarks:
+            typer.echo(f"  note: {remark}")
+
+
+@app.command("prepare")
+def prepare(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP)],
+    to: Annotated[
+        KindName, typer.Option("--to", help="What to write: the questions, or the passages they come with.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", metavar="FILE", help="The JSONL file to write; replaced if it exists.", dir_okay=False
+        ),
+    ],
+    format: Annotated[
+        str, typer.Option("--format", metavar="NAME", help="The format, where its fields do not tell.")
+    ] = "auto",
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", metavar="N", min=1, help="Write the first N; the rest is still checked."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Convert a public data set to JSONL as lmtools reads it. The file appears whole or not at all."""
+    from lmtools.data.prepare import prepare as prepare_source
+
+    prepared = prepare_source(source, to.value, out, limit=limit, format=format)
+    emit(prepared, json)
+    say(
+        f"{out}: {prepared.written} {'questions' if to is KindName.questions else 'passages'} from "
+        f"{prepared.records} records ({prepared.format})"
+    )
+    for reason, count in prepared.left_out.items():
+        say(f"  left out: {count} ({reason})")

@@ -1,0 +1,118 @@
+"""What a reader of a public format is: a model of its records, and how one becomes questions and passages.
+
+A new format is a file with a pydantic model of the original record, a function or two, and a ``Reader`` that
+``lmtools.data.formats`` lists.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
+
+from lmtools.core.errors import DataError
+from lmtools.data.faults import Faults, explain_value, text_faults
+from lmtools.data.records import Passage, Question
+from lmtools.data.rows import Rows
+
+Kind = Literal["questions", "corpus"]
+"""What can be made of a source."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A format: its name, the fields it is known by, its record, and what a record holds.
+
+    ``questions`` and ``passages`` are None where the format has no such thing; a function may yield nothing
+    for a record that is of no use (an unanswerable question).
+    """
+
+    name: str
+    label: str
+    marks: frozenset[str]
+    model: type[BaseModel]
+    questions: Callable[[Any], Iterable[Question]] | None = None
+    passages: Callable[[Any], Iterable[Passage]] | None = None
+
+    def makes(self, kind: Kind) -> bool:
+        """Whether this format holds that."""
+        return (self.questions if kind == "questions" else self.passages) is not None
+
+
+@dataclass
+class Tally:
+    """How many records were read, and how many of what was left out, by reason.
+
+    With ``drop_repeats`` a record that repeats an earlier one in every field is left out; otherwise its id is
+    used twice, which is a fault.
+    """
+
+    drop_repeats: bool = False
+    records: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    def leave_out(self, reason: str) -> None:
+        """Count one more."""
+        self.left_out[reason] = self.left_out.get(reason, 0) + 1
+
+
+def read_originals(reader: Reader, rows: Rows, tally: Tally) -> Iterator[Any]:
+    """The validated records of ``reader.model``.
+
+    Raises:
+        BrokenRecordsError: a row is no such record, or an id is used twice (raised after the last row).
+        DataError: there is no row.
+    """
+    faults = Faults(rows.place, rows.unit)
+    seen: dict[str, int] = {}
+    with_id = "id" in reader.model.model_fields
+    for row in rows.rows:
+        tally.records += 1
+        record = None if row.faults else _validated(reader.model, row.value)
+        if record is None:
+            faults.add(row.faults or explain_value(row.number, row.value, reader.model))
+            continue
+        if with_id:
+            id: str = getattr(record, "id")  # noqa: B009  (not every record has one)
+            if tally.drop_repeats and seen.get(id) == hash(record):
+                tally.leave_out("repeats an earlier record")
+                continue
+            faults.see_id(row.number, id)
+            if tally.drop_repeats:
+                seen[id] = hash(record)
+        yield record
+    faults.check()
+    if not tally.records:
+        raise DataError(
+            f"{rows.place}: empty: it holds no record", fix="give a source with at least one record"
+        )
+
+
+def _validated(model: type[BaseModel], value: Any) -> BaseModel | None:
+    if any(text_faults("", value)):
+        return None
+    try:
+        return model.model_validate(value)
+    except ValidationError:
+        return None
+
+
+def unique_passages(passages: Iterable[Passage], tally: Tally) -> Iterator[Passage]:
+    """Passages gathered from the contexts of many questions: each once, its id made from its title.
+
+    Pages of one title with different texts become ``TITLE``, ``TITLE #2``, ...
+    """
+    texts: set[tuple[str, str]] = set()
+    ids: set[str] = set()
+    for passage in passages:
+        content = (passage.title, passage.text)
+        if content in texts:
+            tally.leave_out("repeats an earlier passage")
+            continue
+        texts.add(content)
+        id, number = passage.title or "untitled", 1
+        while id in ids:
+            number += 1
+            id = f"{passage.title or 'untitled'} #{number}"
+        ids.add(id)
+        yield passage.model_copy(update={"id": id})
