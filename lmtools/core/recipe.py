@@ -102,23 +102,28 @@ def find_recipe(ref: str) -> Path:
 
 
 def list_recipes() -> list[RecipeInfo]:
-    """The packaged recipes, by name."""
+    """The packaged recipes, by name; one that is not YAML is listed without a system."""
     root = bundled("recipes")
     infos = []
     for path in sorted(root.rglob("*.yaml")):
         text = path.read_text(encoding="utf-8")
         command, summary = _header(text)
         name = path.relative_to(root).with_suffix("").as_posix()
-        infos.append(RecipeInfo(name, recipe_system(path), command, summary, path))
+        try:
+            system = recipe_system(path)
+        except RecipeError:
+            system = ""
+        infos.append(RecipeInfo(name, system, command, summary, path))
     return infos
 
 
 def recipe_system(path: Path) -> str:
-    """The system a recipe says it is for; empty where it does not say, or is not YAML."""
-    try:
-        system = parse_yaml(_read(path), str(path)).get("system", "")
-    except RecipeError:
-        return ""
+    """The system a recipe says it is for; empty where it does not say.
+
+    Raises:
+        RecipeError: the file is not YAML.
+    """
+    system = parse_yaml(_read(path), str(path)).get("system", "")
     return system if isinstance(system, str) else ""
 
 

@@ -186,7 +186,8 @@ def _lock(directory: Path) -> int:
     except OSError as error:
         raise cannot_write(directory, error) from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Not flock: that would be held on by worker processes that outlive a kill of this one.
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(lock)
         raise RunError(

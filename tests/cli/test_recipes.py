@@ -1,0 +1,108 @@
+"""``lmtools recipes``: ls, show, copy, check; and every packaged recipe is valid."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lmtools.cli import recipes as module
+from lmtools.cli.app import run
+from lmtools.core import recipe as loading
+from lmtools.core.config import Config
+from lmtools.core.paths import bundled
+from lmtools.core.recipe import list_recipes
+
+GOOD = "# lmtools toy train --recipe toy/good\n# A good toy.\nsystem: toy\nsteps: 3\n"
+
+
+class ToyRecipe(Config):
+    system: str
+    steps: int = 1
+
+
+@pytest.fixture
+def packaged(tmp_path, monkeypatch):
+    """One good packaged recipe of a toy system."""
+    folder = tmp_path / "packaged" / "recipes" / "toy"
+    folder.mkdir(parents=True)
+    (folder / "good.yaml").write_text(GOOD)
+    monkeypatch.setattr(loading, "bundled", lambda *parts: (tmp_path / "packaged").joinpath(*parts))
+    monkeypatch.setattr(module, "SCHEMAS", {"toy": f"{__name__}:ToyRecipe"})
+    monkeypatch.setattr(
+        module, "import_module", lambda name: __import__("types").SimpleNamespace(ToyRecipe=ToyRecipe)
+    )
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def answer(capsys):
+    return json.loads(capsys.readouterr().out)
+
+
+def test_ls(packaged, capsys):
+    assert run(["recipes", "ls"]) == 0
+    assert capsys.readouterr().out == "toy/good  A good toy.\n"
+    assert run(["recipes", "ls", "--json"]) == 0
+    (row,) = answer(capsys)["recipes"]
+    assert (row["name"], row["system"], row["summary"]) == ("toy/good", "toy", "A good toy.")
+
+
+def test_show(packaged, capsys):
+    assert run(["recipes", "show", "toy/good"]) == 0
+    assert capsys.readouterr().out == GOOD
+    assert run(["recipes", "show", "toy/goood", "--json"]) == 2
+    assert "did you mean toy/good" in answer(capsys)["error"]
+
+
+@pytest.mark.parametrize(
+    ("destination", "written"),
+    [([], "good.yaml"), (["mine.yaml"], "mine.yaml"), (["folder"], "folder/good.yaml")],
+)
+def test_copy(packaged, capsys, destination, written):
+    Path("folder").mkdir()
+    assert run(["recipes", "copy", "toy/good", *destination, "--json"]) == 0
+    assert answer(capsys)["path"] == written
+    assert Path(written).read_text() == GOOD
+    assert run(["recipes", "check", written]) == 0
+
+
+def test_copy_never_overwrites(packaged, capsys):
+    Path("mine.yaml").write_text("precious")
+    assert run(["recipes", "copy", "toy/good", "mine.yaml"]) == 2
+    assert Path("mine.yaml").read_text() == "precious"
+    assert "mine.yaml: exists already" in capsys.readouterr().err
+
+
+def test_check_tells_every_fault_of_every_recipe(packaged, capsys):
+    (packaged / "bad.yaml").write_text(
+        "# lmtools toy train --recipe toy/good\nsystem: toy\nstep: 1\nsystm: 2\n"
+    )
+    (packaged / "worse.yaml").write_text("system: leet\n")
+    assert run(["recipes", "check", "--json"]) == 2
+    out = answer(capsys)
+    assert not out["ok"]
+    faults = {row["name"]: " ".join(row["faults"]) for row in out["recipes"]}
+    assert faults["toy/good"] == ""
+    for words in ("did you mean steps?", "did you mean system?", "names another recipe", "what it does"):
+        assert words in faults["toy/bad"]
+    assert "unknown system 'leet'" in faults["toy/worse"]
+    assert "must open with a comment" in faults["toy/worse"]
+
+
+def test_check_of_files(packaged, capsys):
+    Path("a.yaml").write_text("steps: 1\n")
+    Path("b.yaml").write_text("system: [\n")
+    assert run(["recipes", "check", "a.yaml", "b.yaml", "toy/good"]) == 2
+    error = capsys.readouterr().err
+    assert "has no top-level key `system`" in error
+    assert "b.yaml:2:" in error
+    assert "ok    toy/good" in error
+
+
+@pytest.mark.parametrize("info", list_recipes(), ids=lambda info: info.name)
+def test_every_packaged_recipe_is_valid(info):
+    assert module.faults_of(info.name, info) == []
+
+
+def test_every_packaged_yaml_is_listed():
+    assert len(list_recipes()) == len(list(bundled("recipes").rglob("*.y*ml")))
