@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import typer
 
 from lmtools.core.errors import LmtoolsError
+from lmtools.core.progress import first_process
 
 INTERRUPTED = 130
 
@@ -58,7 +59,7 @@ def report(fault: Fault, *, as_json: bool, error: BaseException | None = None) -
     typer.echo(fault.message, err=True)
     if fault.fix:
         typer.echo(f"  fix: {fault.fix}" if first_word == "error" else fault.fix, err=True)
-    if as_json:
+    if as_json and first_process():
         value = {"error": fault.message, "fix": fault.fix, "exit_code": fault.exit_code}
         sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
 

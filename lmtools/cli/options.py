@@ -13,6 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
+from lmtools.core.progress import first_process
+
 COMMON = "Common to all commands"
 
 
@@ -125,12 +127,14 @@ def overrides(
 def emit(value: Any, as_json: bool) -> None:
     """Print a command's answer: with ``as_json`` one JSON object on stdout, otherwise nothing.
 
+    Of several processes only the first one prints.
+
     Dataclasses, pydantic models and paths inside ``value`` are written as JSON has them.
 
     Raises:
         ValueError: a figure is NaN or infinite.
     """
-    if as_json:
+    if as_json and first_process():
         text = json.dumps(value, default=_plain, ensure_ascii=True, allow_nan=False, indent=2)
         sys.stdout.write(text + "\n")
         sys.stdout.flush()

@@ -225,6 +225,13 @@ def test_named_options_become_overrides_after_the_settings():
     assert overrides(None) == []
 
 
+def test_of_several_processes_only_the_first_prints_json(failing, capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    assert run(["fail", "--kind", "none", "--json"]) == 0
+    assert run(["fail", "--kind", "user", "--json"]) == 2
+    assert capsys.readouterr().out == ""
+
+
 def test_emit_is_silent_without_json_and_refuses_nan(capsys):
     emit({"x": 1}, False)
     assert capsys.readouterr().out == ""
