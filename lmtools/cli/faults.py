@@ -67,7 +67,8 @@ def report(fault: Fault, *, as_json: bool, error: BaseException | None = None) -
 def _wrong_usage(error: typer.TyperException) -> Fault:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "lmtools"
-    return Fault(error.format_message() or "a command is missing", f"`{command} --help` lists what it takes", 2)
+    message = error.format_message() or "a command is missing"
+    return Fault(message, f"`{command} --help` lists what it takes", 2)
 
 
 def _out_of_memory(error: BaseException) -> bool:
