@@ -14,33 +14,36 @@ class ModelSpec(Config):
     """A causal language model and how to run it."""
 
     name: str = Field(
-        BUILTIN_LM,
+        default=BUILTIN_LM,
         description="A built-in model, a Hugging Face name, or the path of a local directory.",
     )
     adapter: str | None = Field(
-        None, description="A PEFT adapter directory (or hub name) put on top of the model."
+        default=None, description="A PEFT adapter directory (or hub name) put on top of the model."
     )
     dtype: Literal["float32", "bfloat16"] = Field(
-        "float32",
+        default="float32",
         description="Precision of the weights. bfloat16 halves memory and is 2-3x faster on recent CPUs "
         "and GPUs; log-probabilities then differ from float32 by some tenths of a nat at worst.",
     )
     device: str = Field(
-        "auto", description="`cpu`, `cuda`, `cuda:1`, `mps`; `auto` takes a GPU where there is one."
+        default="auto", description="`cpu`, `cuda`, `cuda:1`, `mps`; `auto` takes a GPU where there is one."
     )
     backend: Literal["hf", "vllm", "server"] = Field(
-        "hf",
+        default="hf",
         description="What generates: transformers, vLLM in this process, or an OpenAI-compatible server.",
     )
     batch_tokens: int = Field(
-        8192,
+        default=8192,
         gt=0,
         description="hf: tokens (padding included) in one forward pass; more is faster and takes memory.",
     )
     server_url: str = Field(
-        "http://127.0.0.1:8000/v1", description="server: the address of the OpenAI-compatible API."
+        default="http://127.0.0.1:8000/v1", description="server: the address of the OpenAI-compatible API."
     )
-    max_model_len: int = Field(4096, gt=0, description="vllm: the longest prompt plus completion, in tokens.")
+    max_model_len: int = Field(
+        default=4096, gt=0, description="vllm: the longest prompt plus completion, in tokens."
+    )
     trust_remote_code: bool = Field(
-        False, description="Run Python code that comes with the model. Only for a repository that you trust."
+        default=False,
+        description="Run Python code that comes with the model. Only for a repository that you trust.",
     )

@@ -1,0 +1,52 @@
+"""The three long commands of LeReT, each a sequence of stages over one run directory."""
+
+from pathlib import Path
+
+from lmtools.core.results import Results, Row
+from lmtools.core.run import Run
+from lmtools.core.statistics import bootstrap_mean
+from lmtools.leret import evaluate as evaluation
+from lmtools.leret.setup import Setup, slices
+from lmtools.leret.train import explore_iteration, train_policy
+
+
+def train(setup: Setup, run: Run, recipe_name: str) -> Results:
+    """Explore and train, then measure on the test questions."""
+    train_policy(setup, run)
+    with run.stage("measure"):
+        return (
+            evaluation.evaluate(setup, run, run.directory, recipe_name) if run.writes else run.results("", ())
+        )
+
+
+def explore(setup: Setup, run: Run, recipe_name: str) -> Results:
+    """Explore the first iteration's questions with the base model; writes files and trains nothing."""
+    questions = slices(setup.train, setup.recipe.train.iterations)[0]
+    if run.writes and not run.path("samples.jsonl").exists():
+        with run.stage("explore"):
+            explore_iteration(setup, setup.recipe.model, 1, questions, run, run.directory)
+    return run.results(recipe_name, exploration_rows(run.path("samples.jsonl"), setup))
+
+
+def exploration_rows(path: Path, setup: Setup) -> list[Row]:
+    """One row per prompt id: the mean reward of its queries, clustered by question."""
+    import json
+
+    values: dict[str, tuple[list[float], list[str]]] = {}
+    with path.open(encoding="utf-8") as stream:
+        for line in stream:
+            sample = json.loads(line)
+            rewards, ids = values.setdefault(sample["prompt_id"], ([], []))
+            rewards.append(sample["reward"])
+            ids.append(sample["question_id"])
+    resamples, seed = setup.recipe.eval.resamples, setup.recipe.seed
+    return [
+        Row(name, {"reward": bootstrap_mean(rewards, ids, resamples, seed)})
+        for name, (rewards, ids) in sorted(values.items())
+    ]
+
+
+def evaluate(setup: Setup, run: Run, trained: Path, recipe_name: str) -> Results:
+    """Measure the policy of a training run."""
+    with run.stage("measure"):
+        return evaluation.evaluate(setup, run, trained, recipe_name)

@@ -1,0 +1,65 @@
+"""Training data of one iteration: `sft.jsonl` and `preferences.jsonl`, keyed by the zero-shot prompt.
+
+Whichever prompt or rule produced a query, the policy is trained to write it from the plain zero-shot prompt
+with the context of that hop (context distillation).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from lmtools.core.seeds import derive
+from lmtools.data.records import Question
+from lmtools.leret.pairs import Tried, best_query, preference_pairs
+from lmtools.leret.policy import Ask, Policy, show
+from lmtools.leret.prompts import ZERO_SHOT
+from lmtools.leret.recipe import LeretRecipe
+from lmtools.leret.samples import Group
+from lmtools.retrieval.protocol import Retriever
+
+
+def prompt_text(
+    group: Group, questions: Mapping[str, Question], policy: Policy, retriever: Retriever, recipe: LeretRecipe
+) -> str:
+    """The zero-shot prompt at a group's context: the text that inference uses, from the same function."""
+    passages = show(retriever, group.context, recipe.hop)
+    return policy.text(Ask(ZERO_SHOT, questions[group.question_id].question, passages))
+
+
+def sft_rows(
+    groups: Iterable[Group],
+    questions: Mapping[str, Question],
+    policy: Policy,
+    retriever: Retriever,
+    recipe: LeretRecipe,
+) -> Iterator[dict[str, str]]:
+    """(prompt, completion): the best query of every group in which some query improved on the context."""
+    for group in groups:
+        precedence = recipe.explore.first if group.hop == 1 else recipe.explore.later
+        best = best_query(group.tried(), group.before, precedence)
+        if best is not None:
+            yield {
+                "prompt": prompt_text(group, questions, policy, retriever, recipe),
+                "completion": best.query,
+            }
+
+
+def preference_rows(
+    groups: Iterable[Group],
+    questions: Mapping[str, Question],
+    policy: Policy,
+    retriever: Retriever,
+    recipe: LeretRecipe,
+) -> Iterator[dict[str, str]]:
+    """(prompt, chosen, rejected) of every group, `train.preference.max_pairs` of them at most."""
+    settings = recipe.train.preference
+    for group in groups:
+        seed = derive(recipe.seed, "pairs", group.iteration, group.hop, group.question_id, group.trail)
+        pairs = preference_pairs(_candidates(group, settings.on_policy), settings.max_pairs, seed)
+        prompt = prompt_text(group, questions, policy, retriever, recipe) if pairs else ""
+        for chosen, rejected in pairs:
+            yield {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+
+
+def _candidates(group: Group, on_policy: bool) -> list[Tried]:
+    if not on_policy:
+        return group.tried()
+    return [tried for tried, sample in zip(group.tried(), group.samples, strict=True) if sample.by_model]

@@ -1,0 +1,94 @@
+"""One training stage from files to a checkpoint: load, train, save whole or not at all."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lmtools.core.progress import first_process, progress
+from lmtools.leret.recipe import LeretRecipe, TrainSettings
+from lmtools.leret.trainer import preference_trainer, run_trainer, sft_trainer
+from lmtools.models.load import LoadedModel, load
+from lmtools.models.spec import ModelSpec
+
+
+def learn(
+    recipe: LeretRecipe,
+    spec: ModelSpec,
+    rows: Sequence[dict[str, str]],
+    stage: str,
+    target: Path,
+    log: Path,
+    seed: int,
+) -> None:
+    """Train ``spec`` on ``rows`` (stage ``sft`` or ``policy``) and save the result as ``target``.
+
+    Killed and called again, it goes on from the last checkpoint beside ``target``.
+
+    Raises:
+        DataError: an example is longer than `train.max_length`.
+        ModelError: the model or its adapter cannot be loaded.
+    """
+    from transformers import set_seed
+
+    set_seed(seed % 2**32)
+    loaded = load(spec.model_copy(update={"backend": "hf"}))
+    model = trainable(loaded, recipe.train, adapter=spec.adapter is not None)
+    folder = target.with_name(f"{stage}.checkpoints")
+    build = sft_trainer if stage == "sft" else preference_trainer
+    trainer = build(model, loaded.tokenizer, rows, recipe.train, folder, seed)
+    label = "SFT" if stage == "sft" else f"preference optimisation ({recipe.train.preference.loss})"
+    with progress(steps(trainer), label) as bar:
+        run_trainer(trainer, log, stage, bar)
+    trainer.accelerator.wait_for_everyone()
+    if first_process():
+        save(trainer.accelerator.unwrap_model(trainer.model), loaded.tokenizer, spec, target)
+        shutil.rmtree(folder, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+
+
+def trainable(loaded: LoadedModel, settings: TrainSettings, adapter: bool) -> Any:
+    """The model as it is trained: all weights, the adapter it came with, or a new one."""
+    model = loaded.model
+    if settings.full:
+        return model.train()
+    if adapter:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_("lora_" in name)
+        return model.train()
+    from peft import LoraConfig, get_peft_model
+
+    lora = settings.lora
+    targets = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
+    config = LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=targets,
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config).train()
+
+
+def steps(trainer: Any) -> int:
+    """Optimiser steps of the whole training, on every process together."""
+    batches = -(-len(trainer.get_train_dataloader()) // trainer.args.gradient_accumulation_steps)
+    return max(1, int(-(-batches * trainer.args.num_train_epochs // 1)))
+
+
+def save(model: Any, tokenizer: Any, spec: ModelSpec, target: Path) -> None:
+    """An adapter (PEFT) or a full model (safetensors), with its tokenizer, written beside and renamed."""
+    part = target.with_name(f"{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    if hasattr(model, "peft_config"):
+        model.save_pretrained(str(part), selected_adapters=["default"])
+        path = part / "adapter_config.json"
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config["base_model_name_or_path"] = spec.name
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    else:
+        model.save_pretrained(str(part))
+    tokenizer.save_pretrained(str(part))
+    shutil.rmtree(target, ignore_errors=True)
+    part.rename(target)

@@ -1,0 +1,67 @@
+"""From tried queries to training data: the SFT target and the preference pairs of one prompt."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A query, what it earned, and the explorer that proposed it."""
+
+    query: str
+    reward: float
+    explorer: str
+
+
+def distinct(tried: Sequence[Tried]) -> list[Tried]:
+    """Each query text once, the first proposal kept; empty queries dropped."""
+    first: dict[str, Tried] = {}
+    for one in tried:
+        if one.query:
+            first.setdefault(one.query, one)
+    return list(first.values())
+
+
+def best_query(tried: Sequence[Tried], before: float, precedence: Sequence[str]) -> Tried | None:
+    """The SFT target: the query with the highest reward, or None where none improved on ``before``.
+
+    Ties go to the explorer that comes first in ``precedence``, then to the shorter query (in words), then to
+    the first in alphabetical order; the paper leaves ties open.
+    """
+    candidates = distinct(tried)
+    top = max((one.reward for one in candidates), default=before)
+    if top <= before:
+        return None
+    ranks = {name: rank for rank, name in enumerate(precedence)}
+    return min(
+        (one for one in candidates if one.reward == top),
+        key=lambda one: (ranks.get(one.explorer, len(ranks)), len(one.query.split()), one.query),
+    )
+
+
+def preference_pairs(
+    tried: Sequence[Tried], limit: int | None = None, seed: int = 0
+) -> list[tuple[str, str]]:
+    """(chosen, rejected) queries: all cross pairs between *adjacent* distinct reward levels.
+
+    Queries are de-duplicated by text first; a prompt whose queries all tie gives none (LeReT, public code).
+
+    Args:
+        limit: keep at most this many, drawn by ``seed``; None keeps all.
+    """
+    candidates = distinct(tried)
+    levels = sorted({one.reward for one in candidates}, reverse=True)
+    pairs = [
+        (better.query, worse.query)
+        for high, low in pairwise(levels)
+        for better in candidates
+        if better.reward == high
+        for worse in candidates
+        if worse.reward == low
+    ]
+    if limit is not None and len(pairs) > limit:
+        keep = sorted(random.Random(seed).sample(range(len(pairs)), limit))
+        pairs = [pairs[index] for index in keep]
+    return pairs

@@ -1,0 +1,99 @@
+"""The text a policy reads and writes. Exploring, training, measuring and searching all come through here,
+so the tokens a policy is trained on are the tokens it is asked with."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lmtools.models.chat import Message, end_of_turn
+
+SYSTEM = "You write search queries."
+FIRST = "Write a search query that finds the passages needed to answer the question."
+LATER = "Write a search query that finds the passages still missing to answer the question."
+ANSWER = "Answer the question from the passages, in as few words as possible."
+
+Render = Callable[[Sequence[Message]], str]
+"""Chat messages to prompt text with the generation prompt at its end."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A passage as the policy sees it."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """A worked example of one hop: what was asked, what was known, and the query that found something."""
+
+    question: str
+    passages: tuple[Shown, ...]
+    query: str
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One way to ask for a query: ``zero-shot``, or ``few-shot-N`` with its demonstrations."""
+
+    id: str
+    demonstrations: tuple[Demonstration, ...] = ()
+
+
+ZERO_SHOT = Prompt("zero-shot")
+
+
+def shorten(title: str, text: str, words: int) -> Shown:
+    """A passage cut to its first ``words`` words."""
+    return Shown(title, " ".join(text.split()[:words]))
+
+
+def request(question: str, passages: Sequence[Shown]) -> str:
+    """What the user asks: the instruction, what was found so far, the question."""
+    if not passages:
+        return f"{FIRST}\n\nQuestion: {question}"
+    found = "\n".join(f"{passage.title}: {passage.text}" for passage in passages)
+    return f"{LATER}\n\n{found}\n\nQuestion: {question}"
+
+
+def query_messages(prompt: Prompt, question: str, passages: Sequence[Shown]) -> list[Message]:
+    """The conversation whose next turn is the query; demonstrations are earlier turns of it."""
+    messages = [Message("system", SYSTEM)]
+    for shown in prompt.demonstrations:
+        messages += [
+            Message("user", request(shown.question, shown.passages)),
+            Message("assistant", shown.query),
+        ]
+    return [*messages, Message("user", request(question, passages))]
+
+
+def answer_messages(question: str, passages: Sequence[Shown]) -> list[Message]:
+    """The conversation whose next turn is the answer."""
+    found = "\n".join(f"{passage.title}: {passage.text}" for passage in passages)
+    return [Message("system", ANSWER), Message("user", f"{found}\n\nQuestion: {question}")]
+
+
+def clean_query(text: str) -> str:
+    """The query in a completion: its first line that is not empty, without quotation marks around it."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        return ""
+    line = lines[0]
+    if len(line) > 1 and line[0] == line[-1] and line[0] in "\"'":
+        line = line[1:-1].strip()
+    return line
+
+
+def encode(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a text that carries its own markup: nothing is added."""
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def training_tokens(tokenizer: Any, prompt: str, completion: str) -> tuple[list[int], list[int]]:
+    """(prompt ids, completion ids with one end-of-turn token): exactly what generation reads and writes.
+
+    The two are tokenised apart, as they are when a completion is generated.
+    """
+    end = end_of_turn(tokenizer)
+    return encode(tokenizer, prompt), encode(tokenizer, completion.removesuffix(end)) + encode(tokenizer, end)

@@ -1,0 +1,114 @@
+"""Explorers that are no model: rules that propose queries from the question and what was found.
+
+A small model alone rarely stumbles on a good second query. A rule needs no gold title: it proposes, the
+retriever's reward disposes, and the policy learns when which kind of query pays.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from lmtools.leret.prompts import Shown
+
+WORD = re.compile(r"\w[\w'’.\-]*\w|\w")
+_INITIAL = r"[A-Z]\.(?=\s?[A-Z])"
+_NAME = rf"(?:{_INITIAL}|[A-Z0-9][\w'’&\-]*(?:,(?=\s\d{{4}}))?)"
+_JOIN = r"(?:of|the|and|de|in|la|von|van|for|a|at|on|to)"
+PHRASE = re.compile(rf"{_NAME}(?:\s(?:{_JOIN}\s){{0,2}}{_NAME})*")
+
+Rule = Callable[[str, Sequence[Shown]], list[str]]
+
+
+@lru_cache(maxsize=1)
+def _language() -> tuple[Callable[[str], str], frozenset[str]]:
+    import Stemmer
+    from bm25s.stopwords import STOPWORDS_EN
+
+    return Stemmer.Stemmer("english").stemWord, frozenset(STOPWORDS_EN)
+
+
+def stem(word: str) -> str:
+    """The stem of an English word, lower case."""
+    return str(_language()[0](word.lower()))
+
+
+def is_stopword(word: str) -> bool:
+    """Whether a search ignores the word."""
+    return word.lower() in _language()[1]
+
+
+def phrases(text: str) -> list[str]:
+    """Capitalised phrases of a text (names, titles, years), each once, in order.
+
+    >>> phrases("The film was directed by Joby Harold in 2007.")
+    ['Joby Harold', '2007']
+    """
+    found = (match.group().strip() for match in PHRASE.finditer(text))
+    return list(dict.fromkeys(phrase for phrase in found if len(phrase) > 2 and not is_stopword(phrase)))
+
+
+def leftover(question: str, passages: Sequence[Shown]) -> str:
+    """The question without the words that the passages contain, by stem; empty where nothing is left."""
+    known = {stem(word) for passage in passages for word in WORD.findall(f"{passage.title} {passage.text}")}
+    return " ".join(word for word in WORD.findall(question) if stem(word) not in known)
+
+
+def bare_title(title: str) -> str:
+    """A title without its disambiguation: ``Awake (film)`` -> ``Awake``."""
+    return re.sub(r"\s*\([^)]*\)$", "", title)
+
+
+def _question(question: str, passages: Sequence[Shown]) -> list[str]:
+    return [question]
+
+
+def _question_phrase(question: str, passages: Sequence[Shown]) -> list[str]:
+    return [*phrases(question), *phrases(leftover(question, passages))]
+
+
+def _drop_word(question: str, passages: Sequence[Shown]) -> list[str]:
+    words = WORD.findall(question)
+    content = dict.fromkeys(stem(word) for word in words if not is_stopword(word))
+    return [" ".join(word for word in words if stem(word) != dropped) for dropped in content]
+
+
+def _question_title(question: str, passages: Sequence[Shown]) -> list[str]:
+    return [f"{question} {bare_title(passage.title)}" for passage in passages]
+
+
+def _leftover(question: str, passages: Sequence[Shown]) -> list[str]:
+    return [leftover(question, passages), leftover(question, passages[:1])]
+
+
+def _title(question: str, passages: Sequence[Shown]) -> list[str]:
+    return [bare_title(passage.title) for passage in passages]
+
+
+def _phrase(question: str, passages: Sequence[Shown]) -> list[str]:
+    return [phrase for passage in passages for phrase in phrases(passage.text)]
+
+
+def _phrase_leftover(question: str, passages: Sequence[Shown]) -> list[str]:
+    rest = leftover(question, passages)
+    return (
+        [f"{phrase} {rest}" for phrase in _title(question, passages) + _phrase(question, passages)]
+        if rest
+        else []
+    )
+
+
+RULES: dict[str, Rule] = {
+    "question": _question,
+    "question-phrase": _question_phrase,
+    "drop-word": _drop_word,
+    "question+title": _question_title,
+    "leftover": _leftover,
+    "title": _title,
+    "phrase": _phrase,
+    "phrase+leftover": _phrase_leftover,
+}
+
+
+def propose(rule: str, question: str, passages: Sequence[Shown], limit: int) -> list[str]:
+    """The queries of one rule, each once, none empty, at most ``limit``."""
+    return list(dict.fromkeys(query for query in RULES[rule](question, passages) if query.strip()))[:limit]

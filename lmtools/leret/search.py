@@ -1,0 +1,68 @@
+"""`lmtools leret search`: one question, hop by hop, as a person would want to read it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmtools.data.records import Passage
+from lmtools.data.sources import corpus_file
+from lmtools.leret.prompts import ZERO_SHOT
+from lmtools.leret.recipe import LeretRecipe
+from lmtools.leret.rollout import search_with
+from lmtools.leret.setup import open_policy, policy_spec
+from lmtools.retrieval.open import open_retriever
+
+
+@dataclass(frozen=True)
+class HopFound:
+    """One hop: what was asked, and the passages it added."""
+
+    query: str
+    passages: tuple[Passage, ...]
+
+
+def search_once(recipe: LeretRecipe, trained: Path, question: str) -> list[HopFound]:
+    """Search for a question with the policy of a training run.
+
+    Raises:
+        ModelError: the run holds no policy.
+        DataError: the corpus of the run's recipe is gone.
+    """
+    retriever = open_retriever(recipe.retriever, corpus_file(recipe.data.corpus))
+    policy = open_policy(policy_spec(recipe, trained / "policy"), recipe)
+    [(queries, contexts)] = search_with(policy, (ZERO_SHOT, ZERO_SHOT), [question], retriever, recipe.hop)
+    known: set[str] = set()
+    found = []
+    for query, context in zip(queries, contexts, strict=True):
+        new = [hit.id for hit in context.hits if hit.id not in known]
+        known.update(new)
+        found.append(HopFound(query, tuple(retriever.passage(id) for id in new)))
+    return found
+
+
+def as_json(found: list[HopFound]) -> dict[str, Any]:
+    """The hops as one JSON object."""
+    return {
+        "hops": [
+            {"query": hop.query, "passages": [passage.model_dump() for passage in hop.passages]}
+            for hop in found
+        ]
+    }
+
+
+def print_search(found: list[HopFound]) -> None:
+    """The hops on stdout, wrapped to the terminal."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = Console()
+    for number, hop in enumerate(found, 1):
+        console.print(
+            Text.assemble((f"hop {number}  ", "bold"), (hop.query or "(an empty query)", "bold cyan"))
+        )
+        if not hop.passages:
+            console.print(Padding(Text("nothing new was found", style="dim"), (0, 0, 0, 7)))
+        for passage in hop.passages:
+            console.print(Padding(Text(passage.title, style="bold"), (0, 0, 0, 7)))
+            console.print(Padding(Text(passage.text), (0, 0, 1, 7)))

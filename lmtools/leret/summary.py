@@ -1,0 +1,67 @@
+"""A run's table and its finding in plain words, for the terminal."""
+
+from lmtools.core.results import Difference, Results
+
+
+def print_table(results: Results) -> None:
+    """The rows as a table on stderr, with intervals; kinds of questions are left out."""
+    from rich.console import Console
+    from rich.table import Table
+
+    if not results.rows:
+        return
+    names = [name for name in results.rows[0].metrics if "/" not in name]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for name in names:
+        table.add_column(name, justify="right")
+    for row in results.rows:
+        cells = []
+        for name in names:
+            interval = row.metrics.get(name)
+            cells.append(
+                f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]" if interval else "-"
+            )
+        table.add_row(row.name, *cells)
+    Console(stderr=True).print(table)
+
+
+def finding(results: Results, metric: str) -> str:
+    """What improved, by how much, with the interval, in one or two sentences.
+
+    >>> from lmtools.core.results import Row
+    >>> from lmtools.core.statistics import Interval
+    >>> interval = Interval(0.5, 0.4, 0.6, 100)
+    >>> gain = Difference("SFT", "zero-shot base", "recall@hop2", 0.3, 0.2, 0.4, 100)
+    >>> rows = (Row("SFT", {"recall@hop2": interval}),)
+    >>> print(finding(Results("r", "c", 0, {}, {}, rows, (gain,)), "recall@hop2"))
+    After 2 hops SFT finds 50 % of the gold passages (100 questions).
+    That is 30 points more than zero-shot base (95 % interval 20 to 40): an improvement.
+    """
+    last = results.rows[-1]
+    value = last.metrics[metric]
+    hops = metric.rpartition("hop")[2]
+    after = f"After {hops} hop{'s' if hops != '1' else ''}"
+    lines = [
+        f"{after} {last.name} finds {100 * value.value:.0f} % of the gold passages ({value.n} questions)."
+    ]
+    lines += [_sentence(d) for d in results.differences if d.metric == metric and d.a == last.name]
+    return "\n".join(lines)
+
+
+def _sentence(difference: Difference) -> str:
+    value, low, high = (100 * x for x in (difference.value, difference.low, difference.high))
+    verdict = "an improvement" if low > 0 else "a loss" if high < 0 else "not distinguishable from chance"
+    word = "more" if value >= 0 else "fewer"
+    return (
+        f"That is {abs(value):.0f} points {word} than {difference.b} "
+        f"(95 % interval {low:.0f} to {high:.0f}): {verdict}."
+    )
+
+
+def last_recall(results: Results) -> str:
+    """The name of the recall after the last hop."""
+    return max(
+        (name for name in results.rows[-1].metrics if name.startswith("recall@hop")),
+        key=lambda name: int(name.removeprefix("recall@hop")),
+    )

@@ -1,0 +1,157 @@
+"""`lmtools leret train`: explore, build training data, SFT, preference optimisation, measure; N times over.
+
+iterations/N/samples.jsonl, sft.jsonl, preferences.jsonl   what was tried, and what is learnt from it
+iterations/N/sft/, iterations/N/policy/                    the two checkpoints of an iteration
+samples.jsonl, sft.jsonl, preferences.jsonl, policy/       the same for the whole run
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from lmtools.core.errors import DataError
+from lmtools.core.files import write_json, write_jsonl
+from lmtools.core.progress import progress, say
+from lmtools.core.run import Run
+from lmtools.core.seeds import derive
+from lmtools.data.records import Question
+from lmtools.leret.dataset import preference_rows, sft_rows
+from lmtools.leret.explore import Explorers
+from lmtools.leret.few_shot import few_shot_prompts
+from lmtools.leret.policy import Policy
+from lmtools.leret.prompt_file import write_prompts
+from lmtools.leret.recipe import LeretRecipe
+from lmtools.leret.rewards import Reward, answer_reward, title_reward
+from lmtools.leret.samples import Group, earnings, sample_rows
+from lmtools.leret.setup import Setup, open_policy, policy_spec, slices
+from lmtools.models.spec import ModelSpec
+
+FILES = ("samples.jsonl", "sft.jsonl", "preferences.jsonl")
+
+
+def explorers_for(setup: Setup, policy: Policy, questions: Sequence[Question], run: Run) -> Explorers:
+    """The explorers of an iteration; few-shot prompts are bootstrapped once a run, with its first policy."""
+    recipe = setup.recipe
+    explorers = Explorers(
+        policy, setup.retriever, reward_for(setup, policy), {"first": (), "later": ()}, recipe.hop,
+        recipe.explore, recipe.seed,
+    )  # fmt: skip
+    if "few-shot" in (*recipe.explore.first, *recipe.explore.later):
+        few_shot = few_shot_prompts(explorers, questions, run.journal())
+        write_prompts(run.path("prompts.json"), few_shot)
+        return replace(explorers, few_shot=few_shot)
+    return explorers
+
+
+def reward_for(setup: Setup, policy: Policy) -> Reward:
+    """The recipe's reward; an answer reward asks the answerer, by default the policy's own model."""
+    name = setup.recipe.explore.reward
+    if not name.startswith("answer-"):
+        return title_reward(name)
+    spec = setup.recipe.answerer
+    answerer = open_policy(spec, setup.recipe) if spec else policy
+    return answer_reward(name, answerer, setup.retriever, setup.recipe.hop)
+
+
+def explore_iteration(
+    setup: Setup, spec: ModelSpec, iteration: int, questions: Sequence[Question], run: Run, folder: Path
+) -> None:
+    """Explore a slice of questions and write the iteration's three files, each in one step."""
+    policy = open_policy(spec, setup.recipe)
+    explorers = explorers_for(setup, policy, setup.train, run)
+    with progress(len(questions), f"exploring, iteration {iteration}") as bar:
+        groups = list(explorers.explore(questions, iteration, run.journal(), bar))
+    _write_files(setup, policy, groups, questions, folder)
+    report_explorers(groups)
+
+
+def _write_files(
+    setup: Setup, policy: Policy, groups: Sequence[Group], questions: Sequence[Question], folder: Path
+) -> None:
+    by_id = {question.id: question for question in questions}
+    build = (groups, by_id, policy, setup.retriever, setup.recipe)
+    write_jsonl(folder / "sft.jsonl", sft_rows(*build))
+    write_jsonl(folder / "preferences.jsonl", preference_rows(*build))
+    write_json(folder / "explorers.json", earnings(groups))
+    write_jsonl(folder / "samples.jsonl", sample_rows(groups))  # last: its presence says that all are there
+
+
+def report_explorers(groups: Sequence[Group]) -> None:
+    """Which explorer's queries earned what."""
+    say(f"{'explorer':<24}{'queries':>9}{'reward':>9}{'best':>8}")
+    for name, row in earnings(groups).items():
+        say(f"{name:<24}{row['queries']:>9.0f}{row['reward']:>9.3f}{row['best']:>8.1%}")
+
+
+def train_policy(setup: Setup, run: Run) -> Path:
+    """All iterations of a run; returns the final policy's directory. What is there already is not redone."""
+    recipe = setup.recipe
+    directory: Path | None = None
+    for iteration, questions in enumerate(slices(setup.train, recipe.train.iterations), 1):
+        folder = run.path("iterations", str(iteration))
+        if not (folder / "samples.jsonl").exists():
+            with run.stage(f"explore {iteration}"):
+                if run.writes:
+                    explore_iteration(
+                        setup, policy_spec(recipe, directory), iteration, questions, run, folder
+                    )
+        wait_for_everyone()
+        for stage in ("sft", "policy"):
+            target = folder / stage
+            if not target.exists():
+                with run.stage(f"{'SFT' if stage == 'sft' else 'preference'} {iteration}"):
+                    _train_stage(recipe, stage, directory, folder, iteration, run)
+            directory = target if target.exists() else directory
+    if directory is None:
+        raise DataError(
+            "nothing was learnt: no query that was tried found a gold passage",
+            fix="more explorers (explore.first, explore.later), more questions, or a larger model",
+        )
+    if run.writes:
+        _publish(run, recipe.train.iterations, directory)
+    wait_for_everyone()
+    return run.path("policy")
+
+
+def _train_stage(
+    recipe: LeretRecipe, stage: str, start: Path | None, folder: Path, iteration: int, run: Run
+) -> None:
+    """One SFT or preference stage, from checkpoint ``start`` to ``folder/stage``; nothing where it is off."""
+    from lmtools.leret.learn import learn
+
+    settings: Any = recipe.train.sft if stage == "sft" else recipe.train.preference
+    file = folder / ("sft.jsonl" if stage == "sft" else "preferences.jsonl")
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    if not settings.enabled:
+        return
+    if not rows:
+        say(f"{file.name} is empty: this stage has nothing to learn from and is left out")
+        return
+    seed = derive(recipe.seed, "train", stage, iteration)
+    learn(recipe, policy_spec(recipe, start), rows, stage, folder / stage, run.path("training.jsonl"), seed)
+
+
+def _publish(run: Run, iterations: int, directory: Path) -> None:
+    """The run's own files: everything tried and learnt from, and the last checkpoint as ``policy/``."""
+    folders = [run.path("iterations", str(number)) for number in range(1, iterations + 1)]
+    for name in FILES:
+        lines = (json.loads(line) for folder in folders for line in (folder / name).open(encoding="utf-8"))
+        write_jsonl(run.path(name), lines)
+    part = run.path("policy.part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(directory, part)
+    if not run.path("policy").exists():
+        part.rename(run.path("policy"))
+
+
+def wait_for_everyone() -> None:
+    """Under ``accelerate launch``: the first process explores and writes, the others wait for it here."""
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        from accelerate import PartialState
+
+        PartialState(timeout=timedelta(days=7)).wait_for_everyone()
