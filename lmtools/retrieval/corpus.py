@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from lmtools.core.errors import DataError
 from lmtools.core.files import sha256_file
-from lmtools.data.jsonl import BOM, iter_records, open_data, read_passages
+from lmtools.data.jsonl import iter_records, read_passages
+from lmtools.data.raw import BOM, open_data
 from lmtools.data.records import Passage
 from lmtools.retrieval.index_cache import cached
 

@@ -122,11 +122,11 @@ def _bad_answer(url: str, fault: str, body: bytes) -> RetrieverError:
 
 
 def _variable(header: str, variable: str) -> str:
-    value = environ.get(variable)
-    if not value:
-        raise LmtoolsError(
-            f"retriever.headers_env: the header {header} comes from the environment variable {variable}, "
-            "which is not set",
-            fix=f"export {variable}=...",
-        )
-    return value
+    value = environ.get(variable, "").strip()
+    if value and value.isascii() and value.isprintable():
+        return value
+    raise LmtoolsError(
+        f"retriever.headers_env: the header {header} comes from the environment variable {variable}, which "
+        + ("holds characters that no header may have" if value else "is not set"),
+        fix=f"export {variable}=...",
+    )

@@ -3,6 +3,7 @@
 It looks at ranks only, so retrievers whose scores have nothing in common can be joined without weights.
 """
 
+import math
 from collections.abc import Sequence
 
 from lmtools.data.records import Passage
@@ -24,8 +25,8 @@ def reciprocal_rank_fusion(rankings: Sequence[Sequence[str]], constant: int = 60
     for ranking in rankings:
         for place, id in enumerate(ranking, start=1):
             places.setdefault(id, []).append(place)
-    # Summed in one order, or two passages with the same places in other rankings would differ by rounding.
-    scores = {id: sum(1 / (constant + place) for place in sorted(ranks)) for id, ranks in places.items()}
+    # fsum: passages with the same places in other rankings would differ by rounding, and not tie.
+    scores = {id: math.fsum(1 / (constant + place) for place in ranks) for id, ranks in places.items()}
     return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
 
 

@@ -6,7 +6,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from typing import IO, Any
+from typing import Any
 
 from lmtools.core.errors import RetrieverError
 from lmtools.core.progress import say
@@ -30,7 +30,7 @@ class _Passing(Exception):
     """A fault that may be gone on the next try."""
 
 
-def post_json(config: HttpConfig, headers: Mapping[str, str], payload: Mapping[str, Any]) -> bytes:
+def post_json(config: HttpConfig, token_headers: Mapping[str, str], payload: Mapping[str, Any]) -> bytes:
     """The body of the answer to ``payload``.
 
     Connection faults, time-outs, 429 and 5xx are tried again after 0.5, 1, 2, ... seconds.
@@ -40,10 +40,10 @@ def post_json(config: HttpConfig, headers: Mapping[str, str], payload: Mapping[s
     """
     # ASCII escapes: lone surrogates in a query have no UTF-8 form.
     data = json.dumps(payload).encode("ascii")
-    request = urllib.request.Request(config.url, data, {**headers, "Content-Type": "application/json"})
+    headers = {**token_headers, "Content-Type": "application/json"}
     for attempt in range(config.retries + 1):
         try:
-            return _send(request, config.timeout)
+            return _send(config.url, data, headers, config.timeout)
         except _Passing as fault:
             reason = fault
         if attempt < config.retries:
@@ -62,28 +62,31 @@ def shorten(body: bytes, limit: int = 120) -> str:
     return f"{text}..." if len(body) > limit else text or "(nothing)"
 
 
-def _send(request: urllib.request.Request, timeout: float) -> bytes:
+def _send(url: str, data: bytes, headers: dict[str, str], timeout: float) -> bytes:
     opener = urllib.request.build_opener(_NoRedirect)
     deadline = time.monotonic() + timeout
     try:
+        request = urllib.request.Request(url, data, headers)
         with opener.open(request, timeout=timeout) as answer:
-            return _read(answer, deadline, request.full_url)
+            return _read(answer, deadline, url)
     except urllib.error.HTTPError as error:
-        raise _status_fault(request.full_url, error) from error
+        raise _status_fault(url, error) from error
     except TimeoutError as error:
         raise _Passing(f"no answer within {timeout:g} s") from error
     except urllib.error.URLError as error:
         if isinstance(error.reason, TimeoutError):
             raise _Passing(f"no answer within {timeout:g} s") from error
         raise _Passing(f"cannot be reached: {error.reason}") from error
+    except (ValueError, http.client.InvalidURL) as error:
+        raise RetrieverError(f"{url}: no valid address: {error}", fix="check retriever.url") from error
     except (OSError, http.client.HTTPException) as error:
         raise _Passing(f"the connection broke: {error or type(error).__name__}") from error
 
 
-def _read(answer: IO[bytes], deadline: float, url: str) -> bytes:
+def _read(answer: http.client.HTTPResponse, deadline: float, url: str) -> bytes:
     """The whole body; the socket's own time-out starts anew at every byte, so a trickle needs a deadline."""
     parts, size = [], 0
-    while chunk := answer.read1(CHUNK):  # type: ignore[attr-defined]
+    while chunk := answer.read1(CHUNK):
         parts.append(chunk)
         size += len(chunk)
         if size > MAX_ANSWER:
@@ -93,6 +96,8 @@ def _read(answer: IO[bytes], deadline: float, url: str) -> bytes:
             )
         if time.monotonic() > deadline:
             raise TimeoutError
+    if answer.length:  # read1 says nothing of a connection that ended early
+        raise http.client.IncompleteRead(b"", answer.length)
     return b"".join(parts)
 
 

@@ -44,3 +44,9 @@ class WordCountEncoder:
 @pytest.fixture
 def encoder():
     return WordCountEncoder()
+
+
+@pytest.fixture(scope="session")
+def new_encoder():
+    """For property tests, each example of which needs an encoder of its own."""
+    return WordCountEncoder

@@ -151,7 +151,7 @@ def test_interrupted_build_leaves_nothing_broken(planets, monkeypatch):
         patch.setattr(bm25, "_split", interrupted)
         with pytest.raises(KeyboardInterrupt):
             open_retriever(Bm25Config(), planets)
-    assert not list(cache_dir("indexes").glob("*bm25*"))
+    assert not [path for path in cache_dir("indexes").glob("*bm25*") if path.is_dir()]
     assert ids(open_retriever(Bm25Config(), planets).search(["capital"], 1)[0]) == ["7"]
 
 

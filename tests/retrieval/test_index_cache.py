@@ -1,14 +1,20 @@
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from lmtools.core.errors import MachineError
 from lmtools.core.paths import cache_dir
-from lmtools.retrieval.index_cache import build_folder, cached, content_key
+from lmtools.retrieval.index_cache import cached, content_key
 
 
 def load(folder):
     return (folder / "value").read_text()
+
+
+def folders():
+    return [path.name for path in cache_dir("indexes").iterdir() if path.is_dir()]
 
 
 def building(text, calls):
@@ -33,7 +39,7 @@ def test_interrupted_build_leaves_nothing():
 
     with pytest.raises(KeyboardInterrupt):
         cached("x", build, load)
-    assert list(cache_dir("indexes").iterdir()) == []
+    assert folders() == []
     assert cached("x", building("whole", []), load) == "whole"
 
 
@@ -42,6 +48,7 @@ def test_remains_of_a_killed_build_are_ignored():
     remains.mkdir(parents=True)
     (remains / "value").write_text("half")
     assert cached("x", building("whole", []), load) == "whole"
+    assert folders() == ["x"]
 
 
 def test_damaged_folder_is_built_again():
@@ -50,17 +57,16 @@ def test_damaged_folder_is_built_again():
     assert cached("x", building("two", []), load) == "two"
 
 
-def test_the_faster_process_wins(tmp_path):
-    """Another process completes the same folder while this one builds."""
-    folder = tmp_path / "x"
+def test_of_several_at_once_one_builds():
+    calls = []
 
-    def build(temporary):
-        (temporary / "value").write_text("late")
-        build_folder(folder, building("early", []))
+    def build(folder):
+        time.sleep(0.05)
+        building("one", calls)(folder)
 
-    build_folder(folder, build)
-    assert load(folder) == "early"
-    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: cached("x", build, load), range(4))) == ["one"] * 4
+    assert calls == ["one"]
 
 
 def test_unwritable_cache_names_the_mend(monkeypatch, tmp_path):
@@ -79,7 +85,7 @@ def test_full_disk_leaves_nothing():
 
     with pytest.raises(MachineError, match="No space left"):
         cached("x", build, load)
-    assert list(cache_dir("indexes").iterdir()) == []
+    assert folders() == []
 
 
 def test_key_depends_on_every_part_and_their_order():
