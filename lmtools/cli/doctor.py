@@ -4,7 +4,6 @@ import shutil
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,8 +11,7 @@ import typer
 from lmtools.cli.options import Json, emit
 from lmtools.core.manifest import installed_version, machine, versions
 from lmtools.core.paths import cache_dir
-
-BUILTIN_MODELS = ("smollm2-135m-instruct", "all-minilm-l6-v2")
+from lmtools.models.builtin import BUILTINS, PREFIX
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def examine(gpu: bool = False) -> dict[str, Any]:
         "gpus": _gpus() if gpu else None,
         "parts": parts,
         "cache": _cache(),
-        "builtin_models": {name: _is_converted(cache_dir("models"), name) for name in BUILTIN_MODELS},
+        "builtin_models": {name: builtin.present for name, builtin in BUILTINS.items()},
         "notes": _notes(),
     }
 
@@ -96,7 +94,7 @@ def describe(report: dict[str, Any]) -> list[str]:
         lines.append(f"  {part['name']:<40}{missing}")
     lines += ["", "built-in models"]
     for name, present in report["builtin_models"].items():
-        lines.append(f"  {name:<40}{'ok' if present else f'absent: lmtools models pull builtin:{name}'}")
+        lines.append(f"  {name:<40}{'ok' if present else f'absent: lmtools models pull {PREFIX}{name}'}")
     return lines + (["", "notes"] + [f"  {note}" for note in report["notes"]] if report["notes"] else [])
 
 
@@ -106,15 +104,6 @@ def _cache() -> dict[str, Any]:
     used = sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink())
     free = shutil.disk_usage(existing).free
     return {"path": str(path), "used_gb": round(used / 1e9, 2), "free_gb": round(free / 1e9, 1)}
-
-
-def _is_converted(models: Path, name: str) -> bool:
-    """Whether a built-in model lies in the cache, under whatever suffix its version gives it."""
-    return (
-        any((folder / "config.json").is_file() for folder in models.glob(f"*{name}*"))
-        if models.is_dir()
-        else False
-    )
 
 
 def _gpus() -> list[str]:

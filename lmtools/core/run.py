@@ -72,6 +72,8 @@ class Run:
         )
         if not first_process():
             return cls(directory, fresh, None)
+        if directory.is_dir():
+            has_run(directory)  # so that not even a lock is left in a folder of something else
         lock = _lock(directory)
         try:
             if has_run(directory):

@@ -7,8 +7,9 @@ import pytest
 
 from lmtools.cli import doctor as module
 from lmtools.cli.app import run
-from lmtools.cli.doctor import BUILTIN_MODELS, OPTIONAL, PARTS, Part
+from lmtools.cli.doctor import OPTIONAL, PARTS, Part
 from lmtools.core.paths import cache_dir
+from lmtools.models.builtin import BUILTINS
 
 
 def report(capsys):
@@ -24,7 +25,7 @@ def test_json_report(capsys):
     assert found["cache"]["free_gb"] > 0
     assert found["machine"]["cores"] >= 1
     assert found["gpus"] is None
-    assert found["builtin_models"] == dict.fromkeys(BUILTIN_MODELS, False)
+    assert found["builtin_models"] == dict.fromkeys(BUILTINS, False)
 
 
 def test_a_missing_required_part_is_exit_1_with_its_line(capsys, monkeypatch):
@@ -42,13 +43,13 @@ def test_a_missing_optional_part_is_fine(capsys, monkeypatch):
 
 
 def test_present_models_and_used_space_are_seen(capsys):
-    folder = cache_dir("models") / f"{BUILTIN_MODELS[0]}-0.1.2"
+    folder = BUILTINS["all-minilm-l6-v2"].folder
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
     (folder / "model.safetensors").write_bytes(b"\0" * 20_000_000)
     assert run(["doctor", "--json"]) == 0
     found = report(capsys)
-    assert found["builtin_models"][BUILTIN_MODELS[0]] is True
+    assert found["builtin_models"] == {"smollm2-135m-instruct": False, "all-minilm-l6-v2": True}
     assert found["cache"]["used_gb"] == 0.02
 
 

@@ -121,7 +121,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, resume):
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(RunError, match="is not empty and holds no run"):
         create(tmp_path, resume=resume)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "thesis.tex"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["thesis.tex"]
 
 
 @pytest.mark.parametrize("resume", [False, True])
