@@ -7,7 +7,7 @@ from itertools import chain
 from pydantic import BaseModel
 
 from lmtools.core.errors import DataError
-from lmtools.data.faults import near_miss
+from lmtools.data.explain import near_miss
 from lmtools.data.formats import QUESTIONS, READERS, closest, detect
 from lmtools.data.gold import check_questions
 from lmtools.data.reader import Reader, Tally, read_originals, unique_passages

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable
 
 from lmtools.core.errors import DataError
+from lmtools.data.explain import near_miss
 from lmtools.data.hotpotqa import HOTPOTQA
 from lmtools.data.hover import HOVER
 from lmtools.data.musique import MUSIQUE
@@ -42,10 +43,11 @@ def detect(fields: Collection[str], kind: Kind | None = None) -> Reader | None:
 
 
 def closest(fields: Collection[str]) -> Reader | None:
-    """The format that shares the largest part of its marks with ``fields``, for the sake of the message."""
+    """The format of whose marks ``fields`` has the largest part, misspelt ones included, for the message."""
 
     def share(reader: Reader) -> float:
-        return len(reader.marks & set(fields)) / len(reader.marks)
+        found = [near_miss(mark, fields, cutoff=0.8) for mark in reader.marks]
+        return sum(field is not None for field in found) / len(found)
 
     best = max(READERS, key=share)
     return best if share(best) > 0 else None

@@ -51,7 +51,9 @@ def check_questions(questions: Sequence[Question], titles: Iterable[str]) -> Non
     fix = "give the corpus that these questions were made for, or mend the titles"
     if not missing:
         fix = "name the titles of the passages that answer each question in `supporting`"
-    raise DataError("\n  ".join([f"questions and corpus do not fit: {total} faults", *lines]), fix=fix)
+    raise DataError(
+        "\n  ".join([f"questions and corpus do not fit: {total} fault{'s' * (total > 1)}", *lines]), fix=fix
+    )
 
 
 def near_titles(missing: Collection[str], known: Collection[str]) -> dict[str, str]:

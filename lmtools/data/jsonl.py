@@ -8,26 +8,19 @@ a byte order mark are skipped. Texts with NUL (``\u0000``), half a surrogate pai
 million characters are faults: what comes after would break on them, or change them silently.
 """
 
-import gzip
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from lmtools.core.errors import DataError
-from lmtools.data.faults import MAX_TEXT, Faults, explain, near_miss
+from lmtools.data.explain import MAX_TEXT, explain
+from lmtools.data.faults import Faults
+from lmtools.data.raw import BOM, foreign_format, open_data
 from lmtools.data.records import Passage, Question
 
 T = TypeVar("T", bound=BaseModel)
-
-BOM = b"\xef\xbb\xbf"
-FOREIGN = {
-    b"PAR1": "a Parquet file", b"PK\x03\x04": "a zip archive",
-    b"\xff\xfe": "UTF-16 text", b"\xfe\xff": "UTF-16 text",
-}  # fmt: skip
 
 
 def read_questions(path: Path) -> list[Question]:
@@ -103,38 +96,6 @@ def jsonl_lines(path: Path) -> Iterator[tuple[int, bytes]]:
             yield number, line
 
 
-@contextmanager
-def open_data(path: Path) -> Iterator[IO[bytes]]:
-    """A data file's bytes, decompressed if it is gzipped, whatever its name.
-
-    Raises:
-        DataError: it is missing, no file, unreadable or damaged.
-    """
-    try:
-        with path.open("rb") as raw:
-            gzipped = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            if gzipped:
-                with gzip.open(raw) as stream:
-                    yield cast("IO[bytes]", stream)
-            else:
-                yield raw
-    except FileNotFoundError as error:
-        near = (
-            near_miss(path.name, (entry.name for entry in path.parent.glob("*")))
-            if path.parent.is_dir()
-            else None
-        )
-        fix = f"did you mean {path.parent / near}?" if near else "check the path"
-        raise DataError(f"{path}: no such file", fix=fix) from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: damaged gzip: {error}", fix="fetch or compress the file again") from error
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read: {error.strerror or error}", fix="give a readable file"
-        ) from error
-
-
 def expect_jsonl(path: Path, first: bytes) -> None:
     """Raises: DataError: the first line shows that the file is of another format; says how to convert it."""
     found = foreign_format(first)
@@ -143,19 +104,6 @@ def expect_jsonl(path: Path, first: bytes) -> None:
             f"{path}: {found}, where one JSON object a line (JSONL) is expected",
             fix=f"convert it: lmtools data prepare {path} --to questions|corpus --out FILE.jsonl",
         )
-
-
-def foreign_format(first: bytes) -> str | None:
-    """What a file that begins with this line is, if it is not JSONL and that can be told."""
-    for magic, name in FOREIGN.items():
-        if first.startswith(magic):
-            return name
-    if first.startswith(b"["):
-        return "a JSON array"
-    if first.rstrip() == b"{":
-        return "JSON spread over several lines"
-    cells = max(first.count(b","), first.count(b"\t"))
-    return "a CSV or TSV table" if cells and not any(sign in first for sign in (b"{", b"}", b'":')) else None
 
 
 def json_object(record: BaseModel) -> dict[str, Any]:

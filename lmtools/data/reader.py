@@ -11,7 +11,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from lmtools.core.errors import DataError
-from lmtools.data.faults import Faults, explain_value, text_faults
+from lmtools.data.explain import explain_value, text_faults
+from lmtools.data.faults import Faults
 from lmtools.data.records import Passage, Question
 from lmtools.data.rows import Rows
 

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from lmtools.core.errors import DataError
-from lmtools.data.faults import MAX_TEXT, Fault, decode
-from lmtools.data.jsonl import BOM, foreign_format, jsonl_lines, open_data
+from lmtools.data.explain import MAX_TEXT, decode
+from lmtools.data.faults import Fault
+from lmtools.data.jsonl import jsonl_lines
+from lmtools.data.raw import BOM, foreign_format, open_data
 
 LIST_COLUMNS = frozenset({"aliases", "supporting"})
 """Columns of a table whose cells hold a list: ``["a", "b"]`` or ``a | b``."""

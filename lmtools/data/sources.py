@@ -16,7 +16,8 @@ from lmtools.core.paths import bundled, cache_dir
 from lmtools.data import hub
 from lmtools.data.formats import CORPUS, QUESTIONS, by_name, detect
 from lmtools.data.gold import check_questions
-from lmtools.data.jsonl import BOM, iter_records, json_object, open_data
+from lmtools.data.jsonl import iter_records, json_object
+from lmtools.data.raw import BOM, open_data
 from lmtools.data.reader import Kind, Reader, Tally, read_originals, unique_passages
 from lmtools.data.records import Passage, Question
 from lmtools.data.rows import Row, Rows, read_rows

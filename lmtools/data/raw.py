@@ -1,0 +1,62 @@
+"""A data file's bytes: opened with clear errors, decompressed, and what they are if they are not JSONL."""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, cast
+
+from lmtools.core.errors import DataError
+from lmtools.data.explain import near_miss
+
+BOM = b"\xef\xbb\xbf"
+FOREIGN = {
+    b"PAR1": "a Parquet file", b"PK\x03\x04": "a zip archive",
+    b"\xff\xfe": "UTF-16 text", b"\xfe\xff": "UTF-16 text",
+}  # fmt: skip
+
+
+@contextmanager
+def open_data(path: Path) -> Iterator[IO[bytes]]:
+    """A data file's bytes, decompressed if it is gzipped, whatever its name.
+
+    Raises:
+        DataError: it is missing, no file, unreadable or damaged.
+    """
+    try:
+        with path.open("rb") as raw:
+            gzipped = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            if gzipped:
+                with gzip.open(raw) as stream:
+                    yield cast("IO[bytes]", stream)
+            else:
+                yield raw
+    except FileNotFoundError as error:
+        near = (
+            near_miss(path.name, (entry.name for entry in path.parent.glob("*")))
+            if path.parent.is_dir()
+            else None
+        )
+        fix = f"did you mean {path.parent / near}?" if near else "check the path"
+        raise DataError(f"{path}: no such file", fix=fix) from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path}: damaged gzip: {error}", fix="fetch or compress the file again") from error
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read: {error.strerror or error}", fix="give a readable file"
+        ) from error
+
+
+def foreign_format(first: bytes) -> str | None:
+    """What a file that begins with this line is, if it is not JSONL and that can be told."""
+    for magic, name in FOREIGN.items():
+        if first.startswith(magic):
+            return name
+    if first.startswith(b"["):
+        return "a JSON array"
+    if first.rstrip() == b"{":
+        return "JSON spread over several lines"
+    cells = max(first.count(b","), first.count(b"\t"))
+    return "a CSV or TSV table" if cells and not any(sign in first for sign in (b"{", b"}", b'":')) else None

@@ -1,0 +1,113 @@
+"""`lmtools data`: exit codes, one message, machine-readable output, nothing half-written."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from lmtools.cli.app import run
+
+QUESTION = '{"id": "a", "question": "Who?", "supporting": ["T"]}\n'
+PASSAGE = '{"id": "1", "title": "T", "text": "x"}\n'
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "q.jsonl").write_text(QUESTION)
+    (tmp_path / "c.jsonl").write_text(PASSAGE)
+    return tmp_path
+
+
+def test_check_tells_what_a_file_is(folder, capsys):
+    assert run(["data", "check", "q.jsonl", "--corpus", "c.jsonl"]) == 0
+    assert (
+        capsys.readouterr().out
+        == "q.jsonl: questions in the lmtools contract; 1 records, 1 questions; no faults\n"
+    )
+
+
+def test_check_as_json(folder, capsys):
+    assert run(["data", "check", "c.jsonl", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["format"], found["records"], found["passages"], found["remarks"]) == ("corpus", 1, 1, [])
+
+
+BAD = {
+    "a missing column": ('{"id": "a", "questoin": "x"}\n', "bad.jsonl:1: question: missing"),
+    "a wrong type": ('{"id": 1, "question": "x"}\n', "bad.jsonl:1: id: expected text, found a number (1)"),
+    "duplicate ids": (QUESTION * 2, "bad.jsonl:2: id: 'a' is the id of line 1 too"),
+    "broken JSON": (QUESTION + '{"id": "b",\n', "bad.jsonl:2: broken JSON at column"),
+    "a passage of 5 MB": (PASSAGE.replace('"x"', f'"{"x" * 5_000_000}"'), "bad.jsonl:1: text: 5,000,000"),
+    "a NUL byte": ('{"id": "b", "question": "\x00"}\n', "bad.jsonl:1: a NUL byte at column"),
+    "an escaped NUL": ('{"id": "b", "question": "\\u0000"}\n', "bad.jsonl:1: question: a NUL character"),
+    "a lone surrogate": ('{"id": "b", "question": "\\ud800"}\n', "bad.jsonl:1: question: half a surrogate"),
+    "an empty file": ("", "bad.jsonl: empty"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["check", "prepare"])
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_ends_with_2_and_one_message(folder, capsys, command, name):
+    text, expected = BAD[name]
+    (folder / "bad.jsonl").write_text(text)
+    kind = "corpus" if "title" in text else "questions"
+    extra = ["--to", kind, "--out", "out.jsonl"] if command == "prepare" else []
+    if (command, name) == ("prepare", "duplicate ids"):  # exact repeats are dropped there
+        (folder / "bad.jsonl").write_text(text.replace("Who?", "Where?", 1))
+    before = set(folder.iterdir())
+    assert run(["data", command, "bad.jsonl", *extra]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(f"error: {expected}")
+    assert said.err.count("error:") == 1
+    assert "fix:" in said.err
+    assert "Traceback" not in said.err
+    assert said.out == ""
+    assert set(folder.iterdir()) == before
+
+
+MISFITS = {
+    "a gold title not in the corpus": (
+        QUESTION.replace('"T"', '"Z"'),
+        PASSAGE,
+        "gold title 'Z' is not in the corpus",
+    ),
+    "a question without gold": ('{"id": "a", "question": "Who?"}\n', PASSAGE, "question 'a': no gold title"),
+    "an empty corpus": (QUESTION, "", "c.jsonl: empty"),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_questions_and_corpus_that_do_not_fit(folder, capsys, name):
+    questions, corpus, expected = MISFITS[name]
+    (folder / "q.jsonl").write_text(questions)
+    (folder / "c.jsonl").write_text(corpus)
+    assert run(["data", "check", "q.jsonl", "--corpus", "c.jsonl"]) == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_prepare_writes_and_counts(folder, capsys):
+    (folder / "q.csv").write_text("id,question,supporting\na,Who?,T | U\n")
+    assert run(["data", "prepare", "q.csv", "--to", "questions", "--out", "out.jsonl", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {
+        "source": "q.csv", "format": "questions", "out": "out.jsonl",
+        "records": 1, "written": 1, "left_out": {},
+    }  # fmt: skip
+    assert said.err == "out.jsonl: 1 questions from 1 records (questions)\n"
+    assert json.loads((folder / "out.jsonl").read_text())["supporting"] == ["T", "U"]
+
+
+def test_prepare_into_a_place_that_cannot_be_written_ends_with_1(folder, capsys):
+    assert run(["data", "prepare", "q.jsonl", "--to", "questions", "--out", "c.jsonl/out.jsonl"]) == 1
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_checking_a_file_imports_neither_torch_nor_datasets(folder):
+    code = (
+        "import sys; from lmtools.cli.app import run; run(['data', 'check', 'q.jsonl']);"
+        "print([name for name in ('torch', 'datasets', 'numpy', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

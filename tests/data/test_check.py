@@ -1,0 +1,102 @@
+"""What `check` says of a source that is right, nearly right, and wrong."""
+
+import json
+
+import pytest
+
+from lmtools.core.errors import DataError
+from lmtools.data.check import check
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(name: str, *values: dict) -> str:
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(value) + "\n" for value in values))
+        return str(path)
+
+    return write
+
+
+QUESTION = {"id": "a", "question": "Who?", "supporting": ["T"]}
+PASSAGE = {"id": "1", "title": "T", "text": "x"}
+
+
+def test_questions(write):
+    found = check(write("q.jsonl", QUESTION))
+    assert (found.format, found.records, found.questions, found.passages, found.remarks) == (
+        "questions",
+        1,
+        1,
+        0,
+        (),
+    )
+
+
+def test_a_corpus(write):
+    found = check(write("c.jsonl", PASSAGE, {**PASSAGE, "id": "2", "text": " "}))
+    assert (found.format, found.passages) == ("corpus", 2)
+    assert found.remarks == (
+        "1 passages whose title another passage has too: either counts as found",
+        "1 passages without text",
+    )
+
+
+def test_an_original_holds_both(write):
+    value = {
+        "_id": "a", "question": "Who?", "supporting_facts": [["T", 0]],
+        "context": [["T", ["x"]], ["U", ["y"]]],
+    }  # fmt: skip
+    found = check(write("h.jsonl", value, {**value, "_id": "b"}))
+    assert (found.format, found.records, found.questions, found.passages) == ("hotpotqa", 2, 2, 2)
+
+
+def test_an_optional_field_that_is_misspelt_is_remarked(write):
+    found = check(write("q.jsonl", {"id": "a", "question": "Who?", "suporting": ["T"]}))
+    assert "`suporting` is ignored; is `supporting` meant?" in found.remarks
+    assert "1 questions without gold titles: they teach and measure no retrieval" in found.remarks
+
+
+def test_fields_of_the_users_own_are_not_remarked(write):
+    assert check(write("q.jsonl", {**QUESTION, "difficulty": 3})).remarks == ()
+
+
+def test_gold_titles_are_looked_up_in_the_corpus(write):
+    corpus = write("c.jsonl", PASSAGE)
+    assert check(write("q.jsonl", QUESTION), corpus=corpus).questions == 1
+    with pytest.raises(DataError, match="gold title 'Z' is not in the corpus"):
+        check(write("q.jsonl", {**QUESTION, "supporting": ["Z"]}), corpus=corpus)
+    with pytest.raises(DataError, match="no questions to compare"):
+        check(corpus, corpus=corpus)
+
+
+def test_an_empty_corpus_is_a_fault(write):
+    with pytest.raises(DataError, match="empty"):
+        check(write("q.jsonl", QUESTION), corpus=write("c.jsonl"))
+
+
+def test_the_nearest_format_says_what_is_missing(write):
+    with pytest.raises(DataError, match="title: missing, but there is `titel`"):
+        check(write("c.jsonl", {"id": "1", "titel": "T", "text": "x"}))
+
+
+def test_a_format_that_is_not_known_lists_those_that_are(write):
+    with pytest.raises(DataError, match="no known format has the fields `foo`, `bar`") as caught:
+        check(write("x.jsonl", {"foo": 1, "bar": 2}))
+    assert "musique (paragraphs, question)" in caught.value.fix
+
+
+def test_a_first_line_that_is_broken_does_not_hide_the_format(tmp_path):
+    path = tmp_path / "c.jsonl"
+    path.write_text('{"id": \n' + json.dumps({"id": "1", "title": "T"}) + "\n" + json.dumps(PASSAGE) + "\n")
+    with pytest.raises(DataError) as caught:
+        check(str(path))
+    assert "c.jsonl:1: broken JSON" in str(caught.value)
+    assert "c.jsonl:2: text: missing" in str(caught.value)
+
+
+def test_a_file_without_a_readable_line(tmp_path):
+    path = tmp_path / "c.jsonl"
+    path.write_text("{\x00\n3\n")
+    with pytest.raises(DataError, match="2 faults"):
+        check(str(path))
