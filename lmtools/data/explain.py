@@ -23,9 +23,7 @@ MENDS = {"string_type": "put it in quotes", "tuple_type": "write [...]", "list_t
 def explain(line: int, data: bytes, model: type[BaseModel]) -> list[Fault]:
     """Why ``data``, line ``line`` of a file, is no record of ``model``; empty if it is one."""
     value, faults = decode(line, data)
-    if faults or (faults := explain_value(line, value, model)) or _readable(data, model):
-        return faults
-    return [Fault(line, "", "JSON nested too deep, or otherwise unreadable", "simplify the record")]
+    return faults or explain_value(line, value, model) or _rejected(line, value, data, model)
 
 
 def decode(line: int, data: bytes) -> tuple[Any, list[Fault]]:
@@ -41,16 +39,10 @@ def decode(line: int, data: bytes) -> tuple[Any, list[Fault]]:
             return None, [Fault(line, "", problem, "remove it: the file may be damaged")]
         problem = f"broken JSON at column {error.colno}: {error.msg.removesuffix(' at')}"
         return None, [Fault(line, "", problem, "write one JSON object on the line")]
-    except (RecursionError, ValueError) as error:
+    except RecursionError:
+        return None, [_too_deep(line)]
+    except ValueError as error:
         return None, [Fault(line, "", f"JSON that cannot be read: {error}", "simplify the record")]
-
-
-def _readable(data: bytes, model: type[BaseModel]) -> bool:
-    try:
-        model.model_validate_json(data)
-    except ValidationError:
-        return False
-    return True
 
 
 def explain_value(line: int, value: Any, model: type[BaseModel]) -> list[Fault]:
@@ -61,13 +53,24 @@ def explain_value(line: int, value: Any, model: type[BaseModel]) -> list[Fault]:
                 line, "", f"an object is expected, found {describe(value)}", "write {...} with named fields"
             )
         ]
-    if faults := [Fault(line, *fault) for fault in text_faults("", value)]:
-        return faults
     try:
-        model.model_validate_json(json.dumps(value))
+        faults = [Fault(line, *fault) for fault in text_faults("", value)]
+        return faults or _rejected(line, value, json.dumps(value), model)
+    except RecursionError:
+        return [_too_deep(line)]
+
+
+def _rejected(line: int, value: Any, data: str | bytes, model: type[BaseModel]) -> list[Fault]:
+    """What the model itself says of ``data``, whose JSON value is ``value``."""
+    try:
+        model.model_validate_json(data)
     except ValidationError as error:
         return [_translate(line, dict(item), value) for item in error.errors(include_url=False)]
     return []
+
+
+def _too_deep(line: int) -> Fault:
+    return Fault(line, "", "JSON nested too deep", "simplify the record")
 
 
 def text_faults(field: str, value: Any) -> Iterator[tuple[str, str, str]]:
@@ -113,7 +116,7 @@ def _translate(line: int, error: Mapping[str, Any], record: dict[str, Any]) -> F
             return Fault(line, field, f"missing, but there is `{near}`", f"rename `{near}` to `{field}`")
         return Fault(line, field, "missing", f"add `{field}`")
     if kind == "json_invalid":
-        return Fault(line, "", "JSON nested too deep, or otherwise unreadable", "simplify the record")
+        return _too_deep(line)
     if kind == "string_too_short":
         return Fault(line, field, "is empty", "write at least one character")
     if error["input"] is None and kind in EXPECTED:

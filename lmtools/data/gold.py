@@ -69,7 +69,7 @@ def _meant(title: str, folded: dict[str, str]) -> str:
     if key in folded:
         return f"; it has {folded[key]!r}, which differs in case, spacing or Unicode form ({folded[key]!a})"
     candidates = [other for other in folded if other[:2] == key[:2] and abs(len(other) - len(key)) <= 5]
-    close = difflib.get_close_matches(key, candidates[:MAX_CANDIDATES], n=1, cutoff=0.8)
+    close = difflib.get_close_matches(key, candidates[:MAX_CANDIDATES], n=1, cutoff=0.9)
     return f"; it has {folded[close[0]]!r}" if close else ""
 
 

@@ -14,25 +14,18 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, BeforeValidator, Field
 
 from lmtools.data.reader import Reader
-from lmtools.data.records import Passage, Question, Record
+from lmtools.data.records import Passage, Question, Record, as_tuples
 
 
 def pairs(value: Any) -> Any:
     """Both shapes as tuples of pairs; what is neither is left for the model to reject."""
     if isinstance(value, dict) and len(value) == 2:
-        columns = list(value.values())
-        if all(isinstance(column, list) for column in columns) and len(columns[0]) == len(columns[1]):
-            value = list(zip(*columns, strict=True))
-    if not isinstance(value, list):
-        return value
-    rows = (list(item.values()) if isinstance(item, dict) else item for item in value)
-    return tuple(
-        tuple(_frozen(part) for part in row) if isinstance(row, list | tuple) else row for row in rows
-    )
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+        first, second = value.values()
+        if isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
+            value = [[*pair] for pair in zip(first, second, strict=True)]
+    if isinstance(value, list):
+        value = [[*item.values()] if isinstance(item, dict) else item for item in value]
+    return as_tuples(value)
 
 
 Fact = tuple[str, int]

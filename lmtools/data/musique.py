@@ -9,17 +9,12 @@ answerable one, are left out: their gold paragraphs are not there.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
 from lmtools.data.reader import Reader
-from lmtools.data.records import Passage, Question, Record
-
-
-def frozen(value: Any) -> Any:
-    """A list as a tuple; what is none is left for the model to reject."""
-    return tuple(value) if isinstance(value, list) else value
+from lmtools.data.records import Passage, Question, Record, Texts, as_tuples
 
 
 class Paragraph(Record):
@@ -42,10 +37,10 @@ class MusiqueRecord(Record):
 
     id: str = Field(min_length=1)
     question: str = Field(min_length=1)
-    paragraphs: Annotated[tuple[Paragraph, ...], BeforeValidator(frozen)]
-    question_decomposition: Annotated[tuple[Step, ...], BeforeValidator(frozen)] = ()
+    paragraphs: Annotated[tuple[Paragraph, ...], BeforeValidator(as_tuples)]
+    question_decomposition: Annotated[tuple[Step, ...], BeforeValidator(as_tuples)] = ()
     answer: str = ""
-    answer_aliases: Annotated[tuple[str, ...], BeforeValidator(frozen)] = ()
+    answer_aliases: Texts = ()
     answerable: bool = True
 
 

@@ -90,11 +90,9 @@ def read_originals(reader: Reader, rows: Rows, tally: Tally) -> Iterator[Any]:
 
 
 def _validated(model: type[BaseModel], value: Any) -> BaseModel | None:
-    if any(text_faults("", value)):
-        return None
     try:
-        return model.model_validate(value)
-    except ValidationError:
+        return None if any(text_faults("", value)) else model.model_validate(value)
+    except (ValidationError, RecursionError):
         return None
 
 

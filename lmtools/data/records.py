@@ -1,6 +1,17 @@
 """The records that flow through lmtools, one frozen model per data contract."""
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def as_tuples(value: object) -> object:
+    """Lists, at any depth, as the tuples that a frozen record keeps; anything else is left as it is."""
+    return tuple(as_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(as_tuples)]
+"""A list of texts."""
 
 
 class Record(BaseModel):
@@ -15,15 +26,10 @@ class Question(Record):
     id: str = Field(min_length=1)
     question: str = Field(min_length=1)
     answer: str = ""
-    aliases: tuple[str, ...] = ()
-    supporting: tuple[str, ...] = ()
+    aliases: Texts = ()
+    supporting: Texts = ()
     kind: str = ""
     """``bridge``, ``comparison``, a number of hops; empty where the source does not say."""
-
-    @field_validator("aliases", "supporting", mode="before")
-    @classmethod
-    def _list_to_tuple(cls, value: object) -> object:
-        return tuple(value) if isinstance(value, list) else value
 
 
 class Passage(Record):

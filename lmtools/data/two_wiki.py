@@ -7,26 +7,19 @@ pages are sorted by the first triple that has them as its subject.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator
 
 from lmtools.data.hotpotqa import HotpotRecord, passages, titles
 from lmtools.data.reader import Reader
-from lmtools.data.records import Question
-
-
-def triples(value: Any) -> Any:
-    """Lists as tuples; what is no list is left for the model to reject."""
-    if not isinstance(value, list):
-        return value
-    return tuple(tuple(item) if isinstance(item, list) else item for item in value)
+from lmtools.data.records import Question, as_tuples
 
 
 class TwoWikiRecord(HotpotRecord):
     """A record as the 2WikiMultihopQA files have it."""
 
-    evidences: Annotated[tuple[tuple[str, str, str], ...], BeforeValidator(triples)] = ()
+    evidences: Annotated[tuple[tuple[str, str, str], ...], BeforeValidator(as_tuples)] = ()
 
 
 def question(record: TwoWikiRecord) -> Iterator[Question]:

@@ -64,6 +64,13 @@ def test_faults_of_an_original_name_field_and_record(write):
     )
 
 
+@pytest.mark.parametrize("depth", [300, 900])
+def test_nesting_without_end_in_an_array_is_a_fault_and_no_crash(write, depth):
+    deep = b'[{"id": "a", "question": "x", "aliases": ' + b"[" * depth + b"]" * depth + b"}]"
+    with pytest.raises(DataError, match=r"q\.json:record 1: "):
+        load_questions(write("q.json", deep))
+
+
 def test_a_corpus_holds_no_questions(write):
     with pytest.raises(DataError, match="no questions in it"):
         load_questions(write("c.jsonl", lines(PASSAGES)))
