@@ -116,7 +116,10 @@ def _translate(line: int, error: Mapping[str, Any], record: dict[str, Any]) -> F
             return Fault(line, field, f"missing, but there is `{near}`", f"rename `{near}` to `{field}`")
         return Fault(line, field, "missing", f"add `{field}`")
     if kind == "json_invalid":
-        return _too_deep(line)
+        broken = Fault(
+            line, "", error["msg"].replace("Invalid", "broken"), "write one JSON object on the line"
+        )
+        return _too_deep(line) if "recursion" in error["msg"] else broken
     if kind == "string_too_short":
         return Fault(line, field, "is empty", "write at least one character")
     if error["input"] is None and kind in EXPECTED:

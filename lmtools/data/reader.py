@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from lmtools.core.errors import DataError
 from lmtools.data.explain import explain_value, text_faults
-from lmtools.data.faults import Faults
+from lmtools.data.faults import Fault, Faults
 from lmtools.data.records import Passage, Question
 from lmtools.data.rows import Rows
 
@@ -71,7 +71,8 @@ def read_originals(reader: Reader, rows: Rows, tally: Tally) -> Iterator[Any]:
         tally.records += 1
         record = None if row.faults else _validated(reader.model, row.value)
         if record is None:
-            faults.add(row.faults or explain_value(row.number, row.value, reader.model))
+            unreadable = Fault(row.number, "", f"no record of {reader.label}", "compare it with the others")
+            faults.add(row.faults or explain_value(row.number, row.value, reader.model) or [unreadable])
             continue
         if with_id:
             id: str = getattr(record, "id")  # noqa: B009  (not every record has one)

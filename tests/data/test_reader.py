@@ -1,0 +1,91 @@
+"""Every row becomes a record or a fault; none is lost between the two."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmtools.data.faults import BrokenRecordsError
+from lmtools.data.formats import READERS, by_name, closest, detect
+from lmtools.data.reader import Tally, read_originals, unique_passages
+from lmtools.data.records import Passage
+from lmtools.data.rows import Row, Rows
+
+FIELDS = sorted(
+    {
+        "_id",
+        "id",
+        "uid",
+        "question",
+        "claim",
+        "supporting_facts",
+        "context",
+        "evidences",
+        "paragraphs",
+        "aliases",
+    }
+)
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["title", "idx"]), inner),
+    max_leaves=6,
+)
+
+
+@given(
+    st.sampled_from(READERS),
+    st.lists(st.dictionaries(st.sampled_from(FIELDS), values), min_size=1, max_size=3),
+)
+def test_a_row_is_a_record_or_a_fault(reader, objects):
+    rows = Rows("here", [Row(number, value) for number, value in enumerate(objects, start=1)])
+    read, faulty = 0, set()
+    try:
+        for _ in read_originals(reader, rows, Tally()):
+            read += 1
+    except BrokenRecordsError as error:
+        faulty = {fault.line for fault in error.faults if "is the id of" not in fault.problem}
+    assert read + len(faulty) == len(objects)
+
+
+def test_faults_of_rows_are_passed_on():
+    rows = Rows("here", [Row(1, None), Row(2, {"id": "a", "question": "x"})], unit="record ")
+    with pytest.raises(BrokenRecordsError, match="here:record 1: an object is expected, found null"):
+        list(read_originals(by_name("questions"), rows, Tally()))
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"_id", "question", "supporting_facts", "context", "evidences"}, "2wiki"),
+        ({"_id", "question", "supporting_facts", "context"}, "hotpotqa"),
+        ({"uid", "claim", "supporting_facts"}, "hover"),
+        ({"id", "question", "paragraphs"}, "musique"),
+        ({"id", "title", "text"}, "corpus"),
+        ({"id", "question"}, "questions"),
+    ],
+)
+def test_formats_are_told_by_their_fields(fields, name):
+    assert detect(fields) is by_name(name)
+
+
+def test_a_record_that_could_be_either_is_what_is_wanted():
+    fields = {"id", "question", "title", "text"}
+    assert detect(fields, "questions") is by_name("questions")
+    assert detect(fields, "corpus") is by_name("corpus")
+
+
+def test_unknown_fields_have_no_format_and_misspelt_ones_a_closest():
+    assert detect({"foo"}) is None
+    assert closest({"foo"}) is None
+    assert closest({"id", "questoin"}) is by_name("questions")
+    assert closest({"id", "titel", "txt"}) is by_name("corpus")
+
+
+@given(st.lists(st.tuples(st.sampled_from(["A", "A #2", ""]), st.sampled_from("xyz")), max_size=12))
+def test_pages_are_kept_once_in_order_with_ids_of_their_own(pages):
+    tally = Tally()
+    passages = [Passage(id="-", title=title, text=text) for title, text in pages]
+    found = list(unique_passages(passages, tally))
+    assert [(passage.title, passage.text) for passage in found] == list(dict.fromkeys(pages))
+    assert len({passage.id for passage in found}) == len(found)
+    assert sum(tally.left_out.values()) == len(pages) - len(found)
