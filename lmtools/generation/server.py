@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from lmtools.core.errors import BackendError, ModelError
 from lmtools.core.http import JsonClient
 from lmtools.generation.protocol import Completion, Sampling
-from lmtools.generation.seeding import sample_seed
+from lmtools.generation.samples import by_prompt, draws, sample_seed
 from lmtools.generation.server_reply import Choice, Completions, Models, Served, Tokens, parse
 from lmtools.models.spec import ModelSpec
 
@@ -77,11 +77,9 @@ class ServerGenerator:
         self, prompts: Sequence[str], sampling: Sampling, samples: int = 1
     ) -> list[list[Completion]]:
         """``samples`` completions of every prompt; greedy ones are asked for once and repeated."""
-        draws = samples if sampling.temperature > 0 else min(samples, 1)
-        jobs = [(prompt, draw) for prompt in prompts for draw in range(draws)]
+        jobs = [(prompt, draw) for prompt in prompts for draw in range(draws(sampling, samples))]
         done = self._each(lambda job: self._sample(job[0], sampling, job[1]), jobs)
-        rows = [done[index * draws : (index + 1) * draws] for index in range(len(prompts))]
-        return [row * samples for row in rows] if draws < samples else rows
+        return by_prompt(done, len(prompts), samples)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, ...]]:
         """Log-probabilities of each continuation's tokens.

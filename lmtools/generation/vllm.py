@@ -1,0 +1,229 @@
+"""Generation by vLLM in this process: batched by the engine, shared prefixes computed once, LoRA per request.
+
+    generator = VllmGenerator(ModelSpec(name="builtin:smollm2-135m-instruct"))
+    tuned = VllmGenerator(spec, max_lora_rank=16).with_adapter(Path("runs/leret/policy"))
+
+vLLM is imported when a generator is made, not before.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lmtools.core.errors import BackendError, ModelError
+from lmtools.generation.protocol import Completion, Sampling
+from lmtools.generation.samples import by_prompt, draws, sample_seed
+from lmtools.generation.vllm_adapters import Adapters, adapter_rank, lora_options
+from lmtools.generation.vllm_engine import (
+    check_device,
+    engine_options,
+    first_line,
+    import_vllm,
+    reload_weights,
+    start,
+)
+from lmtools.models.files import read_json, resolve
+from lmtools.models.fingerprint import fingerprint
+from lmtools.models.load import load_tokenizer
+from lmtools.models.spec import ModelSpec
+
+MOST_OPTIONS = 128  # token ids that one request may ask log-probabilities of
+
+
+class VllmGenerator:
+    """A model in a vLLM engine; ``engine`` overrides any keyword argument of ``vllm.LLM``.
+
+    Room for adapters is made where the spec names one or ``max_lora_rank`` is given. On a CPU an engine with
+    that room is several times slower; ``reload`` of merged weights costs seconds instead.
+
+    Raises:
+        MissingPackageError: vLLM is absent or of an unsupported version.
+        ModelError: vLLM does not take the model, the adapter or an engine option.
+    """
+
+    def __init__(self, spec: ModelSpec, **engine: Any) -> None:
+        import_vllm()
+        from vllm.platforms import current_platform
+
+        check_device(spec.device, current_platform.device_type)
+        files = resolve(spec)
+        config = read_json(files.path / "config.json")
+        rank = max(adapter_rank(files.adapter) if files.adapter else 0, engine.pop("max_lora_rank", 0))
+        lora = lora_options(files.path, rank, spec.trust_remote_code) if rank else None
+        self._cpu: bool = current_platform.is_cpu()
+        options = engine_options(spec, config, cpu=self._cpu, lora=lora) | engine
+        self._llm = start(files.path, options)
+        self._tokenizer = load_tokenizer(spec, files)
+        self._length: int = self._llm.model_config.max_model_len
+        self._weights = _Weights(files.digest)
+        self._dtype = spec.dtype
+        self._adapters = Adapters(files.path, options.get("max_lora_rank", 0))
+        self._adapter: Any = None
+        self._adapter_digest = ""
+        if files.adapter:
+            self._adapter_digest, self._adapter = self._adapters.request(files.adapter)
+
+    @property
+    def identity(self) -> str:
+        """Backend, model and adapter by content, and precision."""
+        adapter = f"+{self._adapter_digest[:16]}" if self._adapter else ""
+        return f"vllm:{self._weights.digest[:16]}{adapter}@{self._dtype}"
+
+    def with_adapter(self, directory: Path | None) -> "VllmGenerator":
+        """The same engine with the PEFT adapter in ``directory`` on top, or with none.
+
+        Raises:
+            ModelError: not an adapter, or one for which the engine has no room.
+        """
+        other = object.__new__(VllmGenerator)
+        other.__dict__.update(self.__dict__)
+        other._adapter_digest, other._adapter = self._adapters.request(directory) if directory else ("", None)
+        return other
+
+    def reload(self, directory: Path) -> None:
+        """Replace the engine's weights, for all its generators, by those of a model of the same shape."""
+        reload_weights(self._llm, directory, cpu=self._cpu)
+        self._weights.digest = fingerprint(directory)
+
+    def generate(
+        self, prompts: Sequence[str], sampling: Sampling, samples: int = 1
+    ) -> list[list[Completion]]:
+        """``samples`` completions of every prompt; greedy ones are computed once and repeated."""
+        jobs = [(prompt, draw) for prompt in prompts for draw in range(draws(sampling, samples))]
+        params = [_drawing(sampling, sample_seed(prompt, sampling, draw)) for prompt, draw in jobs]
+        outputs = self._run(self._encode([prompt for prompt, _ in jobs]), params)
+        return by_prompt([self._completion(output.outputs[0]) for output in outputs], len(prompts), samples)
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, ...]]:
+        """Log-probabilities of each continuation's tokens, natural log.
+
+        The engine gives them for the part of a request that it computes, so a prompt may come from the prefix
+        cache; where the cache reaches into a continuation, that request is run again without it.
+        """
+        heads = self._encode([prompt for prompt, _ in pairs])
+        tails = self._encode([continuation for _, continuation in pairs])
+        scores: list[tuple[float, ...]] = [()] * len(pairs)
+        pending = [index for index, tail in enumerate(tails) if tail]
+        if any(not heads[index] for index in pending):
+            raise ModelError("a continuation can only be scored after a prompt of at least one token")
+        for cached in (True, False):
+            outputs = self._run([heads[i] + tails[i] for i in pending], [_scoring(cached)] * len(pending))
+            reached = []
+            for index, output in zip(pending, outputs, strict=True):
+                if (output.num_cached_tokens or 0) < len(heads[index]):
+                    rows = output.prompt_logprobs[len(heads[index]) :]
+                    scores[index] = tuple(row[t].logprob for row, t in zip(rows, tails[index], strict=True))
+                else:
+                    reached.append(index)
+            pending = reached
+        return scores
+
+    def options(self, prompts: Sequence[str], options: Sequence[str]) -> list[tuple[float, ...]]:
+        """Each option's log-probability as the next token, over the full vocabulary."""
+        from vllm import SamplingParams
+
+        tokens = [self._one_token(option) for option in options]
+        encoded = self._encode(prompts)
+        found: list[dict[int, float]] = [{} for _ in prompts]
+        for first in range(0, len(tokens), MOST_OPTIONS):
+            wanted = sorted(set(tokens[first : first + MOST_OPTIONS]))
+            params = SamplingParams(max_tokens=1, temperature=0.0, logprob_token_ids=wanted, detokenize=False)
+            for values, output in zip(found, self._run(encoded, [params] * len(encoded)), strict=True):
+                values.update(
+                    {token: entry.logprob for token, entry in output.outputs[0].logprobs[0].items()}
+                )
+        return [tuple(values[token] for token in tokens) for values in found]
+
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        return [self._tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+
+    def _one_token(self, option: str) -> int:
+        ids = self._encode([option])[0]
+        if len(ids) != 1:
+            raise ModelError(
+                f"option {option!r} is {len(ids)} tokens for this model, not one",
+                fix="use options that are single tokens, such as ' A' or 'A'",
+            )
+        return ids[0]
+
+    def _run(self, encoded: Sequence[list[int]], params: Sequence[Any]) -> list[Any]:
+        """One batch through the engine, in order, all of it with this generator's adapter.
+
+        Rows without an adapter beside rows with one would silently get it on a CPU.
+        """
+        if not encoded:
+            return []
+        from vllm.exceptions import VLLMValidationError
+        from vllm.inputs import TokensPrompt
+
+        longest = max(len(ids) for ids in encoded)
+        if longest >= self._length:
+            raise ModelError(
+                f"a prompt of {longest} tokens does not fit model.max_model_len={self._length}",
+                fix="raise model.max_model_len as far as the model allows, or shorten the prompts",
+            )
+        prompts = [TokensPrompt(prompt_token_ids=ids) for ids in encoded]
+        try:
+            outputs: list[Any] = self._llm.generate(
+                prompts, list(params), use_tqdm=False, lora_request=self._adapter
+            )
+        except (ValueError, VLLMValidationError) as error:
+            raise ModelError(f"vLLM refused a request: {first_line(error)}") from error
+        except Exception as error:  # the engine's own kinds differ between its versions
+            raise BackendError(f"vLLM failed: {first_line(error)}", fix="run again with --resume") from error
+        return outputs
+
+    def _completion(self, output: Any) -> Completion:
+        """vLLM's output as ours; its token ids already end with the one that stopped it.
+
+        Its text leaves out characters whose bytes are incomplete at the end, so only a stop string's cut is
+        taken from it.
+        """
+        if output.finish_reason not in ("stop", "length"):
+            raise BackendError(
+                f"vLLM ended a request with {output.finish_reason!r}", fix="run again with --resume"
+            )
+        tokens = tuple(output.token_ids)
+        logprobs = tuple(step[token].logprob for step, token in zip(output.logprobs, tokens, strict=False))
+        cut = isinstance(output.stop_reason, str)
+        text = output.text if cut else self._tokenizer.decode(tokens, skip_special_tokens=True)
+        return Completion(text, tokens, logprobs, output.finish_reason)
+
+
+class _Weights:
+    """What an engine currently holds, shared by all generators on it."""
+
+    def __init__(self, digest: str) -> None:
+        self.digest = digest
+
+
+def _drawing(sampling: Sampling, seed: int) -> Any:
+    """Parameters of one sample, with the log-probability of each of its tokens."""
+    from vllm import SamplingParams
+    from vllm.exceptions import VLLMValidationError
+
+    try:
+        return SamplingParams(
+            max_tokens=sampling.max_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            stop=list(sampling.stop),
+            seed=seed if sampling.temperature > 0 else None,
+            logprobs=0,
+        )
+    except (ValueError, VLLMValidationError) as error:
+        raise ModelError(f"vLLM refuses these sampling settings: {first_line(error)}") from error
+
+
+def _scoring(cached: bool) -> Any:
+    """Parameters that return each prompt token's log-probability, reading the prefix cache or not."""
+    from vllm import SamplingParams
+
+    return SamplingParams(
+        max_tokens=1,
+        temperature=0.0,
+        prompt_logprobs=0,
+        detokenize=False,
+        skip_reading_prefix_cache=not cached,
+    )

