@@ -12,7 +12,7 @@ from typing import Any
 
 from lmtools.core.errors import BackendError, ModelError
 from lmtools.generation.protocol import Completion, Sampling
-from lmtools.generation.samples import by_prompt, draws, sample_seed
+from lmtools.generation.seeding import by_prompt, draws, sample_seed
 from lmtools.generation.vllm_adapters import Adapters, adapter_rank, lora_options
 from lmtools.generation.vllm_engine import (
     check_device,
