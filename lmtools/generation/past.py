@@ -1,0 +1,220 @@
+"""What a batch of rows has been fed so far, and the next step: token ids in, logits out.
+
+``SharedPast`` keeps the prefix of all rows once (``shared_attention``). ``CopiedPast`` is for models whose
+attention is not the plain one: the prefix is computed once too, and its cache copied for every row.
+"""
+
+import copy
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from lmtools.generation.prefix import common_prefix
+from lmtools.generation.shared_attention import NAME, KeysValues, RowCache, prefixed, supports
+
+BLOCK = 128
+"""A prefix is computed in blocks of this many tokens. Each block's bits depend on the tokens up to its end
+alone, so a prefix has the same keys whether its beginning was still at hand or not."""
+
+
+class Past(Protocol):
+    """The rows of one batch."""
+
+    def forward(self, ids: Tensor, valid: Tensor, keep: int) -> Tensor:
+        """Feed every row its next tokens.
+
+        Args:
+            ids: (rows, tokens), left-padded.
+            valid: the same shape; False at padding.
+            keep: how many last positions need logits.
+
+        Returns:
+            Logits (rows, ``keep``, vocabulary), float32.
+        """
+        ...
+
+    def select(self, rows: Tensor) -> None:
+        """Go on with these rows; a row may come more than once."""
+        ...
+
+
+class Pasts:
+    """Makes pasts of one model and remembers the prefixes it computed last, up to ``tokens`` of them."""
+
+    def __init__(self, model: Any, tokens: int) -> None:
+        self._model = model
+        self._base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._shares = supports(self._base)
+        self._tokens = tokens
+        self._known: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+
+    def start(self, prefix: Sequence[int], rows: int, capacity: int) -> Past:
+        """A past of ``rows`` rows that all begin with ``prefix``, with room for ``capacity`` more tokens."""
+        if self._shares:
+            return SharedPast(self._model, self._keys(tuple(prefix)), len(prefix), capacity)
+        return CopiedPast(self._model, self._copied(tuple(prefix)), len(prefix), rows)
+
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        """The model in evaluation mode, without gradients, with our attention; afterwards as it was."""
+        training, attention = self._model.training, self._base.config._attn_implementation
+        self._model.eval()
+        if self._shares:
+            self._base.config._attn_implementation = NAME
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            self._base.config._attn_implementation = attention
+            self._model.train(training)
+
+    def forget(self) -> None:
+        """Drop the remembered prefixes: after an out-of-memory error, or when the weights have changed."""
+        self._known.clear()
+
+    def _keys(self, prefix: tuple[int, ...]) -> list[KeysValues]:
+        """Keys and values of a prefix, from what is known of its beginning."""
+        if not prefix:
+            return []
+        if prefix not in self._known:
+            known = max(self._known, key=lambda other: common_prefix(prefix, other), default=())
+            whole = common_prefix(prefix, known) // BLOCK * BLOCK
+            layers = _cut(self._known[known], whole) if whole else []
+            for start in range(whole, len(prefix), BLOCK):
+                block = prefix[start : start + BLOCK]
+                past = SharedPast(self._model, layers, start, len(block))
+                past.forward(*row(block, self._model.device), keep=1)
+                layers = _joined(layers, past.cache.row(0))
+            self._remember(prefix, layers)
+        self._known.move_to_end(prefix)
+        return list(self._known[prefix])
+
+    def _copied(self, prefix: tuple[int, ...]) -> Any:
+        from transformers import DynamicCache
+
+        if not prefix:
+            return DynamicCache(config=self._base.config)
+        if prefix not in self._known:
+            past = CopiedPast(self._model, DynamicCache(config=self._base.config), 0, 1)
+            past.forward(*row(prefix, self._model.device), keep=1)
+            self._remember(prefix, past.cache)
+        self._known.move_to_end(prefix)
+        return copy.deepcopy(self._known[prefix])
+
+    def _remember(self, prefix: tuple[int, ...], cache: Any) -> None:
+        self._known[prefix] = cache
+        while len(self._known) > 1 and sum(map(len, self._known)) > self._tokens:
+            self._known.popitem(last=False)
+
+
+class SharedPast:
+    """Rows on top of a prefix that is stored once."""
+
+    def __init__(self, model: Any, prefix: Sequence[KeysValues], shared: int, capacity: int) -> None:
+        self.cache = RowCache(capacity)
+        self._model, self._prefix, self._shared = model, prefix, shared
+        self._valid: Tensor | None = None
+
+    def forward(self, ids: Tensor, valid: Tensor, keep: int) -> Tensor:
+        """See ``Past``."""
+        seen = self.cache.length
+        self._valid = valid if self._valid is None else torch.cat((self._valid, valid), dim=1)
+        with prefixed(self._prefix):
+            logits = _logits(
+                self._model,
+                keep,
+                input_ids=ids,
+                attention_mask=causal_mask(self._valid, ids.shape[1], self._model.dtype),
+                position_ids=positions(self._valid, self._shared)[:, seen:],
+                past_key_values=self.cache,
+                use_cache=True,
+            )
+        self.cache.length += ids.shape[1]
+        return logits
+
+    def select(self, rows: Tensor) -> None:
+        """See ``Past``."""
+        self.cache.select(rows)
+        if self._valid is not None:
+            self._valid = self._valid[rows]
+
+
+class CopiedPast:
+    """Rows that each hold the prefix, in transformers' own cache, with the model's own attention."""
+
+    def __init__(self, model: Any, cache: Any, shared: int, rows: int) -> None:
+        self.cache = cache
+        if shared and rows > 1:
+            cache.batch_repeat_interleave(rows)
+        self._model, self._shared = model, shared
+        self._valid = torch.ones(rows, shared, dtype=torch.bool, device=model.device)
+
+    def forward(self, ids: Tensor, valid: Tensor, keep: int) -> Tensor:
+        """See ``Past``."""
+        seen = self._valid.shape[1]
+        self._valid = torch.cat((self._valid, valid), dim=1)
+        return _logits(
+            self._model,
+            keep,
+            input_ids=ids,
+            attention_mask=self._valid.long(),
+            position_ids=positions(self._valid, 0)[:, seen:],
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+
+    def select(self, rows: Tensor) -> None:
+        """See ``Past``."""
+        self.cache.batch_select_indices(rows)
+        self._valid = self._valid[rows]
+
+
+def positions(valid: Tensor, shared: int) -> Tensor:
+    """Position ids (rows, tokens) of left-padded rows after ``shared`` tokens; padding gets the first."""
+    return (valid.long().cumsum(dim=1) - 1).clamp(min=0) + shared
+
+
+def causal_mask(valid: Tensor, new: int, dtype: torch.dtype) -> Tensor:
+    """What is added to the scores: 0 where a query may look, a very low number elsewhere.
+
+    Args:
+        valid: (rows, row tokens), False at padding.
+        new: how many of the last tokens are queries.
+
+    Returns:
+        (rows, 1, ``new``, row tokens). Not minus infinity: padding that sees nothing would become NaN.
+    """
+    total = valid.shape[1]
+    before = torch.ones(new, total, dtype=torch.bool, device=valid.device).tril(total - new)
+    seen = before & valid[:, None, None, :]
+    return torch.zeros(seen.shape, dtype=dtype, device=valid.device).masked_fill(
+        ~seen, torch.finfo(dtype).min
+    )
+
+
+def row(ids: Sequence[int], device: Any) -> tuple[Tensor, Tensor]:
+    """A single row's token ids and validity, each (1, tokens)."""
+    tensor = torch.tensor([list(ids)], device=device)
+    return tensor, torch.ones_like(tensor, dtype=torch.bool)
+
+
+def _logits(model: Any, keep: int, **inputs: Any) -> Tensor:
+    logits: Tensor = model(logits_to_keep=keep, **inputs).logits
+    return logits[:, -keep:].float()
+
+
+def _cut(layers: Sequence[KeysValues], tokens: int) -> list[KeysValues]:
+    return [(keys[:, :tokens].contiguous(), values[:, :tokens].contiguous()) for keys, values in layers]
+
+
+def _joined(first: Sequence[KeysValues], second: Sequence[KeysValues]) -> list[KeysValues]:
+    if not first:
+        return [(k.contiguous(), v.contiguous()) for k, v in second]
+    return [
+        (torch.cat((a, c), dim=1), torch.cat((b, d), dim=1))
+        for (a, b), (c, d) in zip(first, second, strict=True)
+    ]
