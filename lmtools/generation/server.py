@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from lmtools.core.errors import BackendError, ModelError
 from lmtools.core.http import JsonClient
 from lmtools.generation.protocol import Completion, Sampling
-from lmtools.generation.seeding import by_prompt, draws, sample_seed
+from lmtools.generation.samples import by_prompt, draws, sample_seed
 from lmtools.generation.server_reply import Choice, Completions, Models, Served, Tokens, parse
 from lmtools.models.spec import ModelSpec
 

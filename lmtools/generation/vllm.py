@@ -12,7 +12,7 @@ from typing import Any
 
 from lmtools.core.errors import BackendError, ModelError
 from lmtools.generation.protocol import Completion, Sampling
-from lmtools.generation.seeding import by_prompt, draws, sample_seed
+from lmtools.generation.samples import by_prompt, draws, sample_seed
 from lmtools.generation.vllm_adapters import Adapters, adapter_rank, lora_options
 from lmtools.generation.vllm_engine import (
     check_device,
@@ -54,6 +54,7 @@ class VllmGenerator:
         options = engine_options(spec, config, cpu=self._cpu, lora=lora) | engine
         self._llm = start(files.path, options)
         self._tokenizer = load_tokenizer(spec, files)
+        self._ends = stop_tokens(files.path, self._tokenizer)
         self._length: int = self._llm.model_config.max_model_len
         self._weights = _Weights(files.digest)
         self._dtype = spec.dtype
@@ -89,8 +90,10 @@ class VllmGenerator:
         self, prompts: Sequence[str], sampling: Sampling, samples: int = 1
     ) -> list[list[Completion]]:
         """``samples`` completions of every prompt; greedy ones are computed once and repeated."""
+        if sampling.max_tokens < 1:
+            return [[Completion("", finish="length")] * samples for _ in prompts]
         jobs = [(prompt, draw) for prompt in prompts for draw in range(draws(sampling, samples))]
-        params = [_drawing(sampling, sample_seed(prompt, sampling, draw)) for prompt, draw in jobs]
+        params = [_drawing(sampling, sample_seed(prompt, sampling, draw), self._ends) for prompt, draw in jobs]
         outputs = self._run(self._encode([prompt for prompt, _ in jobs]), params)
         return by_prompt([self._completion(output.outputs[0]) for output in outputs], len(prompts), samples)
 
@@ -104,8 +107,8 @@ class VllmGenerator:
         tails = self._encode([continuation for _, continuation in pairs])
         scores: list[tuple[float, ...]] = [()] * len(pairs)
         pending = [index for index, tail in enumerate(tails) if tail]
-        if any(not heads[index] for index in pending):
-            raise ModelError("a continuation can only be scored after a prompt of at least one token")
+        if not all(heads):
+            raise ModelError("a prompt has no tokens", fix="give every prompt at least one character")
         for cached in (True, False):
             outputs = self._run([heads[i] + tails[i] for i in pending], [_scoring(cached)] * len(pending))
             reached = []
@@ -156,6 +159,8 @@ class VllmGenerator:
         from vllm.exceptions import VLLMValidationError
         from vllm.inputs import TokensPrompt
 
+        if not all(encoded):
+            raise ModelError("a prompt has no tokens", fix="give every prompt at least one character")
         longest = max(len(ids) for ids in encoded)
         if longest >= self._length:
             raise ModelError(
@@ -185,8 +190,10 @@ class VllmGenerator:
             )
         tokens = tuple(output.token_ids)
         logprobs = tuple(step[token].logprob for step, token in zip(output.logprobs, tokens, strict=False))
-        cut = isinstance(output.stop_reason, str)
-        text = output.text if cut else self._tokenizer.decode(tokens, skip_special_tokens=True)
+        if isinstance(output.stop_reason, str):
+            return Completion(output.text, tokens, logprobs, output.finish_reason)
+        written = tokens[:-1] if tokens[-1] in self._ends else tokens
+        text = self._tokenizer.decode(written, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return Completion(text, tokens, logprobs, output.finish_reason)
 
 
@@ -197,7 +204,7 @@ class _Weights:
         self.digest = digest
 
 
-def _drawing(sampling: Sampling, seed: int) -> Any:
+def _drawing(sampling: Sampling, seed: int, ends: Sequence[int]) -> Any:
     """Parameters of one sample, with the log-probability of each of its tokens."""
     from vllm import SamplingParams
     from vllm.exceptions import VLLMValidationError
@@ -209,6 +216,7 @@ def _drawing(sampling: Sampling, seed: int) -> Any:
             top_p=sampling.top_p,
             top_k=sampling.top_k,
             stop=list(sampling.stop),
+            stop_token_ids=list(ends),
             seed=seed if sampling.temperature > 0 else None,
             logprobs=0,
         )
