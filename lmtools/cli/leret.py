@@ -154,11 +154,12 @@ def _recipe(
 def _run(action: str, config: Any, out: Path | None, resume: bool) -> Any:
     from contextlib import contextmanager
 
+    from lmtools.leret.processes import agree
     from lmtools.leret.setup import prepare
 
     @contextmanager
     def opened() -> Any:
-        directory = out or default_out("leret", action, resume=resume)
+        directory = out or Path(agree(lambda: str(default_out("leret", action, resume=resume))))
         setup = prepare(config)
         command = ["lmtools", *sys.argv[1:]]
         with Run.create(

@@ -161,13 +161,8 @@ def default_out(system: str, action: str, *, resume: bool = False, root: Path = 
     """Where a run goes without ``--out``: ``runs/leret-train``, else ``runs/leret-train-2`` and so on.
 
     With ``resume`` it is the unfinished run of this system and action that was started last; where there is
-    none, a new one.
-
-    Raises:
-        RunError: several processes run together, which could not agree on a free name.
+    none, a new one. Of several processes one must choose for all.
     """
-    if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise RunError("several processes must be told one run directory", fix="add --out runs/NAME")
     base = root / f"{system}-{action}"
     taken = [base] if occupied(base) else []
     while taken and occupied(following := root / f"{base.name}-{len(taken) + 1}"):

@@ -1,4 +1,4 @@
-"""`--dry-run`: check everything, render one real example, estimate the work and the memory. Loads no weights."""
+"""`--dry-run`: check everything, render one real example, estimate work and memory. Loads no weights."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -97,8 +97,8 @@ def print_dry_run(plan: Plan) -> None:
         say(f"--- prompt of the {place} hop, {tokens} tokens ---\n{prompt}\n")
     say("questions: " + ", ".join(f"{count} {split}" for split, count in plan.questions.items()))
     say("queries that a model writes: " + ", ".join(f"{n} {stage}" for stage, n in plan.generations.items()))
-    say(f"tokens: {plan.prompt_tokens:,} read, at most {plan.generated_tokens:,} written, and training beside them")
-    say(f"memory: {plan.weights_gib} GiB of weights, about {plan.training_gib} GiB and activations in training")
+    say(f"tokens: {plan.prompt_tokens:,} read, at most {plan.generated_tokens:,} written, besides training")
+    say(f"memory: {plan.weights_gib} GiB of weights; training {plan.training_gib} GiB and activations")
     say("everything checks out; run it without --dry-run")
 
 

@@ -35,6 +35,15 @@ class Branch:
 
 
 @dataclass(frozen=True)
+class Proposed:
+    """A query before it is tried."""
+
+    prompt_id: str
+    query: str
+    phrase: str | None = None
+
+
+@dataclass(frozen=True)
 class Explorers:
     """Everything that proposes queries and judges them."""
 
@@ -78,20 +87,20 @@ class Explorers:
 
     def _try(self, branches: list[Branch], hop: int, iteration: int) -> list[Group]:
         shown = [show(self.retriever, branch.context, self.hop) for branch in branches]
-        proposals: list[list[tuple[str, str]]] = [[] for _ in branches]
+        proposals: list[list[Proposed]] = [[] for _ in branches]
         for explorer in self.settings.first if hop == 1 else self.settings.later:
             for into, queries in zip(
                 proposals, self._propose(explorer, branches, shown, hop, iteration), strict=True
             ):
                 into += queries
-        flat = [(index, *proposal) for index, group in enumerate(proposals) for proposal in group]
-        contexts = [branches[index].context for index, _, _ in flat]
-        hits = search_hop(self.retriever, [query for _, _, query in flat], contexts, self.hop)
+        flat = [(index, one) for index, group in enumerate(proposals) for one in group]
+        contexts = [branches[index].context for index, _ in flat]
+        hits = search_hop(self.retriever, [one.query for _, one in flat], contexts, self.hop)
         after = [context.extend(found, self.hop.order) for context, found in zip(contexts, hits, strict=True)]
-        rewards = self.reward([branches[index].question for index, _, _ in flat], after)
+        rewards = self.reward([branches[index].question for index, _ in flat], after)
         groups: list[list[Sample]] = [[] for _ in branches]
-        for (index, prompt_id, query), found, reward in zip(flat, hits, rewards, strict=True):
-            groups[index].append(Sample(prompt_id, query, found, reward))
+        for (index, one), found, reward in zip(flat, hits, rewards, strict=True):
+            groups[index].append(Sample(one.prompt_id, one.query, found, reward, one.phrase))
         return [
             Group(
                 branch.question.id,
@@ -112,30 +121,30 @@ class Explorers:
         shown: Sequence[tuple[Shown, ...]],
         hop: int,
         iteration: int,
-    ) -> list[list[tuple[str, str]]]:
-        """(prompt id, query) proposals of one explorer for each branch."""
+    ) -> list[list[Proposed]]:
+        """What one explorer proposes for each branch."""
         if explorer in RULES:
             limit = self.settings.max_phrases
             return [
                 [
-                    (f"rule:{explorer}", query)
-                    for query in propose(explorer, branch.question.question, passages, limit)
+                    Proposed(f"rule:{explorer}", proposal.query, proposal.phrase)
+                    for proposal in propose(explorer, branch.question.question, passages, limit)
                 ]
                 for branch, passages in zip(branches, shown, strict=True)
             ]
         if explorer == "temperature":
             return self._sampled(branches, shown, hop, iteration)
         prompts = (ZERO_SHOT,) if explorer == "zero-shot" else self.few_shot["first" if hop == 1 else "later"]
-        proposals: list[list[tuple[str, str]]] = [[] for _ in branches]
+        proposals: list[list[Proposed]] = [[] for _ in branches]
         for prompt in prompts:
             asks = [Ask(prompt, b.question.question, s) for b, s in zip(branches, shown, strict=True)]
             for into, query in zip(proposals, self.policy.write(asks), strict=True):
-                into.append((prompt.id, query))
+                into.append(Proposed(prompt.id, query))
         return proposals
 
     def _sampled(
         self, branches: Sequence[Branch], shown: Sequence[tuple[Shown, ...]], hop: int, iteration: int
-    ) -> list[list[tuple[str, str]]]:
+    ) -> list[list[Proposed]]:
         asks = [Ask(ZERO_SHOT, b.question.question, s) for b, s in zip(branches, shown, strict=True)]
         sampling = Sampling(
             max_tokens=self.policy.max_query_tokens,
@@ -144,7 +153,9 @@ class Explorers:
             seed=derive(self.seed, "temperature", iteration, hop),
         )
         samples = self.policy.sample(asks, sampling, self.settings.samples)
-        return [[(f"temperature-{n}", query) for n, query in enumerate(group, 1)] for group in samples]
+        return [
+            [Proposed(f"temperature-{n}", query) for n, query in enumerate(group, 1)] for group in samples
+        ]
 
     def _follow(self, branch: Branch, group: Group) -> list[Branch]:
         """The branches that a group's outcomes open: distinct contexts, drawn by the sampled-outcome rule."""

@@ -8,11 +8,12 @@ from itertools import pairwise
 
 @dataclass(frozen=True)
 class Tried:
-    """A query, what it earned, and the explorer that proposed it."""
+    """A query, what it earned, the explorer that proposed it, and the phrase it was built around, if any."""
 
     query: str
     reward: float
     explorer: str
+    phrase: str | None = None
 
 
 def distinct(tried: Sequence[Tried]) -> list[Tried]:
@@ -27,18 +28,30 @@ def distinct(tried: Sequence[Tried]) -> list[Tried]:
 def best_query(tried: Sequence[Tried], before: float, precedence: Sequence[str]) -> Tried | None:
     """The SFT target: the query with the highest reward, or None where none improved on ``before``.
 
-    Ties go to the explorer that comes first in ``precedence``, then to the shorter query (in words), then to
-    the first in alphabetical order; the paper leaves ties open.
+    The paper leaves ties open. Here they go to the phrase that earned most over all forms in which it was
+    tried (alone, with the question ...), since what helps in one form only may be luck; then to the explorer that comes first in ``precedence``, the shorter query (in words), and alphabetical order.
     """
     candidates = distinct(tried)
     top = max((one.reward for one in candidates), default=before)
     if top <= before:
         return None
     ranks = {name: rank for rank, name in enumerate(precedence)}
+    forms: dict[str, list[float]] = {}
+    for one in candidates:
+        forms.setdefault(_phrase(one), []).append(one.reward)
     return min(
         (one for one in candidates if one.reward == top),
-        key=lambda one: (ranks.get(one.explorer, len(ranks)), len(one.query.split()), one.query),
+        key=lambda one: (
+            -sum(forms[_phrase(one)]) / len(forms[_phrase(one)]),
+            ranks.get(one.explorer, len(ranks)),
+            len(one.query.split()),
+            one.query,
+        ),
     )
+
+
+def _phrase(tried: Tried) -> str:
+    return tried.query if tried.phrase is None else tried.phrase
 
 
 def preference_pairs(

@@ -13,13 +13,12 @@ Explorer = Literal[
     "few-shot",
     "temperature",
     "question",
-    "question-phrase",
     "drop-word",
-    "question+title",
     "leftover",
-    "title",
+    "question+title",
     "phrase",
     "phrase+leftover",
+    "question+phrase",
 ]
 RewardName = Literal["ap", "recall", "ndcg", "answer-em", "answer-f1"]
 LossName = Literal[
@@ -62,13 +61,13 @@ class HopSettings(Config):
     k: int = Field(default=3, ge=1, description="Passages that one search adds.")
     fresh: bool = Field(
         default=True,
-        description="A search returns the k best passages that are not in the context yet, so that every hop "
-        "spends its budget on new text. false: the k best as they come, duplicates dropped (the paper's way).",
+        description="A search returns the k best passages that are not in the context yet: every hop "
+        "spends its budget on new text. false: the k best as they come, without duplicates (the paper).",
     )
     order: Literal["found", "score"] = Field(
         default="found",
-        description="Order of the context: as found, hop by hop, or by retriever score (the paper's way; scores "
-        "of different BM25 queries grow with their length, so there it favours long queries).",
+        description="Order of the context: as found, hop by hop, or by retriever score (the paper's way; "
+        "BM25 scores grow with the length of the query, so there it favours long queries).",
     )
     passage_words: int = Field(
         default=50,
@@ -115,7 +114,8 @@ class ExploreSettings(Config):
     reward: RewardName = Field(
         default="ap",
         description="What a query earns: average precision, recall or nDCG of the gold titles in the "
-        "cumulative context, or exact match / F1 of the answer that a generator gives from it (`answer-*`; far slower).",
+        "cumulative context; or exact match / F1 of the answer that a generator gives from it "
+        "(`answer-*`, far slower).",
     )
     chunk: int = Field(
         default=64,

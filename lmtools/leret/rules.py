@@ -6,6 +6,7 @@ retriever's reward disposes, and the policy learns when which kind of query pays
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 from lmtools.leret.prompts import Shown
@@ -16,7 +17,16 @@ _NAME = rf"(?:{_INITIAL}|[A-Z0-9][\w'’&\-]*(?:,(?=\s\d{{4}}))?)"
 _JOIN = r"(?:of|the|and|de|in|la|von|van|for|a|at|on|to)"
 PHRASE = re.compile(rf"{_NAME}(?:\s(?:{_JOIN}\s){{0,2}}{_NAME})*")
 
-Rule = Callable[[str, Sequence[Shown]], list[str]]
+
+@dataclass(frozen=True)
+class Proposal:
+    """A query that a rule proposes, and the phrase it is built around (empty: only words of the question)."""
+
+    query: str
+    phrase: str = ""
+
+
+Rule = Callable[[str, Sequence[Shown]], list[Proposal]]
 
 
 @lru_cache(maxsize=1)
@@ -58,57 +68,57 @@ def bare_title(title: str) -> str:
     return re.sub(r"\s*\([^)]*\)$", "", title)
 
 
-def _question(question: str, passages: Sequence[Shown]) -> list[str]:
-    return [question]
+def candidates(question: str, passages: Sequence[Shown]) -> list[str]:
+    """The phrases worth trying: titles and names in the passages, names in the question."""
+    found = [bare_title(passage.title) for passage in passages]
+    found += [phrase for passage in passages for phrase in phrases(passage.text)]
+    return list(dict.fromkeys(found + phrases(question)))
 
 
-def _question_phrase(question: str, passages: Sequence[Shown]) -> list[str]:
-    return [*phrases(question), *phrases(leftover(question, passages))]
+def _question(question: str, passages: Sequence[Shown]) -> list[Proposal]:
+    return [Proposal(question)]
 
 
-def _drop_word(question: str, passages: Sequence[Shown]) -> list[str]:
+def _drop_word(question: str, passages: Sequence[Shown]) -> list[Proposal]:
     words = WORD.findall(question)
     content = dict.fromkeys(stem(word) for word in words if not is_stopword(word))
-    return [" ".join(word for word in words if stem(word) != dropped) for dropped in content]
+    return [Proposal(" ".join(word for word in words if stem(word) != dropped)) for dropped in content]
 
 
-def _question_title(question: str, passages: Sequence[Shown]) -> list[str]:
-    return [f"{question} {bare_title(passage.title)}" for passage in passages]
+def _leftover(question: str, passages: Sequence[Shown]) -> list[Proposal]:
+    return [Proposal(leftover(question, passages)), Proposal(leftover(question, passages[:1]))]
 
 
-def _leftover(question: str, passages: Sequence[Shown]) -> list[str]:
-    return [leftover(question, passages), leftover(question, passages[:1])]
+def _question_title(question: str, passages: Sequence[Shown]) -> list[Proposal]:
+    titles = [bare_title(passage.title) for passage in passages]
+    return [Proposal(f"{question} {title}", title) for title in titles]
 
 
-def _title(question: str, passages: Sequence[Shown]) -> list[str]:
-    return [bare_title(passage.title) for passage in passages]
+def _phrase(question: str, passages: Sequence[Shown]) -> list[Proposal]:
+    return [Proposal(phrase, phrase) for phrase in candidates(question, passages)]
 
 
-def _phrase(question: str, passages: Sequence[Shown]) -> list[str]:
-    return [phrase for passage in passages for phrase in phrases(passage.text)]
-
-
-def _phrase_leftover(question: str, passages: Sequence[Shown]) -> list[str]:
+def _phrase_leftover(question: str, passages: Sequence[Shown]) -> list[Proposal]:
     rest = leftover(question, passages)
-    return (
-        [f"{phrase} {rest}" for phrase in _title(question, passages) + _phrase(question, passages)]
-        if rest
-        else []
-    )
+    return [Proposal(f"{phrase} {rest}", phrase) for phrase in candidates(question, passages) if rest]
+
+
+def _question_phrase(question: str, passages: Sequence[Shown]) -> list[Proposal]:
+    return [Proposal(f"{question} {phrase}", phrase) for phrase in candidates(question, passages)]
 
 
 RULES: dict[str, Rule] = {
     "question": _question,
-    "question-phrase": _question_phrase,
     "drop-word": _drop_word,
-    "question+title": _question_title,
     "leftover": _leftover,
-    "title": _title,
+    "question+title": _question_title,
     "phrase": _phrase,
     "phrase+leftover": _phrase_leftover,
+    "question+phrase": _question_phrase,
 }
 
 
-def propose(rule: str, question: str, passages: Sequence[Shown], limit: int) -> list[str]:
-    """The queries of one rule, each once, none empty, at most ``limit``."""
-    return list(dict.fromkeys(query for query in RULES[rule](question, passages) if query.strip()))[:limit]
+def propose(rule: str, question: str, passages: Sequence[Shown], limit: int) -> list[Proposal]:
+    """The proposals of one rule, each query once, none empty, at most ``limit``."""
+    distinct = {proposal.query: proposal for proposal in reversed(RULES[rule](question, passages))}
+    return [proposal for proposal in reversed(distinct.values()) if proposal.query.strip()][:limit]

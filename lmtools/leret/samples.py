@@ -17,6 +17,8 @@ class Sample:
     query: str
     hits: tuple[Hit, ...]
     reward: float
+    phrase: str | None = None
+    """What a rule built the query around; None where a model wrote it."""
 
     @property
     def explorer(self) -> str:
@@ -46,7 +48,7 @@ class Group:
 
     def tried(self) -> list[Tried]:
         """The samples as pair building sees them."""
-        return [Tried(sample.query, sample.reward, sample.explorer) for sample in self.samples]
+        return [Tried(sample.query, sample.reward, sample.explorer, sample.phrase) for sample in self.samples]
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object from which ``from_json`` makes an equal group."""
@@ -57,10 +59,7 @@ class Group:
             "trail": self.trail,
             "context": [_hit_json(hit) for hit in self.context.hits],
             "before": self.before,
-            "samples": [
-                [sample.prompt_id, sample.query, [_hit_json(hit) for hit in sample.hits], sample.reward]
-                for sample in self.samples
-            ],
+            "samples": [_sample_json(sample) for sample in self.samples],
         }
 
     @classmethod
@@ -74,10 +73,15 @@ class Group:
             Context(tuple(Hit(*hit) for hit in data["context"])),
             data["before"],
             tuple(
-                Sample(prompt_id, query, tuple(Hit(*hit) for hit in hits), reward)
-                for prompt_id, query, hits, reward in data["samples"]
+                Sample(prompt_id, query, tuple(Hit(*hit) for hit in hits), reward, phrase)
+                for prompt_id, query, hits, reward, phrase in data["samples"]
             ),
         )
+
+
+def _sample_json(sample: Sample) -> list[Any]:
+    hits = [_hit_json(hit) for hit in sample.hits]
+    return [sample.prompt_id, sample.query, hits, sample.reward, sample.phrase]
 
 
 def _hit_json(hit: Hit) -> list[Any]:

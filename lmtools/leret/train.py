@@ -6,11 +6,9 @@ samples.jsonl, sft.jsonl, preferences.jsonl, policy/       the same for the whol
 """
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from lmtools.leret.dataset import preference_rows, sft_rows
 from lmtools.leret.explore import Explorers
 from lmtools.leret.few_shot import few_shot_prompts
 from lmtools.leret.policy import Policy
+from lmtools.leret.processes import wait_for_everyone
 from lmtools.leret.prompt_file import write_prompts
 from lmtools.leret.recipe import LeretRecipe
 from lmtools.leret.rewards import Reward, answer_reward, title_reward
@@ -147,11 +146,3 @@ def _publish(run: Run, iterations: int, directory: Path) -> None:
     shutil.copytree(directory, part)
     if not run.path("policy").exists():
         part.rename(run.path("policy"))
-
-
-def wait_for_everyone() -> None:
-    """Under ``accelerate launch``: the first process explores and writes, the others wait for it here."""
-    if os.environ.get("WORLD_SIZE", "1") != "1":
-        from accelerate import PartialState
-
-        PartialState(timeout=timedelta(days=7)).wait_for_everyone()
