@@ -77,6 +77,8 @@ class ServerGenerator:
         self, prompts: Sequence[str], sampling: Sampling, samples: int = 1
     ) -> list[list[Completion]]:
         """``samples`` completions of every prompt; greedy ones are asked for once and repeated."""
+        if sampling.max_tokens < 1:
+            return [[Completion("", finish="length")] * samples for _ in prompts]
         jobs = [(prompt, draw) for prompt in prompts for draw in range(draws(sampling, samples))]
         done = self._each(lambda job: self._sample(job[0], sampling, job[1]), jobs)
         return by_prompt(done, len(prompts), samples)
@@ -143,7 +145,7 @@ class ServerGenerator:
         if not continuation:
             return ()
         if not prompt:
-            raise ModelError("a continuation can only be scored after a prompt of at least one token")
+            raise ModelError("a prompt has no tokens", fix="give every prompt at least one character")
         choice = self._complete(
             {"prompt": prompt + continuation, "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
         )

@@ -18,10 +18,12 @@ from lmtools.generation.vllm_engine import (
     check_device,
     engine_options,
     first_line,
+    generation_config,
     import_vllm,
     reload_weights,
     start,
 )
+from lmtools.models.chat import end_ids
 from lmtools.models.files import read_json, resolve
 from lmtools.models.fingerprint import fingerprint
 from lmtools.models.load import load_tokenizer
@@ -54,7 +56,7 @@ class VllmGenerator:
         options = engine_options(spec, config, cpu=self._cpu, lora=lora) | engine
         self._llm = start(files.path, options)
         self._tokenizer = load_tokenizer(spec, files)
-        self._ends = stop_tokens(files.path, self._tokenizer)
+        self._ends = end_ids(self._tokenizer, generation_config(files.path, self._llm.model_config.hf_config))
         self._length: int = self._llm.model_config.max_model_len
         self._weights = _Weights(files.digest)
         self._dtype = spec.dtype
@@ -93,7 +95,9 @@ class VllmGenerator:
         if sampling.max_tokens < 1:
             return [[Completion("", finish="length")] * samples for _ in prompts]
         jobs = [(prompt, draw) for prompt in prompts for draw in range(draws(sampling, samples))]
-        params = [_drawing(sampling, sample_seed(prompt, sampling, draw), self._ends) for prompt, draw in jobs]
+        params = [
+            _drawing(sampling, sample_seed(prompt, sampling, draw), self._ends) for prompt, draw in jobs
+        ]
         outputs = self._run(self._encode([prompt for prompt, _ in jobs]), params)
         return by_prompt([self._completion(output.outputs[0]) for output in outputs], len(prompts), samples)
 

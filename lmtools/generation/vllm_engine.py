@@ -103,6 +103,16 @@ def engine_options(
     }
 
 
+def generation_config(directory: Path, config: Any) -> Any:
+    """A model's settings for generation, where transformers finds them: in a file, else in its ``config``."""
+    from transformers import GenerationConfig
+
+    try:
+        return GenerationConfig.from_pretrained(directory)
+    except OSError:
+        return GenerationConfig.from_model_config(config)
+
+
 def start(directory: Path, options: Mapping[str, Any]) -> Any:
     """A ``vllm.LLM`` on the model in ``directory``.
 

@@ -1,8 +1,8 @@
 """The same answers from transformers, from vLLM in this process and from a vLLM server.
 
-Tolerances, in nats: 1e-3 at float32 (measured: below 1e-4 on either model). At bfloat16 both backends round;
-against float32, vLLM differs by up to 0.4 on single tokens of the built-in model, and so does transformers;
-there the mean difference is held.
+Tolerances, in nats. float32: 1e-3 (measured 4e-5). bfloat16: both backends round, so each is compared with
+transformers at float32; on the built-in model vLLM is off by 0.06 on average and 0.30 at most, transformers
+itself by 0.06 and 0.41. Held: 0.1 and 0.6, and vLLM's mean within 1.5 times that of transformers.
 """
 
 import os
@@ -122,10 +122,11 @@ def vllm(name, **options):
     return VllmGenerator(ModelSpec(name=name, backend="vllm", max_model_len=2048, **options))
 
 
-def largest(ours, theirs):
-    """The largest difference between two lists of rows of log-probabilities of the same shape."""
+def deviation(ours, theirs):
+    """Mean and largest absolute difference between rows of log-probabilities of equal shapes."""
     pairs = [(a, b) for x, y in zip(ours, theirs, strict=True) for a, b in zip(x, y, strict=True)]
-    return max(abs(a - b) for a, b in pairs)
+    differences = [abs(a - b) for a, b in pairs]
+    return sum(differences) / len(differences), max(differences)
 
 
 def whole(text):
@@ -141,9 +142,9 @@ def assert_same(ours, theirs, tolerance):
         assert [row.tokens for row in mine] == [row.tokens for row in other]
         assert [whole(row.text) for row in mine] == [whole(row.text) for row in other]
         assert [row.finish for row in mine] == [row.finish for row in other]
-        assert largest([row.logprobs for row in mine], [row.logprobs for row in other]) < tolerance
-    assert largest(ours.score(PAIRS), theirs.score(PAIRS)) < tolerance
-    assert largest(ours.options(PROMPTS, LETTERS), theirs.options(PROMPTS, LETTERS)) < tolerance
+        assert deviation([row.logprobs for row in mine], [row.logprobs for row in other])[1] < tolerance
+    assert deviation(ours.score(PAIRS), theirs.score(PAIRS))[1] < tolerance
+    assert deviation(ours.options(PROMPTS, LETTERS), theirs.options(PROMPTS, LETTERS))[1] < tolerance
 
 
 class TestTiny:
@@ -186,8 +187,9 @@ class TestBuiltin:
         assert_same(vllm(BUILTIN_LM), exact, FLOAT32)
 
     def test_bfloat16(self, exact):
-        half = vllm(BUILTIN_LM, dtype="bfloat16")
-        ours, theirs = half.score(PAIRS), exact.score(PAIRS)
-        pairs = [(a, b) for x, y in zip(ours, theirs, strict=True) for a, b in zip(x, y, strict=True)]
-        assert sum(abs(a - b) for a, b in pairs) / len(pairs) < 0.05
-        assert largest(half.options(PROMPTS, LETTERS), exact.options(PROMPTS, LETTERS)) < 0.5
+        halves = vllm(BUILTIN_LM, dtype="bfloat16"), hf(BUILTIN_LM, dtype="bfloat16")
+        (mean, most), (rounding, _) = [deviation(half.score(PAIRS), exact.score(PAIRS)) for half in halves]
+        assert mean < 0.1
+        assert most < 0.6
+        assert mean < 1.5 * rounding
+        assert deviation(halves[0].options(PROMPTS, LETTERS), exact.options(PROMPTS, LETTERS))[1] < 0.3

@@ -209,6 +209,16 @@ class TestEngine:
         with pytest.raises(ModelError, match="is 2 tokens"):
             engine.options(["x"], ["Qq"])
 
+    def test_no_tokens_wanted_and_none_given(self, engine):
+        (row,) = engine.generate(["x"], Sampling(max_tokens=0), samples=2)
+        assert [(completion.text, completion.tokens, completion.finish) for completion in row] == [
+            ("", (), "length")
+        ] * 2
+        with pytest.raises(ModelError, match="no tokens"):
+            engine.generate(["x", ""], GREEDY)
+        with pytest.raises(ModelError, match="no tokens"):
+            engine.score([("", "x")])
+
     def test_a_prompt_that_does_not_fit(self, engine):
         with pytest.raises(ModelError, match="max_model_len=2048"):
             engine.generate(["x" * 5000], GREEDY)
