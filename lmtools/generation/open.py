@@ -1,0 +1,39 @@
+"""From a recipe's ``model:`` block to a generator; only the backend that is asked for is imported."""
+
+from lmtools.core.files import sha256_text
+from lmtools.core.paths import cache_dir
+from lmtools.generation.cached import Cached
+from lmtools.generation.protocol import Generator
+from lmtools.models.spec import ModelSpec
+
+
+def open_generator(spec: ModelSpec, cache: bool = True) -> Generator:
+    """A generator on the backend that ``spec`` names.
+
+    Args:
+        spec: which model, and what runs it.
+        cache: keep what it answers on disk, one file for each model, adapter, precision and backend.
+
+    Raises:
+        MissingPackageError: the backend is not installed.
+        ModelError: it does not take the model.
+        MachineError: a download failed, memory is not enough, or the server does not answer.
+    """
+    generator = _backend(spec)
+    if not cache:
+        return generator
+    return Cached(generator, cache_dir("generations", f"{sha256_text(generator.identity)[:16]}.sqlite"))
+
+
+def _backend(spec: ModelSpec) -> Generator:
+    if spec.backend == "vllm":
+        from lmtools.generation.vllm import VllmGenerator
+
+        return VllmGenerator(spec)
+    if spec.backend == "server":
+        from lmtools.generation.server import ServerGenerator
+
+        return ServerGenerator(spec)
+    from lmtools.generation.hf import HfGenerator
+
+    return HfGenerator(spec)
