@@ -1,0 +1,32 @@
+"""Make the atlas from its tables and templates: ``python -m lmtools.data.atlas.build``.
+
+Writes ``corpus.jsonl`` and ``questions.{train,dev,test}.jsonl``; the same tables give the same bytes.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lmtools.core.files import write_jsonl
+from lmtools.data.atlas import path
+from lmtools.data.atlas.entities import Atlas
+from lmtools.data.atlas.passages import corpus
+from lmtools.data.atlas.questions import splits
+from lmtools.data.atlas.tables import load
+from lmtools.data.records import Record
+
+
+def build(folder: Path) -> dict[str, int]:
+    """Write the data set into ``folder``; returns the number of records of each file."""
+    atlas = Atlas(load())
+    files: dict[str, Sequence[Record]] = {"corpus.jsonl": corpus(atlas)}
+    files.update({f"questions.{name}.jsonl": found for name, found in splits(atlas).items()})
+    return {
+        name: write_jsonl(folder / name, (r.model_dump(mode="json") for r in records))
+        for name, records in files.items()
+    }
+
+
+if __name__ == "__main__":
+    for name, count in build(Path(sys.argv[1]) if len(sys.argv) > 1 else path("")).items():
+        print(f"{count:6} {name}", file=sys.stderr)
