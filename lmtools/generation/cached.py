@@ -87,8 +87,11 @@ class Cached:
     ) -> list[list[Any]]:
         """The value of every key, row by row; rows that lack one are computed, equal rows once."""
         known = self._read([key for row in keys for key in row])
-        lacking = {tuple(row): at for at, row in enumerate(keys) if not all(key in known for key in row)}
-        missing = sorted(lacking.values())
+        lacking: dict[tuple[str, ...], int] = {}
+        for at, row in enumerate(keys):
+            if not all(key in known for key in row):
+                lacking.setdefault(tuple(row), at)
+        missing = list(lacking.values())
         if missing:
             new = {
                 key: value

@@ -35,7 +35,8 @@ class HfGenerator:
     """
 
     def __init__(self, spec: ModelSpec) -> None:
-        self._start(load(spec), spec.batch_tokens)
+        # At bfloat16 a merged adapter would be rounded to the model's own weights and lose most of its digits.
+        self._start(load(spec, merge=spec.dtype == "float32"), spec.batch_tokens)
 
     @classmethod
     def from_loaded(cls, loaded: LoadedModel, batch_tokens: int = 8192) -> "HfGenerator":

@@ -121,5 +121,7 @@ def _end_written_by_template(tokenizer: Any) -> str:
     except Exception:
         return ""
     tail = text.rpartition(answer)[2].lstrip()
-    specials = sorted((str(token) for token in tokenizer.all_special_tokens), key=len, reverse=True)
+    named = {str(token) for token in tokenizer.all_special_tokens}
+    added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    specials = sorted(named | added, key=len, reverse=True)
     return next((token for token in specials if tail.startswith(token)), "")

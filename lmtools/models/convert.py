@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from lmtools.models.quiet import without_bars
+from lmtools.models.quiet import quietly
 
 
 def convert_gguf(gguf: Path, target: Path) -> None:
@@ -15,7 +15,7 @@ def convert_gguf(gguf: Path, target: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder, name = gguf.parent, gguf.name
-    with without_bars():
+    with quietly():
         loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
         config = loaded.config

@@ -130,11 +130,11 @@ def check_adapter(adapter: Path, base: Path) -> None:
                 f"{adapter} is not a PEFT adapter: it has no {file}",
                 fix="name a directory written by PEFT's save_pretrained()",
             )
+    trained_on = read_json(adapter / "adapter_config.json").get("base_model_name_or_path") or "another model"
     faults = misfits(adapter, base)
+    if not faults and _weights_differ(Path(trained_on), base):
+        faults = ["the same shapes, but other weights"]
     if faults:
-        trained_on = (
-            read_json(adapter / "adapter_config.json").get("base_model_name_or_path") or "another model"
-        )
         raise ModelError(
             f"the adapter {adapter} was trained on {trained_on} and does not fit {base}: {faults[0]}",
             fix=f"set model.name to {trained_on}, or leave model.adapter out",

@@ -11,7 +11,7 @@ from typing import Any
 
 from lmtools.core.errors import MachineError, ModelError
 from lmtools.models.files import ModelFiles, resolve
-from lmtools.models.quiet import without_bars
+from lmtools.models.quiet import quietly
 from lmtools.models.spec import ModelSpec
 
 __all__ = ["LoadedModel", "ModelFiles", "identity", "load", "load_tokenizer", "pick_device", "resolve"]
@@ -30,12 +30,13 @@ class LoadedModel:
     device: str
 
 
-def load(spec: ModelSpec, attention: str | None = None) -> LoadedModel:
+def load(spec: ModelSpec, attention: str | None = None, *, merge: bool = False) -> LoadedModel:
     """Load a model, with its adapter on top where the spec names one.
 
     Args:
         spec: which model, at which precision, on which device.
         attention: transformers' attention implementation (``eager``, ``sdpa`` ...); None: its own choice.
+        merge: add the adapter's weights to the model's, which is faster to run and cannot be trained on.
 
     Raises:
         ModelError: the name, directory or adapter cannot be used.
@@ -47,7 +48,7 @@ def load(spec: ModelSpec, attention: str | None = None) -> LoadedModel:
     files = resolve(spec)
     device = pick_device(spec.device)
     options: dict[str, Any] = {"attn_implementation": attention} if attention else {}
-    with _explained(spec), without_bars():
+    with _explained(spec), quietly():
         model, found = AutoModelForCausalLM.from_pretrained(
             files.path,
             output_loading_info=True,
@@ -62,6 +63,7 @@ def load(spec: ModelSpec, attention: str | None = None) -> LoadedModel:
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, files.adapter, use_safetensors=True)
+            model = model.merge_and_unload() if merge else model
         model = model.to(device).eval()
     tokenizer = load_tokenizer(spec, files)
     return LoadedModel(model, tokenizer, identity(spec, files), device)
@@ -76,7 +78,7 @@ def load_tokenizer(spec: ModelSpec, files: ModelFiles | None = None) -> Any:
     from transformers import AutoTokenizer
 
     path = (files or resolve(spec)).path
-    with _explained(spec), without_bars():
+    with _explained(spec), quietly():
         tokenizer = AutoTokenizer.from_pretrained(
             path, trust_remote_code=spec.trust_remote_code, padding_side="left"
         )

@@ -1,18 +1,23 @@
-"""Loading without transformers' progress bars, which count tensors and tell a person nothing."""
+"""Loading without what transformers prints meanwhile: bars that count tensors, reports on single tensors.
+
+Whatever of it matters is checked and raised as an error.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 @contextmanager
-def without_bars() -> Iterator[None]:
-    """No progress bar of transformers inside; warnings and errors stay."""
+def quietly() -> Iterator[None]:
+    """No progress bars and no warnings of transformers inside."""
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
-        if shown:
+        logging.set_verbosity(level)
+        if bars:
             logging.enable_progress_bar()
