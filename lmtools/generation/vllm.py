@@ -142,7 +142,12 @@ class VllmGenerator:
         return [tuple(values[token] for token in tokens) for values in found]
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
-        return [self._tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+        if not texts:
+            return []
+        different = list(dict.fromkeys(texts))
+        ids = self._tokenizer(different, add_special_tokens=False)["input_ids"]
+        known: dict[str, list[int]] = dict(zip(different, ids, strict=True))
+        return [known[text] for text in texts]
 
     def _one_token(self, option: str) -> int:
         ids = self._encode([option])[0]
