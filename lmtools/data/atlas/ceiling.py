@@ -74,17 +74,18 @@ def ceilings(questions: Sequence[Question], search: Search) -> dict[str, Ceiling
     }
 
 
-def main(split: str) -> None:
-    """Print the table of one split, per kind of question."""
-    search = searcher(read_passages(path("corpus.jsonl")))
-    questions = read_questions(path(f"questions.{split}.jsonl"))
+def table(questions: Sequence[Question], search: Search) -> list[str]:
+    """The ceilings of all questions and of each kind, one line each."""
+    lines = []
     for kind in ("all", "bridge", "comparison"):
         chosen = [q for q in questions if kind in ("all", q.kind)]
         for name, c in ceilings(chosen, search).items():
-            print(
-                f"{kind:11} n={c.n:4} {name:22} both {c.both:.3f}  hop 1 {c.first:.3f}  hop 2 {c.second:.3f}"
-            )
+            figures = f"both {c.both:.3f}  hop 1 {c.first:.3f}  hop 2 {c.second:.3f}"
+            lines.append(f"{kind:11} n={c.n:4} {name:22} {figures}")
+    return lines
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "test")
+    split = sys.argv[1] if len(sys.argv) > 1 else "test"
+    bm25 = searcher(read_passages(path("corpus.jsonl")))
+    print("\n".join(table(read_questions(path(f"questions.{split}.jsonl")), bm25)))

@@ -38,6 +38,8 @@ NEAR = 4
 CROWD = 4
 """Pages that gather others (natives of a town) name some only where there are this many."""
 
+LIVING = 1925
+"""Those born since, with no year of death in the table, are spoken of in the present tense."""
 NOUNS = ("music", "opera", "operetta", "symphonies", "tango", "ragtime", "canto", "verismo")
 """Styles of composers that are nouns already."""
 
@@ -158,9 +160,15 @@ def _person(atlas: Atlas, entity: Entity, known: dict[str, str]) -> dict[str, st
     place, born, style = known["birthplace"], known["born"], known["known_for"]
     if known["role"] == "composer" and not style.endswith(NOUNS):
         style += " music"
-    if place and born:
-        return {"known_for": style}
-    return {"known_for": style, "lone_birthplace": place, "lone_born": born, "birthplace": "", "born": ""}
+    living = not known["died"] and int(born or 0) >= LIVING
+    found = {
+        "known_for": style,
+        "verb": "is" if living else "was",
+        "fame": "known" if living else "remembered",
+    }
+    if not (place and born):
+        found.update({"lone_birthplace": place, "lone_born": born, "birthplace": "", "born": ""})
+    return found
 
 
 def _museum(atlas: Atlas, entity: Entity, known: dict[str, str]) -> dict[str, str]:

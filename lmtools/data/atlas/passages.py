@@ -49,7 +49,12 @@ def render(entity: Entity, page: Page, known: dict[str, str]) -> str:
     chosen = [pick(slot, entity, number) for number, slot in enumerate(slots) if slot]
     lead = pick(applicable(page.lead, known), entity, "lead")
     sentences = [s.format_map(known) for s in (lead, *shuffled(chosen, entity, "order"))]
-    return " ".join(s[:1].upper() + s[1:] for s in sentences)
+    return " ".join(sentence(s) for s in sentences)
+
+
+def sentence(text: str) -> str:
+    """The text with a capital at its start and, after an abbreviation too, a single full stop at its end."""
+    return text[:1].upper() + text[1:].removesuffix("..") + ("." if text.endswith("..") else "")
 
 
 def entity_passages(atlas: Atlas) -> list[Passage]:
@@ -116,7 +121,7 @@ def survey_text(atlas: Atlas, survey: Survey, group: str, members: list[Entity])
         ("In this survey appear", "To be named here are", "The list includes"), survey.title, group
     )
     closing = " ".join(shuffled(CLOSINGS, group, survey.by)[:2])
-    return f"{intro}. {opening} {'; '.join(items)}. {closing}"
+    return " ".join((sentence(f"{intro}."), sentence(f"{opening} {'; '.join(items)}."), closing))
 
 
 CLOSINGS = (

@@ -13,6 +13,8 @@ from lmtools.data.records import Question
 
 SPLITS = {"train": 900, "dev": 200, "test": 500}
 """Questions per split."""
+SAME = 7
+"""In tenths, how often a partner is sought that makes the answer yes; fewer are found than of the others."""
 PLACES = ("country", "state", "city")
 
 
@@ -47,6 +49,12 @@ class Comparison:
 def bare(text: str) -> str:
     """An answer as one would give it: without the article."""
     return text.removeprefix("the ")
+
+
+def aliases(answer: str) -> tuple[str, ...]:
+    """Other ways to give the answer: with its article, or a town without the region it lies in."""
+    ways = (answer, answer.partition(", ")[0])
+    return tuple(way for way in dict.fromkeys(ways) if way != bare(answer))
 
 
 class Writer:
@@ -86,7 +94,7 @@ class Writer:
         known = [e for e in known if self.uses[e.name] == 1 and self._clear(e)]
         described = self._descriptions(family, known)
         for first in shuffled(known, family.id):
-            wanted = int(rank(family.id, first, "same")[:4], 16) % 2 == 0
+            wanted = int(rank(family.id, first, "same")[:8], 16) % 10 < SAME
             fitting = (
                 e for e in shuffled(known, family.id, first) if self._comparable(family, first, e, wanted)
             )
@@ -127,7 +135,7 @@ class Writer:
             id=f"{family}-{rank(text)[:8]}",
             question=(text[:1].upper() + text[1:]).replace("??", "?"),
             answer=bare(answer),
-            aliases=(answer,) if answer != bare(answer) else (),
+            aliases=aliases(answer),
             supporting=(gold[0].title, gold[1].title),
             kind=kind,
         )
@@ -152,9 +160,13 @@ def _take(found: dict[frozenset[str], Question], new: Iterator[Question], share:
 
 
 def splits(atlas: Atlas) -> dict[str, list[Question]]:
-    """The questions of each split; what is over the sizes of ``SPLITS`` is left out."""
-    rest = questions(atlas)
+    """The questions of each split, two thirds of them bridges; what is over ``SPLITS`` is left out."""
+    everything = questions(atlas)
+    rest = {kind: [q for q in everything if q.kind == kind] for kind in ("bridge", "comparison")}
     found = {}
     for name, size in SPLITS.items():
-        found[name], rest = rest[:size], rest[size:]
+        bridges = round(size * 2 / 3)
+        chosen = rest["bridge"][:bridges] + rest["comparison"][: size - bridges]
+        rest = {kind: [q for q in left if q not in chosen] for kind, left in rest.items()}
+        found[name] = shuffled(chosen, "order")
     return found
