@@ -35,7 +35,7 @@ class HfGenerator:
     """
 
     def __init__(self, spec: ModelSpec) -> None:
-        # At bfloat16 a merged adapter would be rounded to the model's own weights and lose most of its digits.
+        # At bfloat16 a merged adapter would be rounded as its model is, and lose most of its digits.
         self._start(load(spec, merge=spec.dtype == "float32"), spec.batch_tokens)
 
     @classmethod
@@ -124,7 +124,7 @@ class HfGenerator:
         suffixes = [encoded[prompt][len(prefix) :] for prompt in own]
         capacity = max(map(len, suffixes)) + max(row.limit for row in writing)
         with self._pasts.ready():
-            past = self._pasts.start(prefix, len(own), capacity)
+            past = self._pasts.start(prefix, capacity)
             decode_batch(past, suffixes, writing, sampling, self._ends, self._decode, self._device)
         for member, written in zip(batch, writing, strict=True):
             rows[member].take(written)
@@ -152,14 +152,14 @@ class HfGenerator:
         """Logits of the last ``keep`` positions: (rows, ``keep``, vocabulary)."""
         suffixes = [ids[len(prefix) :] for ids in fed]
         with self._pasts.ready():
-            past = self._pasts.start(prefix, len(fed), max(map(len, suffixes)))
+            past = self._pasts.start(prefix, max(map(len, suffixes)))
             return past.forward(*pad(suffixes, self._device), keep=keep)
 
     def _batches(
         self, fed: list[list[int]], limits: list[int], growth: int, most: int
     ) -> Iterator[tuple[list[int], list[int]]]:
         """Shared prefix and members of each batch; every row needs its suffix and ``growth`` tokens."""
-        for group in plan_groups(fed, limits):
+        for group in plan_groups(fed, limits if self._pasts.shares else [0] * len(fed)):
             prefix = fed[group.members[0]][: group.shared]
             lengths = [len(fed[member]) - group.shared + growth for member in group.members]
             for batch in pack(lengths, self._budget, max(1, min(most, MOST_ROWS))):

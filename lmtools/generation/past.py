@@ -1,10 +1,9 @@
 """What a batch of rows has been fed so far, and the next step: token ids in, logits out.
 
-``SharedPast`` keeps the prefix of all rows once (``shared_attention``). ``CopiedPast`` is for models whose
-attention is not the plain one: the prefix is computed once too, and its cache copied for every row.
+``SharedPast`` keeps the prefix of all rows once (``shared_attention``). ``PlainPast`` is for the few models
+whose attention that is not: there every row holds all of its tokens.
 """
 
-import copy
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lmtools.generation.prefix import common_prefix
-from lmtools.generation.shared_attention import NAME, KeysValues, RowCache, prefixed, supports
+from lmtools.generation.shared_attention import NAME, KeysValues, Reach, RowCache, reaching, supports
 
 BLOCK = 128
 """A prefix is computed in blocks of this many tokens. Each block's bits depend on the tokens up to its end
@@ -48,22 +47,26 @@ class Pasts:
     def __init__(self, model: Any, tokens: int) -> None:
         self._model = model
         self._base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self._shares = supports(self._base)
+        self.shares = supports(self._base)
+        """Whether rows may have a prefix in common."""
         self._tokens = tokens
-        self._known: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+        self._known: OrderedDict[tuple[int, ...], list[KeysValues]] = OrderedDict()
 
-    def start(self, prefix: Sequence[int], rows: int, capacity: int) -> Past:
-        """A past of ``rows`` rows that all begin with ``prefix``, with room for ``capacity`` more tokens."""
-        if self._shares:
-            return SharedPast(self._model, self._keys(tuple(prefix)), len(prefix), capacity)
-        return CopiedPast(self._model, self._copied(tuple(prefix)), len(prefix), rows)
+    def start(self, prefix: Sequence[int], capacity: int) -> Past:
+        """The past of rows that all begin with ``prefix``, with room for ``capacity`` more tokens each.
+
+        The prefix must be empty for a model that does not share.
+        """
+        if not self.shares:
+            return PlainPast(self._model)
+        return SharedPast(self._model, self._keys(tuple(prefix)), len(prefix), capacity)
 
     @contextmanager
     def ready(self) -> Iterator[None]:
         """The model in evaluation mode, without gradients, with our attention; afterwards as it was."""
         training, attention = self._model.training, self._base.config._attn_implementation
         self._model.eval()
-        if self._shares:
+        if self.shares:
             self._base.config._attn_implementation = NAME
         try:
             with torch.inference_mode():
@@ -93,20 +96,8 @@ class Pasts:
         self._known.move_to_end(prefix)
         return list(self._known[prefix])
 
-    def _copied(self, prefix: tuple[int, ...]) -> Any:
-        from transformers import DynamicCache
-
-        if not prefix:
-            return DynamicCache(config=self._base.config)
-        if prefix not in self._known:
-            past = CopiedPast(self._model, DynamicCache(config=self._base.config), 0, 1)
-            past.forward(*row(prefix, self._model.device), keep=1)
-            self._remember(prefix, past.cache)
-        self._known.move_to_end(prefix)
-        return copy.deepcopy(self._known[prefix])
-
-    def _remember(self, prefix: tuple[int, ...], cache: Any) -> None:
-        self._known[prefix] = cache
+    def _remember(self, prefix: tuple[int, ...], layers: list[KeysValues]) -> None:
+        self._known[prefix] = layers
         while len(self._known) > 1 and sum(map(len, self._known)) > self._tokens:
             self._known.popitem(last=False)
 
@@ -123,13 +114,14 @@ class SharedPast:
         """See ``Past``."""
         seen = self.cache.length
         self._valid = valid if self._valid is None else torch.cat((self._valid, valid), dim=1)
-        with prefixed(self._prefix):
+        here = positions(self._valid, self._shared)
+        with reaching(Reach(self._prefix, here)):
             logits = _logits(
                 self._model,
                 keep,
                 input_ids=ids,
                 attention_mask=causal_mask(self._valid, ids.shape[1], self._model.dtype),
-                position_ids=positions(self._valid, self._shared)[:, seen:],
+                position_ids=here[:, seen:],
                 past_key_values=self.cache,
                 use_cache=True,
             )
@@ -143,34 +135,34 @@ class SharedPast:
             self._valid = self._valid[rows]
 
 
-class CopiedPast:
-    """Rows that each hold the prefix, in transformers' own cache, with the model's own attention."""
+class PlainPast:
+    """Rows in transformers' own cache, with the model's own attention; nothing is shared."""
 
-    def __init__(self, model: Any, cache: Any, shared: int, rows: int) -> None:
-        self.cache = cache
-        if shared and rows > 1:
-            cache.batch_repeat_interleave(rows)
-        self._model, self._shared = model, shared
-        self._valid = torch.ones(rows, shared, dtype=torch.bool, device=model.device)
+    def __init__(self, model: Any) -> None:
+        from transformers import DynamicCache
+
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._model, self._cache = model, DynamicCache(config=base.config)
+        self._valid: Tensor | None = None
 
     def forward(self, ids: Tensor, valid: Tensor, keep: int) -> Tensor:
         """See ``Past``."""
-        seen = self._valid.shape[1]
-        self._valid = torch.cat((self._valid, valid), dim=1)
+        self._valid = valid if self._valid is None else torch.cat((self._valid, valid), dim=1)
         return _logits(
             self._model,
             keep,
             input_ids=ids,
             attention_mask=self._valid.long(),
-            position_ids=positions(self._valid, 0)[:, seen:],
-            past_key_values=self.cache,
+            position_ids=positions(self._valid, 0)[:, -ids.shape[1] :],
+            past_key_values=self._cache,
             use_cache=True,
         )
 
     def select(self, rows: Tensor) -> None:
         """See ``Past``."""
-        self.cache.batch_select_indices(rows)
-        self._valid = self._valid[rows]
+        self._cache.batch_select_indices(rows)
+        if self._valid is not None:
+            self._valid = self._valid[rows]
 
 
 def positions(valid: Tensor, shared: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 For a row's queries Q, with K_p, V_p of the prefix (stored once) and K_r, V_r of the row:
 
-    softmax([Q K_p^T, Q K_r^T + mask] * scale) [V_p; V_r]
+    softmax([Q K_p^T, Q K_r^T] * scale + mask) [V_p; V_r]
 
 The products with the prefix are one large matrix product over all rows. Registered with transformers as an
 attention implementation, so it serves every model that takes one.
@@ -11,6 +11,7 @@ attention implementation, so it serves every model that takes one.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,7 +25,19 @@ SCORES = 1 << 25
 KeysValues = tuple[Tensor, Tensor]
 """Keys and values of one layer, each (KV heads, tokens, head size)."""
 
-_prefix: ContextVar[Sequence[KeysValues]] = ContextVar("prefix", default=())
+
+@dataclass(frozen=True)
+class Reach:
+    """What attention needs to know beside a layer's own tensors.
+
+    ``positions`` are those of each row's own tokens, (rows, row tokens); the prefix has 0, 1, 2 ...
+    """
+
+    prefix: Sequence[KeysValues]
+    positions: Tensor
+
+
+_reach: ContextVar[Reach] = ContextVar("reach")
 
 
 def attend(
@@ -34,6 +47,8 @@ def attend(
     value: Tensor,
     attention_mask: Tensor,
     scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """The attention of one layer, in transformers' form.
@@ -44,51 +59,66 @@ def attend(
         key, value: (rows, KV heads, row tokens, head size), views of ``RowCache``'s buffers.
         attention_mask: (rows, 1, new tokens, row tokens), added to the scores.
         scaling: None means 1 / sqrt(head size).
+        sliding_window: how many last positions a query sees, itself included; None for all.
+        softcap: scores s become softcap * tanh(s / softcap).
 
     Returns:
         (rows, new tokens, heads, head size), and no weights.
     """
     rows, heads, new, size = query.shape
-    kv_heads, own = key.shape[1], key.shape[2]
+    kv_heads = key.shape[1]
+    group = heads // kv_heads
     scale = size**-0.5 if scaling is None else scaling
-    prefix = _prefix.get()
-    shared = prefix[module.layer_idx] if prefix else None
-    width = own + (shared[0].shape[1] if shared else 0)
+    reach = _reach.get()
+    prefix = reach.prefix[module.layer_idx] if reach.prefix else None
+    mask = _whole_mask(attention_mask[:, 0], reach, prefix, sliding_window).repeat(1, group, 1)
     # Heads that use the same keys come together, and KV heads first: (KV heads, rows, group x new, size).
-    grouped = (query * scale).reshape(rows, kv_heads, heads // kv_heads * new, size).transpose(0, 1)
+    grouped = (query * scale).reshape(rows, kv_heads, group * new, size).transpose(0, 1)
     keys, values = key.transpose(0, 1), value.transpose(0, 1)
-    mask = attention_mask[:, 0].repeat(1, heads // kv_heads, 1)  # (rows, group x new, row tokens)
-    block = max(1, SCORES // (heads * new * width))
-    parts = [
-        _attend_block(
-            grouped[:, at : at + block],
-            keys[:, at : at + block],
-            values[:, at : at + block],
-            mask[at : at + block],
-            shared,
-        )
-        for at in range(0, rows, block)
-    ]
+    block = max(1, SCORES // (heads * new * mask.shape[-1]))
+    parts = []
+    for start in range(0, rows, block):
+        some = slice(start, start + block)
+        scores = _scores(grouped[:, some], keys[:, some], prefix)
+        if softcap is not None:
+            scores = softcap * torch.tanh(scores / softcap)
+        weights = torch.softmax(scores + mask[some], dim=-1, dtype=torch.float32).to(query.dtype)
+        parts.append(_weighted(weights, values[:, some], prefix))
     out = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
     return out.transpose(0, 1).reshape(rows, heads, new, size).transpose(1, 2), None
 
 
-def _attend_block(
-    query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, shared: KeysValues | None
-) -> Tensor:
-    """Attention of some rows; all but ``mask`` are (KV heads, rows, tokens, head size)."""
-    scores = query @ keys.transpose(-1, -2) + mask
-    if shared is None:
-        weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+def _whole_mask(own: Tensor, reach: Reach, prefix: KeysValues | None, window: int | None) -> Tensor:
+    """The mask over prefix and own tokens, (rows, new, prefix + row tokens)."""
+    rows, new, _ = own.shape
+    shared = prefix[0].shape[1] if prefix else 0
+    whole = torch.cat((own.new_zeros(rows, new, shared), own), dim=-1) if shared else own
+    if window is None:
+        return whole
+    before = torch.arange(shared, device=own.device).expand(rows, shared)
+    keys = torch.cat((before, reach.positions), dim=1)
+    distance = reach.positions[:, -new:, None] - keys[:, None, :]
+    return whole.masked_fill(distance >= window, torch.finfo(own.dtype).min)
+
+
+def _scores(query: Tensor, keys: Tensor, prefix: KeysValues | None) -> Tensor:
+    """Products of queries and keys (KV heads, rows, tokens, size): (KV heads, rows, queries, all keys)."""
+    own = query @ keys.transpose(-1, -2)
+    if prefix is None:
+        return own
+    kv_heads, rows, queries, size = query.shape
+    shared = query.reshape(kv_heads, rows * queries, size) @ prefix[0].transpose(-1, -2)
+    return torch.cat((shared.view(kv_heads, rows, queries, -1), own), dim=-1)
+
+
+def _weighted(weights: Tensor, values: Tensor, prefix: KeysValues | None) -> Tensor:
+    """The weighted sum of values: (KV heads, rows, queries, head size)."""
+    if prefix is None:
         return weights @ values
-    kv_heads, rows, new, size = query.shape
-    prefix = shared[0].shape[1]
-    all_rows = query.reshape(kv_heads, rows * new, size)
-    with_prefix = (all_rows @ shared[0].transpose(-1, -2)).view(kv_heads, rows, new, prefix)
-    scores = torch.cat((with_prefix, scores), dim=-1)
-    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
-    from_prefix = weights[..., :prefix].reshape(kv_heads, rows * new, prefix) @ shared[1]
-    return from_prefix.view(kv_heads, rows, new, size) + weights[..., prefix:] @ values
+    kv_heads, rows, queries, _ = weights.shape
+    length = prefix[1].shape[1]
+    shared = weights[..., :length].reshape(kv_heads, rows * queries, length) @ prefix[1]
+    return shared.view(kv_heads, rows, queries, -1) + weights[..., length:] @ values
 
 
 AttentionInterface.register(NAME, attend)
@@ -143,27 +173,26 @@ class RowCache(Cache):  # type: ignore[misc]
 
 
 @contextmanager
-def prefixed(prefix: Sequence[KeysValues]) -> Iterator[None]:
-    """Inside, attention also reaches the prefix: one pair of keys and values for each layer."""
-    token = _prefix.set(prefix)
+def reaching(reach: Reach) -> Iterator[None]:
+    """Inside, attention also reaches the prefix."""
+    token = _reach.set(reach)
     try:
         yield
     finally:
-        _prefix.reset(token)
+        _reach.reset(token)
 
 
 def supports(model: Any) -> bool:
-    """Whether a model's attention is the plain one that ``attend`` computes.
+    """Whether ``attend`` computes a model's attention: full or windowed, in every layer.
 
-    Sliding windows, soft caps, attention sinks, recurrent layers and models with several parts go without.
+    Attention sinks, chunks, recurrent layers and models with several parts go without.
     """
     config = model.config
-    if not getattr(model, "_supports_attention_backend", False) or hasattr(config, "text_config"):
-        return False
-    if set(getattr(config, "layer_types", None) or ["full_attention"]) != {"full_attention"}:
-        return False
-    if not getattr(config, "layer_types", None) and getattr(config, "sliding_window", None):
-        return False
-    if any(getattr(config, name, None) for name in ("attn_logit_softcapping", "attention_chunk_size")):
-        return False
-    return not any(name.endswith("sinks") for name, _ in model.named_parameters())
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    return (
+        bool(getattr(model, "_supports_attention_backend", False))
+        and not hasattr(config, "text_config")
+        and kinds <= {"full_attention", "sliding_attention"}
+        and not getattr(config, "attention_chunk_size", None)
+        and not any(name.endswith("sinks") for name, _ in model.named_parameters())
+    )

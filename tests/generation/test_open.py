@@ -1,0 +1,46 @@
+"""Opening a backend by its name."""
+
+import subprocess
+import sys
+
+import pytest
+
+from lmtools.core.paths import cache_dir
+from lmtools.generation.cached import Cached
+from lmtools.generation.hf import HfGenerator
+from lmtools.generation.open import open_generator
+from lmtools.generation.protocol import Sampling
+from lmtools.generation.server import ServerGenerator
+from lmtools.models.spec import ModelSpec
+
+
+def test_hf_with_and_without_a_cache(tiny_llama):
+    spec = ModelSpec(name=str(tiny_llama), device="cpu")
+    bare = open_generator(spec, cache=False)
+    assert isinstance(bare, HfGenerator)
+    cached = open_generator(spec)
+    assert isinstance(cached, Cached)
+    assert cached.identity == bare.identity
+    sampling = Sampling(max_tokens=4, temperature=1.0)
+    assert cached.generate(["ab"], sampling, 3) == bare.generate(["ab"], sampling, 3)
+    assert cached.generate(["ab"], sampling, 3) == bare.generate(["ab"], sampling, 3)
+    assert len(list(cache_dir("generations").glob("*.sqlite"))) == 1
+
+
+@pytest.mark.parametrize("name", ["vllm", "server"])
+def test_the_other_backends_are_asked_for_by_name(monkeypatch, name):
+    if name == "server":
+        monkeypatch.setattr(ServerGenerator, "__init__", lambda self, spec: None)
+        assert isinstance(open_generator(ModelSpec(backend="server"), cache=False), ServerGenerator)
+        return
+    from lmtools.generation import vllm
+
+    monkeypatch.setattr(vllm.VllmGenerator, "__init__", lambda self, spec: None)
+    assert isinstance(open_generator(ModelSpec(backend="vllm"), cache=False), vllm.VllmGenerator)
+
+
+def test_opening_imports_no_backend():
+    heavy = "{'torch', 'transformers', 'vllm'}"
+    code = f"import sys, lmtools.generation.open; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
