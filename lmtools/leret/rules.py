@@ -50,8 +50,10 @@ def is_stopword(word: str) -> bool:
 def phrases(text: str) -> list[str]:
     """Capitalised phrases of a text (names, titles, years), each once, in order.
 
-    >>> phrases("The film was directed by Joby Harold in 2007.")
-    ['Joby Harold', '2007']
+    Small words join names on both sides of them, which keeps titles whole, and a year with its name.
+
+    >>> phrases("Joby Harold directed Alice in Wonderland, and Awake in 2007.")
+    ['Joby Harold', 'Alice in Wonderland', 'Awake in 2007']
     """
     found = (match.group().strip() for match in PHRASE.finditer(text))
     return list(dict.fromkeys(phrase for phrase in found if len(phrase) > 2 and not is_stopword(phrase)))
