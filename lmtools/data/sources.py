@@ -2,9 +2,11 @@
 
 atlas                         the bundled corpus; atlas:train, atlas:dev, atlas:test its questions
 hf:repo[:config][:split]      a data set of the Hugging Face hub, or a folder that ``datasets`` can load
+data:hotpotqa/dev.json        a file of the data folder: $LMTOOLS_DATA, or ../shared/data beside the checkout
 anything else                 a file: JSONL in the contract, or a known original format, gzipped or not
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -12,7 +14,7 @@ from pathlib import Path
 
 from lmtools.core.errors import DataError
 from lmtools.core.files import sha256_file, write_jsonl
-from lmtools.core.paths import bundled, cache_dir
+from lmtools.core.paths import PACKAGE, bundled, cache_dir
 from lmtools.data import hub
 from lmtools.data.formats import CORPUS, QUESTIONS, by_name, detect
 from lmtools.data.gold import check_questions
@@ -24,6 +26,7 @@ from lmtools.data.rows import Row, Rows, read_rows
 
 __all__ = ["check_questions", "corpus_file", "load_passages", "load_questions", "source_hash"]
 
+DATA_PREFIX = "data:"
 ATLAS = {
     "atlas": "corpus.jsonl",
     **{f"atlas:{split}": f"questions.{split}.jsonl" for split in ("train", "dev", "test")},
@@ -124,7 +127,25 @@ def source_path(source: str) -> Path:
         return bundled("data", "atlas", ATLAS[source])
     if source.startswith("atlas:"):
         raise DataError(f"{source}: no such part of the bundled data set", fix=f"one of {', '.join(ATLAS)}")
+    if source.startswith(DATA_PREFIX):
+        return data_folder() / source.removeprefix(DATA_PREFIX)
     return Path(source).expanduser()
+
+
+def data_folder() -> Path:
+    """The folder of public data sets that recipes name as ``data:``.
+
+    Raises:
+        DataError: there is none.
+    """
+    named = os.environ.get("LMTOOLS_DATA")
+    folder = Path(named).expanduser() if named else PACKAGE.parent.parent / "shared" / "data"
+    if not folder.is_dir():
+        raise DataError(
+            f"the data folder {folder} is not there",
+            fix="export LMTOOLS_DATA=FOLDER, or name your own files with --set data.train=FILE and so on",
+        )
+    return folder
 
 
 def peek(rows: Rows) -> tuple[Rows, Row | None]:
