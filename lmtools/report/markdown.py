@@ -1,0 +1,88 @@
+"""Tables of result files in Markdown, and the README's tables kept equal to the files they come from.
+
+    python -m lmtools.report.markdown README.md           write the tables
+    python -m lmtools.report.markdown --check README.md   exit 1 if one is out of date
+
+A table stands between ``<!-- table: evals/results/NAME.json METRIC METRIC ... -->`` and
+``<!-- end of table -->``; the path is relative to the document.
+"""
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lmtools.core.errors import DataError
+from lmtools.core.files import write_text
+from lmtools.core.results import Difference, Results, read_results
+from lmtools.core.statistics import Interval
+
+TABLE = re.compile(
+    r"(<!-- table: (?P<path>\S+)(?P<metrics>[^>]*?) -->\n).*?(<!-- end of table -->)", re.DOTALL
+)
+
+
+def cell(interval: Interval | None) -> str:
+    """A figure with its interval: ``.745 [.712, .778]``; a dash where there is none."""
+    if interval is None:
+        return "–"
+    value, low, high = (
+        f"{x:.3f}".replace("0.", ".", 1) for x in (interval.value, interval.low, interval.high)
+    )
+    return f"{value} [{low}, {high}]"
+
+
+def markdown_table(results: Results, metrics: Sequence[str]) -> str:
+    """Rows of a result file; without ``metrics`` all those of the first row that have no prefix.
+
+    Raises:
+        DataError: no row has a metric that is asked for.
+    """
+    names = list(metrics) or [name for name in results.rows[0].metrics if "/" not in name]
+    for name in names:
+        if not any(name in row.metrics for row in results.rows):
+            known = ", ".join(results.rows[0].metrics)
+            raise DataError(f"{results.recipe}: no row has {name!r}", fix=f"one of {known}")
+    lines = ["| |" + "".join(f" {name} |" for name in names), "|---|" + "---|" * len(names)]
+    for row in results.rows:
+        lines.append(f"| {row.name} |" + "".join(f" {cell(row.metrics.get(name))} |" for name in names))
+    lines.append("")
+    lines += [_difference(difference) for difference in results.differences if difference.metric == names[-1]]
+    return "\n".join(lines) + "\n"
+
+
+def _difference(d: Difference) -> str:
+    value, low, high = (100 * figure for figure in (d.value, d.low, d.high))
+    return f"- {d.a} − {d.b}: {value:+.1f} points [{low:+.1f}, {high:+.1f}] (paired, n = {d.n})"
+
+
+def fill(text: str, folder: Path) -> str:
+    """The document with every table made anew."""
+
+    def table(match: re.Match[str]) -> str:
+        results = read_results(folder / match["path"])
+        return f"{match[1]}\n{markdown_table(results, match['metrics'].split())}\n{match[4]}"
+
+    return TABLE.sub(table, text)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Fill or check the tables of the named documents; returns the exit code."""
+    check = "--check" in arguments
+    stale = []
+    for name in (argument for argument in arguments if argument != "--check"):
+        path = Path(name)
+        text = path.read_text(encoding="utf-8")
+        filled = fill(text, path.parent)
+        if filled != text:
+            stale.append(name)
+            if not check:
+                write_text(path, filled)
+    if check and stale:
+        mend = f"run python -m lmtools.report.markdown {' '.join(stale)}"
+        print(f"tables out of date; {mend}", file=sys.stderr)
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

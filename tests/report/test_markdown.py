@@ -1,0 +1,66 @@
+"""Tables in documents come from result files, and a stale one is noticed."""
+
+from pathlib import Path
+
+import pytest
+
+from lmtools.core.errors import DataError
+from lmtools.core.results import Difference, Results, Row
+from lmtools.core.statistics import Interval
+from lmtools.report.markdown import cell, fill, main, markdown_table
+
+INTERVAL = Interval(0.745, 0.712, 0.7781, 400)
+RESULTS = Results(
+    "leret/x",
+    "lmtools leret train",
+    0,
+    {},
+    {},
+    (
+        Row("SFT", {"ap@hop2": INTERVAL, "recall@hop2": INTERVAL, "bridge/recall@hop2": INTERVAL}),
+        Row("base", {}),
+    ),
+    (Difference("SFT", "base", "recall@hop2", 0.305, 0.25, 0.36, 400),),
+)
+
+
+def test_cell():
+    assert cell(INTERVAL) == ".745 [.712, .778]"
+    assert cell(Interval(1.0, 1.0, 1.0, 3)) == "1.000 [1.000, 1.000]"
+    assert cell(Interval(-0.05, -0.1, 0.0, 3)) == "-.050 [-.100, .000]"
+    assert cell(None) == "–"
+
+
+def test_table_has_the_asked_metrics_and_the_differences_of_the_last():
+    table = markdown_table(RESULTS, ["recall@hop2"])
+    assert table.splitlines() == [
+        "| | recall@hop2 |",
+        "|---|---|",
+        "| SFT | .745 [.712, .778] |",
+        "| base | – |",
+        "",
+        "- SFT − base: +30.5 points [+25.0, +36.0] (paired, n = 400)",
+    ]
+
+
+def test_without_metrics_those_without_prefix():
+    assert markdown_table(RESULTS, []).startswith("| | ap@hop2 | recall@hop2 |\n")
+
+
+def test_unknown_metric_is_an_error():
+    with pytest.raises(DataError, match="no row has 'ece'"):
+        markdown_table(RESULTS, ["ece"])
+
+
+def test_fill_then_check_then_stale(tmp_path: Path):
+    RESULTS.write(tmp_path / "r.json")
+    document = tmp_path / "README.md"
+    document.write_text("# a\n<!-- table: r.json recall@hop2 -->\nold\n<!-- end of table -->\nb\n")
+    assert main(["--check", str(document)]) == 1
+    assert "old" in document.read_text()
+    assert main([str(document)]) == 0
+    assert "old" not in document.read_text()
+    assert document.read_text().startswith("# a\n")
+    assert document.read_text().endswith("-->\nb\n")
+    assert main(["--check", str(document)]) == 0
+    assert fill(document.read_text(), tmp_path) == document.read_text()
