@@ -86,7 +86,13 @@ def _search(
 ) -> tuple[Prompt, ...]:
     settings = explorers.settings
     if not demonstrations or not selection:
-        say(f"few-shot: nothing to demonstrate for the {stage} hop; raise explore.bootstrap_questions")
+        asked = settings.bootstrap_questions
+        reason = (
+            f"no query of the {stage} hop found anything to demonstrate; raise explore.bootstrap_questions"
+            if not demonstrations
+            else f"no question is left to choose with, since explore.bootstrap_questions is {asked}"
+        )
+        say(f"few-shot: none for the {stage} hop: {reason}")
         return ()
     scored: list[tuple[float, int, Prompt]] = []
     with progress(settings.few_shot_candidates, f"few-shot prompts, {stage} hop") as bar:

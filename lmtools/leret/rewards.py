@@ -21,7 +21,8 @@ DIGITS = 6
 def title_reward(name: RewardName) -> Reward:
     """AP, recall or nDCG of the gold titles in the whole cumulative list (LeReT, reward section).
 
-    AP = sum over gold hits i of precision@i, divided by the number of gold titles.
+    AP = sum over gold hits i of precision@i, divided by the number of gold titles. nDCG is that of the whole
+    list, with a place for every gold title: a list without one of them never earns 1.
     """
 
     def score(question: Question, context: Context) -> float:
@@ -29,7 +30,7 @@ def title_reward(name: RewardName) -> Reward:
         if name == "recall":
             return recall(titles, gold)
         if name == "ndcg":
-            return ndcg(titles, gold, max(len(titles), 1))
+            return ndcg(titles, gold, max(len(titles), len(gold)))
         return average_precision(titles, gold)
 
     return lambda questions, contexts: [
