@@ -1,0 +1,124 @@
+"""``lmtools generate``: text from any model and backend, for one prompt or a file of them."""
+
+import json as json_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from lmtools.cli.options import Backend, BackendName, Json, Model, Seed, Set, emit, overrides
+from lmtools.core.errors import LmtoolsError, RecipeError
+from lmtools.core.files import write_jsonl
+from lmtools.core.overrides import apply_override
+from lmtools.core.progress import say
+from lmtools.core.recipe_faults import describe_faults
+
+if TYPE_CHECKING:
+    from lmtools.generation.protocol import Completion
+    from lmtools.generation.requests import GenerateConfig, Request
+
+
+def generate(
+    prompt: Annotated[str | None, typer.Option("--prompt", metavar="TEXT", help="What to say.")] = None,
+    input: Annotated[
+        Path | None,
+        typer.Option(
+            "--input",
+            metavar="FILE",
+            help="JSONL with a `prompt` or `messages` a line, and an `id` if wanted.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="JSONL to write; without it the answers are printed."),
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", help="The longest completion; time grows with it. [256]")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="0 takes the most probable token. [0]")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", help="Completions of each prompt; time grows with it. [1]")
+    ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Continue the text as it is, without the chat template.")
+    ] = False,
+    settings: Set = None,
+    model: Model = None,
+    backend: Backend = None,
+    seed: Seed = None,
+    json: Json = False,
+) -> None:
+    """Generate text. Answers are cached: what was asked before, with the same settings, costs nothing."""
+    own = {"max_tokens": max_tokens, "temperature": temperature, "samples": samples, "raw": raw or None}
+    config = _config(settings, model, backend, seed, own)
+    requests = _requests(prompt, input)
+    from lmtools.generation.requests import answer
+
+    rows = [row(request, completions) for request, completions in answer(requests, config)]
+    if output is not None:
+        write_jsonl(output, rows)
+        say(f"wrote {output}: {len(rows)} prompts")
+    emit({"results": rows, "output": output}, json)
+    if output is None and not json:
+        for found in rows:
+            typer.echo(json_module.dumps(found, ensure_ascii=False) if input else texts(found))
+
+
+def row(request: "Request", completions: "list[Completion]") -> dict[str, Any]:
+    """A request and its completions as one line of the output; ``logprob`` is the sum over the tokens."""
+    answers = [
+        {"text": done.text, "finish": done.finish, "tokens": len(done.tokens), "logprob": sum(done.logprobs)}
+        for done in completions
+    ]
+    return {**request.model_dump(mode="json", by_alias=True, exclude_none=True), "completions": answers}
+
+
+def texts(found: dict[str, Any]) -> str:
+    """The completions of one prompt, numbered where there are several."""
+    answers = [completion["text"].strip() for completion in found["completions"]]
+    if len(answers) == 1:
+        return str(answers[0])
+    return "\n".join(f"[{number}] {text}" for number, text in enumerate(answers, start=1))
+
+
+def _requests(prompt: str | None, input: Path | None) -> "list[Request]":
+    from lmtools.generation.requests import Request, read_requests
+
+    if (prompt is None) == (input is None):
+        raise LmtoolsError(
+            "give either --prompt TEXT or --input FILE", fix='lmtools generate --prompt "Hello"'
+        )
+    if input is not None:
+        return read_requests(input)
+    if not prompt:
+        raise LmtoolsError("--prompt is empty", fix='lmtools generate --prompt "Hello"')
+    return [Request(prompt=prompt)]
+
+
+def _config(
+    settings: list[str] | None,
+    model: str | None,
+    backend: BackendName | None,
+    seed: int | None,
+    own: dict[str, Any],
+) -> "GenerateConfig":
+    """The settings, from the options and ``--set``; every fault at once."""
+    from lmtools.generation.requests import GenerateConfig
+
+    given = [f"{key}={json_module.dumps(value)}" for key, value in own.items() if value is not None]
+    data: dict[str, Any] = {}
+    places: dict[tuple[str | int, ...], str] = {(): "lmtools generate"}
+    for override in [*given, *overrides(settings, model, backend, seed)]:
+        keys, data = apply_override(data, override)
+        option = (
+            f"--{override.partition('=')[0].replace('_', '-')}" if override in given else f"--set {override}"
+        )
+        places[keys] = option
+    try:
+        return GenerateConfig.model_validate(data)
+    except ValidationError as error:
+        faults = describe_faults(GenerateConfig, error, places)
+        raise RecipeError("\n".join(faults), fix="mend the options above") from error
