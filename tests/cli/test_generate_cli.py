@@ -58,7 +58,7 @@ def test_a_file_of_requests(capsys, scripted, command, tmp_path):
     assert json.loads(capsys.readouterr().out)["results"] == rows
     assert [row.get("id") for row in rows] == ["a", None, 7]
     assert rows[0]["completions"] == [
-        {"text": f"<{chat('Hi')}> 0", "finish": "stop", "tokens": 4, "logprob": -4.0}
+        {"text": f"<{chat('Hi')}> 0", "finish": "stop", "tokens": 5, "logprob": -5.0}
     ]
     assert rows[1]["messages"] == lines[1]["messages"]
     assert scripted.calls[0].prompts[1] == f"<|im_start|>system\nS<|im_end|>\n{chat('Bye')}"
