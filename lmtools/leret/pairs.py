@@ -29,7 +29,8 @@ def best_query(tried: Sequence[Tried], before: float, precedence: Sequence[str])
     """The SFT target: the query with the highest reward, or None where none improved on ``before``.
 
     The paper leaves ties open. Here they go to the phrase that earned most over all forms in which it was
-    tried (alone, with the question ...), since what helps in one form only may be luck; then to the explorer that comes first in ``precedence``, the shorter query (in words), and alphabetical order.
+    tried (alone, with the question ...), since what helps in one form only may be luck; then to the explorer
+    that comes first in ``precedence``, the shorter query (in words), and alphabetical order.
     """
     candidates = distinct(tried)
     top = max((one.reward for one in candidates), default=before)

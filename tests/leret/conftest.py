@@ -1,4 +1,4 @@
-"""A small world of people and the towns they were born in; a policy that is a script; recipes for a tiny model."""
+"""A small world of people and the towns they were born in; scripted policies; recipes for a tiny model."""
 
 import json
 from collections.abc import Callable

@@ -117,10 +117,12 @@ def test_every_query_says_where_it_came_from(world, scripted, tmp_path):
         "first": (Prompt("few-shot-1", (Demonstration("a?", (), "a"),)), Prompt("few-shot-2", ())),
         "later": (),
     }
-    made = explorers(
-        world, scripted(lambda asked: f"{name_in(asked.question)} {asked.before.count('User:')} {asked.sample}"),
-        few_shot, HopSettings(hops=1, k=1), first=("few-shot", "temperature", "question", "zero-shot"), samples=3,
-    )  # fmt: skip
+
+    def answer(asked):
+        return f"{name_in(asked.question)} {asked.before.count('User:')} {asked.sample}"
+
+    order = ("few-shot", "temperature", "question", "zero-shot")
+    made = explorers(world, scripted(answer), few_shot, HopSettings(hops=1, k=1), first=order, samples=3)
     [group] = explore(made, world.questions[:1], tmp_path / "j")
     assert [(sample.prompt_id, sample.query) for sample in group.samples] == [
         ("few-shot-1", "Anna Berg 1 0"),
