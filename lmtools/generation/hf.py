@@ -64,15 +64,16 @@ class HfGenerator:
         """``samples`` completions of every prompt; equal requests are computed once."""
         texts = list(dict.fromkeys(prompts))
         encoded = self._encode(texts)
+        each = draws(sampling, samples)
         rows = [
             Row(index, self._room(encoded[index], sampling), sample_seed(text, sampling, draw))
             for index, text in enumerate(texts)
-            for draw in range(draws(sampling, samples))
+            for draw in range(each)
         ]
-        fed = [encoded[row.prompt] for row in rows]
         steps = max((row.limit for row in rows), default=0)
         if steps > 0:
-            for prefix, batch in self._batches(fed, [len(ids) - 1 for ids in fed], steps, MOST_ROWS):
+            limits = [len(ids) - 1 for ids in encoded]
+            for prefix, batch in self._batches(encoded, limits, MOST_ROWS, steps, each):
                 self._spared(partial(self._write, rows, encoded, prefix, sampling), batch)
         done = [row.completion(self._ends, self._decode) for row in rows]
         found = dict(zip(texts, by_prompt(done, len(texts), samples), strict=True))
@@ -90,7 +91,7 @@ class HfGenerator:
             self._check_length(ids)
         limits = [len(heads[index]) - 1 for index in scored]
         most = LOGITS // (self._vocabulary * max((len(tails[index]) for index in scored), default=1))
-        for prefix, batch in self._batches(fed, limits, 0, most):
+        for prefix, batch in self._batches(fed, limits, most):
             run = partial(self._continuations, fed, [tails[index] for index in scored], prefix)
             for member, values in zip(batch, self._spared(run, batch), strict=True):
                 found[scored[member]] = values
@@ -105,7 +106,7 @@ class HfGenerator:
         for ids in fed:
             self._check_length(ids)
         found: dict[str, tuple[float, ...]] = {}
-        for prefix, batch in self._batches(fed, [len(ids) - 1 for ids in fed], 0, MOST_ROWS):
+        for prefix, batch in self._batches(fed, [len(ids) - 1 for ids in fed], MOST_ROWS):
             values = self._spared(partial(self._next, fed, tokens, prefix), batch)
             found |= zip([texts[member] for member in batch], values, strict=True)
         return [found[prompt] for prompt in prompts]
@@ -156,14 +157,18 @@ class HfGenerator:
             return past.forward(*pad(suffixes, self._device), keep=keep)
 
     def _batches(
-        self, fed: list[list[int]], limits: list[int], growth: int, most: int
+        self, fed: list[list[int]], limits: list[int], most: int, growth: int = 0, copies: int = 1
     ) -> Iterator[tuple[list[int], list[int]]]:
-        """Shared prefix and members of each batch; every row needs its suffix and ``growth`` tokens."""
+        """Shared prefix and rows of each batch, where rows ``i * copies ...`` all continue ``fed[i]``.
+
+        Every row needs what follows the prefix and ``growth`` tokens.
+        """
         for group in plan_groups(fed, limits if self._pasts.shares else [0] * len(fed)):
             prefix = fed[group.members[0]][: group.shared]
-            lengths = [len(fed[member]) - group.shared + growth for member in group.members]
+            rows = [member * copies + copy for member in group.members for copy in range(copies)]
+            lengths = [len(fed[row // copies]) - group.shared + growth for row in rows]
             for batch in pack(lengths, self._budget, max(1, min(most, MOST_ROWS))):
-                yield prefix, [group.members[at] for at in batch]
+                yield prefix, [rows[at] for at in batch]
 
     def _spared(self, run: Callable[[list[int]], list[T]], batch: list[int]) -> list[T]:
         """``run(batch)``, in halves where the GPU's memory is not enough for the whole."""

@@ -127,6 +127,19 @@ def test_a_shared_prefix_is_fed_once(loaded, monkeypatch):
     assert sum(fed) - first < max(lengths) / 2  # most of the prefix was still known
 
 
+def test_samples_of_many_prompts_are_one_batch(generator, monkeypatch):
+    original, sizes = HfGenerator._write, []
+
+    def counting(self, rows, encoded, prefix, sampling, batch):
+        sizes.append((len(prefix), len(batch)))
+        return original(self, rows, encoded, prefix, sampling, batch)
+
+    monkeypatch.setattr(HfGenerator, "_write", counting)
+    prompts = [f"{number} {SHARED}"[:500] for number in range(6)]
+    generator.generate(prompts, Sampling(max_tokens=2, temperature=1.0), 5)
+    assert sizes == [(0, 30)]
+
+
 def test_a_remembered_prefix_changes_no_bit(loaded):
     other = [SHARED[:400] + question for question in ("x", "y", "z", "why")]
     fresh = HfGenerator.from_loaded(loaded).generate(MIXED, WARM, 2)

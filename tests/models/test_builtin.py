@@ -3,6 +3,7 @@
 import json
 import subprocess
 from dataclasses import replace
+from threading import Thread
 from zipfile import ZipFile
 
 import pytest
@@ -65,6 +66,19 @@ def test_an_interrupted_unpacking_leaves_nothing(encoder, monkeypatch):
     assert not builtin.present
     assert not list(builtin.folder.parent.glob("*.part"))
     monkeypatch.undo()
+
+
+def test_two_at_once_unpack_once(encoder, monkeypatch):
+    unpacked = []
+    original = module.unpack
+    monkeypatch.setattr(module, "unpack", lambda *args: unpacked.append(1) or original(*args))
+    work = [Thread(target=pull, args=("all-minilm-l6-v2", encoder)) for _ in range(4)]
+    for thread in work:
+        thread.start()
+    for thread in work:
+        thread.join()
+    assert BUILTINS["all-minilm-l6-v2"].present
+    assert unpacked == [1]
 
 
 def test_another_file_is_refused_by_its_checksum(encoder):
