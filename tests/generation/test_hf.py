@@ -285,6 +285,23 @@ def test_bfloat16_generates_and_stays_near(tiny_llama, loaded, generator):
     assert half.identity != HfGenerator(ModelSpec(name=str(tiny_llama), device="cpu")).identity
 
 
+def test_an_adapter_merged_and_unmerged(tiny_llama, loaded, generator, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(1)
+    lora = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
+    get_peft_model(load(ModelSpec(name=str(tiny_llama), device="cpu")).model, lora).save_pretrained(tmp_path)
+    spec = ModelSpec(name=str(tiny_llama), adapter=str(tmp_path), device="cpu")
+    merged, unmerged = HfGenerator(spec), HfGenerator.from_loaded(load(spec))
+    assert merged.identity == unmerged.identity != generator.identity
+    pairs = [(prompt, " the Seine") for prompt in MIXED]
+    for a, b in zip(merged.score(pairs), unmerged.score(pairs), strict=True):
+        assert a == pytest.approx(b, abs=1e-4)
+    written = merged.generate(MIXED, GREEDY)
+    assert [group[0].tokens for group in unmerged.generate(MIXED, GREEDY)] == [g[0].tokens for g in written]
+    assert written != generator.generate(MIXED, GREEDY)
+
+
 def test_memory_that_is_not_enough_halves_the_batch(generator, monkeypatch):
     expected = generator.generate(QUESTIONS, GREEDY)
     original, sizes = HfGenerator._write, []
