@@ -1,7 +1,4 @@
-"""Training a policy with TRL: context-distillation SFT, then preference optimisation.
-
-TRL's trainers are used as they are; only the summed IPO loss and the token-exact data path are ours.
-"""
+"""Training a policy with TRL: context-distillation SFT, then preference optimisation, on our own token ids."""
 
 import json
 from collections.abc import Sequence
@@ -10,63 +7,42 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import TrainerCallback
-from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from transformers import PrinterCallback, TrainerCallback
+from trl import DPOConfig, SFTConfig
 
 from lmtools.core.errors import DataError
+from lmtools.core.files import write_jsonl
 from lmtools.core.progress import Progress, first_process
-from lmtools.leret.losses import ipo_loss
 from lmtools.leret.prompts import training_tokens
 from lmtools.leret.recipe import PreferenceSettings, SftSettings, TrainSettings
-
-
-class PreferenceTrainer(DPOTrainer):  # type: ignore[misc]  # TRL has no types here
-    """TRL's DPO trainer on token ids that are ours already."""
-
-    def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
-        return dataset
-
-
-class SummedIpoTrainer(PreferenceTrainer):
-    """IPO on summed log-probabilities, with the reference's log-probabilities computed beforehand."""
-
-    def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
-        mask = inputs["completion_mask"]
-        labels = inputs["input_ids"].masked_fill(mask == 0, -100)
-        outputs = model(
-            input_ids=inputs["input_ids"],
-            attention_mask=inputs["attention_mask"],
-            use_cache=False,
-            labels=labels,
-            fused_lm_head=True,
-        )
-        chosen, rejected = outputs.log_probs[:, -(mask.size(1) - 1) :].sum(dim=1).chunk(2)
-        delta = (chosen - inputs["ref_chosen_logps"]) - (rejected - inputs["ref_rejected_logps"])
-        mode = "train" if self.model.training else "eval"
-        gathered = self.accelerator.gather_for_metrics(delta.detach())
-        self._metrics[mode]["rewards/margins"].append(gathered.mean().item())
-        self._metrics[mode]["rewards/accuracies"].append((gathered > 0).float().mean().item())
-        loss = ipo_loss(delta, self.beta).mean()
-        return (loss, outputs) if return_outputs else loss
+from lmtools.leret.trl_trainers import CompletionSftTrainer, PreferenceTrainer, SummedIpoTrainer
 
 
 class Log(TrainerCallback):  # type: ignore[misc]
-    """Advances a progress bar, and appends what the trainer logs to `training.jsonl`."""
+    """Advances a progress bar, and keeps the trainer's figures (loss, learning rate ...) in a JSONL file.
 
-    def __init__(self, path: Path, stage: str, bar: Progress) -> None:
-        self.path, self.stage, self.bar = path, stage, bar
+    The file is the trainer's own history, which its checkpoints carry: a resumed training repeats no line.
+    """
+
+    def __init__(self, path: Path, bar: Progress) -> None:
+        self.path, self.bar = path, bar
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Steps that a checkpoint brings along are done already."""
+        self.bar.advance(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """One optimiser step is done."""
         self.bar.advance()
 
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
-    ) -> None:
-        """The trainer reports its running figures."""
-        if first_process() and logs:
-            with self.path.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps({"stage": self.stage, "step": state.global_step, **logs}) + "\n")
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """A checkpoint was written."""
+        if first_process():
+            write_jsonl(self.path, state.log_history)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The last step is done."""
+        self.on_save(args, state, control)
 
 
 def sft_dataset(rows: Sequence[dict[str, str]], tokenizer: Any, max_length: int) -> Dataset:
@@ -118,7 +94,12 @@ def check_length(lengths: Sequence[int], max_length: int) -> None:
 
 
 def common_arguments(
-    settings: TrainSettings, stage: SftSettings | PreferenceSettings, folder: Path, seed: int, device: str
+    settings: TrainSettings,
+    stage: SftSettings | PreferenceSettings,
+    folder: Path,
+    seed: int,
+    device: str,
+    autocast: bool,
 ) -> dict[str, Any]:
     """What both trainers are told in the same way."""
     return {
@@ -132,7 +113,7 @@ def common_arguments(
         "optim": stage.optimizer,
         "max_grad_norm": settings.max_grad_norm,
         "gradient_checkpointing": settings.gradient_checkpointing,
-        "bf16": False,  # weights have the recipe's dtype; adapters are float32
+        "bf16": autocast,
         "logging_steps": 10,
         "save_strategy": "steps",
         "save_steps": settings.save_steps,
@@ -152,10 +133,15 @@ def sft_trainer(
     settings: TrainSettings,
     folder: Path,
     seed: int,
-) -> SFTTrainer:
-    """The trainer of the SFT stage; ``model`` carries its adapter already."""
-    arguments = common_arguments(settings, settings.sft, folder, seed, model.device.type)
-    return SFTTrainer(
+    autocast: bool = False,
+) -> CompletionSftTrainer:
+    """The trainer of the SFT stage; ``model`` carries its adapter already.
+
+    Args:
+        autocast: compute in bfloat16 with float32 weights.
+    """
+    arguments = common_arguments(settings, settings.sft, folder, seed, model.device.type, autocast)
+    return CompletionSftTrainer(
         model=model,
         args=SFTConfig(**arguments, completion_only_loss=True, train_sampling_strategy="group_by_length"),
         train_dataset=sft_dataset(rows, tokenizer, settings.max_length),
@@ -170,10 +156,15 @@ def preference_trainer(
     settings: TrainSettings,
     folder: Path,
     seed: int,
-) -> DPOTrainer:
-    """The trainer of the preference stage; the model as it is now is the reference."""
+    autocast: bool = False,
+) -> PreferenceTrainer:
+    """The trainer of the preference stage; the model as it is now is the reference.
+
+    Args:
+        autocast: compute in bfloat16 with float32 weights.
+    """
     preference = settings.preference
-    arguments = common_arguments(settings, preference, folder, seed, model.device.type)
+    arguments = common_arguments(settings, preference, folder, seed, model.device.type, autocast)
     loss = {"ipo-mean": "ipo", "ipo": "sigmoid"}.get(preference.loss, preference.loss)
     kind = SummedIpoTrainer if preference.loss == "ipo" else PreferenceTrainer
     return kind(
@@ -184,12 +175,26 @@ def preference_trainer(
     )
 
 
-def run_trainer(trainer: Any, log: Path, stage: str, bar: Progress) -> None:
-    """Train to the end, from the last checkpoint where there is one."""
-    from transformers.trainer_utils import get_last_checkpoint
+def run_trainer(trainer: Any, log: Path, bar: Progress) -> None:
+    """Train to the end, from the last whole checkpoint where there is one."""
+    last = last_checkpoint(Path(trainer.args.output_dir))
+    trainer.add_callback(Log(log, bar))
+    trainer.remove_callback(PrinterCallback)  # it writes to stdout, which is the command's
+    trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
-    folder = Path(trainer.args.output_dir)
-    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    trainer.add_callback(Log(log, stage, bar))
-    trainer.train(resume_from_checkpoint=last)
-    torch.cuda.empty_cache() if torch.cuda.is_available() else None
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end; its state is the last file the trainer writes."""
+    for checkpoint in sorted(folder.glob("checkpoint-*"), key=_step, reverse=True):
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        return checkpoint
+    return None
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
