@@ -1,4 +1,4 @@
-"""Training a policy with TRL: context-distillation SFT, then preference optimisation, on our own token ids."""
+"""Training a policy with TRL: context-distillation SFT, then preference optimisation, token for token."""
 
 import json
 from collections.abc import Sequence
