@@ -19,7 +19,6 @@ def learn(
     rows: Sequence[dict[str, str]],
     stage: str,
     target: Path,
-    log: Path,
     seed: int,
 ) -> None:
     """Train ``spec`` on ``rows`` (stage ``sft`` or ``policy``) and save the result as ``target``.
@@ -33,14 +32,15 @@ def learn(
     from transformers import set_seed
 
     set_seed(seed % 2**32)
-    loaded = load(spec.model_copy(update={"backend": "hf"}))
+    loaded = loaded_for_training(spec, recipe.train)
     model = trainable(loaded, recipe.train, adapter=spec.adapter is not None)
     folder = target.with_name(f"{stage}.checkpoints")
     build = sft_trainer if stage == "sft" else preference_trainer
-    trainer = build(model, loaded.tokenizer, rows, recipe.train, folder, seed)
+    autocast = recipe.train.full and spec.dtype == "bfloat16"
+    trainer = build(model, loaded.tokenizer, rows, recipe.train, folder, seed, autocast)
     label = "SFT" if stage == "sft" else f"preference optimisation ({recipe.train.preference.loss})"
     with progress(steps(trainer), label) as bar:
-        run_trainer(trainer, log, stage, bar)
+        run_trainer(trainer, target.with_name(f"{stage}.log.jsonl"), bar)
     trainer.accelerator.wait_for_everyone()
     if first_process():
         save(trainer.accelerator.unwrap_model(trainer.model), loaded.tokenizer, spec, target)
@@ -48,15 +48,24 @@ def learn(
     trainer.accelerator.wait_for_everyone()
 
 
+def loaded_for_training(spec: ModelSpec, settings: TrainSettings) -> LoadedModel:
+    """The model to train. All weights are trained in float32: bfloat16 rounds small updates away."""
+    return load(spec.model_copy(update={"dtype": "float32"}) if settings.full else spec)
+
+
 def trainable(loaded: LoadedModel, settings: TrainSettings, adapter: bool) -> Any:
-    """The model as it is trained: all weights, the adapter it came with, or a new one."""
+    """The model as it is trained: all weights (an adapter merged), the adapter it came with, or a new one.
+
+    It stays in evaluation mode, so that dropout does not blur the reference; the trainer switches it over.
+    """
     model = loaded.model
     if settings.full:
-        return model.train()
+        whole = model.merge_and_unload() if adapter else model
+        return whole.requires_grad_(True)
     if adapter:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_("lora_" in name)
-        return model.train()
+        return model
     from peft import LoraConfig, get_peft_model
 
     lora = settings.lora
@@ -68,7 +77,7 @@ def trainable(loaded: LoadedModel, settings: TrainSettings, adapter: bool) -> An
         target_modules=targets,
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config).train()
+    return get_peft_model(model, config)
 
 
 def steps(trainer: Any) -> int:

@@ -2,6 +2,7 @@
 
 iterations/N/samples.jsonl, sft.jsonl, preferences.jsonl   what was tried, and what is learnt from it
 iterations/N/sft/, iterations/N/policy/                    the two checkpoints of an iteration
+iterations/N/sft.log.jsonl, policy.log.jsonl               loss and learning rate, step by step
 samples.jsonl, sft.jsonl, preferences.jsonl, policy/       the same for the whole run
 """
 
@@ -125,14 +126,15 @@ def _train_stage(
 
     settings: Any = recipe.train.sft if stage == "sft" else recipe.train.preference
     file = folder / ("sft.jsonl" if stage == "sft" else "preferences.jsonl")
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    # Not splitlines(): a title may hold one of the rarer line separators.
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
     if not settings.enabled:
         return
     if not rows:
         say(f"{file.name} is empty: this stage has nothing to learn from and is left out")
         return
     seed = derive(recipe.seed, "train", stage, iteration)
-    learn(recipe, policy_spec(recipe, start), rows, stage, folder / stage, run.path("training.jsonl"), seed)
+    learn(recipe, policy_spec(recipe, start), rows, stage, folder / stage, seed)
 
 
 def _publish(run: Run, iterations: int, directory: Path) -> None:
@@ -141,8 +143,8 @@ def _publish(run: Run, iterations: int, directory: Path) -> None:
     for name in FILES:
         lines = (json.loads(line) for folder in folders for line in (folder / name).open(encoding="utf-8"))
         write_jsonl(run.path(name), lines)
-    part = run.path("policy.part")
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(directory, part)
     if not run.path("policy").exists():
+        part = run.path("policy.part")
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(directory, part)
         part.rename(run.path("policy"))

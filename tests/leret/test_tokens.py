@@ -31,7 +31,7 @@ SHORT = TrainSettings.model_validate(
 
 @pytest.fixture(params=KINDS)
 def loaded(request, tiny_llama):
-    """The tiny model with a tokenizer that has a chat template or none, and that adds a first token or none."""
+    """The tiny model; its tokenizer has a chat template or none, and puts a token before text or none."""
     found = load(ModelSpec(name=str(tiny_llama), device="cpu"))
     tokenizer = copy.deepcopy(found.tokenizer)
     if "plain" in request.param:
