@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from lmtools.core.seeds import derive
 from lmtools.data.records import Question
-from lmtools.leret.pairs import Tried, best_query, preference_pairs
+from lmtools.leret.pairs import best_query, draw, preference_pairs
 from lmtools.leret.policy import Ask, Policy, show
 from lmtools.leret.prompts import ZERO_SHOT
 from lmtools.leret.recipe import LeretRecipe
@@ -49,17 +49,15 @@ def preference_rows(
     retriever: Retriever,
     recipe: LeretRecipe,
 ) -> Iterator[dict[str, str]]:
-    """(prompt, chosen, rejected) of every group, `train.preference.max_pairs` of them at most."""
+    """(prompt, chosen, rejected): `max_pairs` of every group and `total_pairs` in all, at most."""
     settings = recipe.train.preference
+    pairs: list[tuple[Group, str, str]] = []
     for group in groups:
         seed = derive(recipe.seed, "pairs", group.iteration, group.hop, group.question_id, group.trail)
-        pairs = preference_pairs(_candidates(group, settings.on_policy), settings.max_pairs, seed)
-        prompt = prompt_text(group, questions, policy, retriever, recipe) if pairs else ""
-        for chosen, rejected in pairs:
-            yield {"prompt": prompt, "chosen": chosen, "rejected": rejected}
-
-
-def _candidates(group: Group, on_policy: bool) -> list[Tried]:
-    if not on_policy:
-        return group.tried()
-    return [tried for tried, sample in zip(group.tried(), group.samples, strict=True) if sample.by_model]
+        tried = [
+            one for one in group.tried() if settings.explorers is None or one.explorer in settings.explorers
+        ]
+        pairs += [(group, *pair) for pair in preference_pairs(tried, settings.max_pairs, seed)]
+    for group, chosen, rejected in draw(pairs, settings.total_pairs, derive(recipe.seed, "all pairs")):
+        prompt = prompt_text(group, questions, policy, retriever, recipe)
+        yield {"prompt": prompt, "chosen": chosen, "rejected": rejected}

@@ -4,6 +4,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,11 @@ def preference_pairs(
         for worse in candidates
         if worse.reward == low
     ]
-    if limit is not None and len(pairs) > limit:
-        keep = sorted(random.Random(seed).sample(range(len(pairs)), limit))
-        pairs = [pairs[index] for index in keep]
-    return pairs
+    return draw(pairs, limit, seed)
+
+
+def draw(items: Sequence[T], limit: int | None, seed: int) -> list[T]:
+    """All items, or ``limit`` of them drawn by ``seed`` and kept in order."""
+    if limit is None or len(items) <= limit:
+        return list(items)
+    return [items[index] for index in sorted(random.Random(seed).sample(range(len(items)), limit))]

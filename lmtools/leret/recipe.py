@@ -176,13 +176,17 @@ class PreferenceSettings(Config):
         default="rmsprop", description="transformers' name of the optimiser (paper: rmsprop)."
     )
     max_pairs: int | None = Field(
-        default=None,
+        default=64,
         gt=0,
-        description="At most this many pairs per prompt, drawn by seed; null keeps all, as the paper does.",
+        description="At most this many pairs per prompt, drawn by seed; null keeps all. Four prompts a hop, as in "
+        "the paper, give four at most; rules give thousands.",
     )
-    on_policy: bool = Field(
-        default=False,
-        description="Pair only queries that a model wrote, leaving out the rules' (which still serve SFT).",
+    total_pairs: int | None = Field(
+        default=None, gt=0, description="At most this many pairs in all, drawn by seed; null keeps all."
+    )
+    explorers: tuple[Explorer, ...] | None = Field(
+        default=None,
+        description="Pair only queries of these explorers, such as those a model wrote; null pairs all.",
     )
 
 
