@@ -178,8 +178,8 @@ class PreferenceSettings(Config):
     max_pairs: int | None = Field(
         default=64,
         gt=0,
-        description="At most this many pairs per prompt, drawn by seed; null keeps all. Four prompts a hop, as "
-        "in the paper, give four at most; rules give thousands.",
+        description="At most this many pairs per prompt, drawn by seed; null keeps all. Four prompts a hop, "
+        "as in the paper, give four at most; rules give thousands.",
     )
     total_pairs: int | None = Field(
         default=None, gt=0, description="At most this many pairs in all, drawn by seed; null keeps all."
