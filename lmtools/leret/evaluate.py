@@ -1,6 +1,6 @@
 """`lmtools leret eval`: what the question alone, the base model and the trained policy find, hop by hop."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lmtools.core.errors import RunError
@@ -15,12 +15,13 @@ from lmtools.leret.setup import Setup, open_policy, policy_spec
 from lmtools.leret.table import Scores, differences, row, scores
 from lmtools.metrics.answers import exact_match, f1
 
+ALIGNED = "SFT + preference"
 NAMES = {
     "question": "question-as-query",
     "zero-shot": "zero-shot base",
     "few-shot": "few-shot base",
     "sft": "SFT",
-    "trained": "SFT + preference",
+    "trained": ALIGNED,
 }
 
 
@@ -32,21 +33,40 @@ def evaluate(setup: Setup, run: Run, trained: Path, recipe_name: str) -> Results
     """
     recipe = setup.recipe
     table: dict[str, Scores] = {}
-    answerer: Policy | None = None
+    answerer = _once(lambda: open_policy(recipe.answerer or recipe.model, recipe))
     for kind in recipe.eval.policies:
         traces = _traces(kind, setup, run, trained)
         if traces is None:
             continue
-        name = NAMES[kind]
+        name = "preference" if kind == "trained" and last_stage(trained, "sft") is None else NAMES[kind]
         table[name] = scores(traces, setup.test)
         if recipe.eval.answers:
-            answerer = answerer or open_policy(recipe.answerer or recipe.model, recipe)
-            table[name] |= answer_scores(traces, setup, answerer)
+            key = f"answers/{kind}"
+            if key not in run.journal():
+                run.journal().append(key, answer_scores(traces, setup, answerer()))
+            table[name] |= run.journal().get(key) or {}
         write_jsonl(run.path("traces", f"{kind}.jsonl"), (trace_row(trace) for trace in traces))
     resamples, seed = recipe.eval.resamples, recipe.seed
     rows = [row(name, values, setup.test, resamples, seed) for name, values in table.items()]
+    if not table:
+        raise RunError(
+            f"{trained}: holds nothing of eval.policies ({', '.join(recipe.eval.policies)})",
+            fix="--set eval.policies=[question,zero-shot]",
+        )
     best = list(table)[-1]
     return run.results(recipe_name, rows, differences(table, best, setup.test, resamples, seed))
+
+
+def _once(make: Callable[[], Policy]) -> Callable[[], Policy]:
+    """``make``, called at most once and only when its policy is needed."""
+    made: list[Policy] = []
+
+    def get() -> Policy:
+        if not made:
+            made.append(make())
+        return made[0]
+
+    return get
 
 
 def _traces(kind: str, setup: Setup, run: Run, trained: Path) -> list[Trace] | None:
@@ -61,25 +81,30 @@ def _traces(kind: str, setup: Setup, run: Run, trained: Path) -> list[Trace] | N
             return None
         prompts = found
     elif kind != "zero-shot":
-        directory = checkpoint(trained, recipe.train.iterations, kind)
+        directory = checkpoint(trained, kind)
         if directory is None:
             return None
-    policy = open_policy(policy_spec(recipe, directory), recipe)
+    policy = _once(lambda: open_policy(policy_spec(recipe, directory), recipe))
     return rollout(kind, policy, prompts, setup.test, setup.retriever, recipe.hop, run.journal())
 
 
-def checkpoint(trained: Path, iterations: int, kind: str) -> Path | None:
-    """The directory of the SFT checkpoint (last iteration) or of the final policy; None where it was off.
+def checkpoint(trained: Path, kind: str) -> Path | None:
+    """The last SFT checkpoint (``sft``) or the final policy (``trained``); None where that stage was off.
 
     Raises:
         RunError: ``trained`` holds no finished training.
     """
     if not (trained / "policy").is_dir():
-        raise RunError(
-            f"{trained}: holds no trained policy", fix="train one: lmtools leret train --out " + str(trained)
-        )
-    directory = trained / "policy" if kind == "trained" else trained / "iterations" / str(iterations) / "sft"
-    return directory if directory.is_dir() else None
+        raise RunError(f"{trained}: holds no trained policy", fix=f"lmtools leret train --out {trained}")
+    if kind == "sft":
+        return last_stage(trained, "sft")
+    return trained / "policy" if last_stage(trained, "policy") else None
+
+
+def last_stage(trained: Path, stage: str) -> Path | None:
+    """The checkpoint of a stage (``sft`` or ``policy``) in the last iteration that has one."""
+    folders = (path for path in trained.glob(f"iterations/*/{stage}") if path.is_dir())
+    return max(folders, key=lambda path: int(path.parent.name), default=None)
 
 
 def answer_scores(traces: Sequence[Trace], setup: Setup, answerer: Policy) -> Scores:
