@@ -104,7 +104,7 @@ def evaluate(
         return
     from lmtools.leret.commands import evaluate as run_evaluate
 
-    with _run("eval", config, out, resume) as (setup, run):
+    with _run("eval", config, out, resume, trained) as (setup, run):
         results = run_evaluate(setup, run, trained, recipe or str(trained / "recipe.yaml"))
         _finish(run, results, json, f"lmtools leret search QUESTION --policy {trained}")
 
@@ -151,19 +151,21 @@ def _recipe(
     return load_recipe(LeretRecipe, ref, overrides(settings, model, backend, seed), default=DEFAULT)
 
 
-def _run(action: str, config: Any, out: Path | None, resume: bool) -> Any:
+def _run(action: str, config: Any, out: Path | None, resume: bool, trained: Path | None = None) -> Any:
     from contextlib import contextmanager
 
     from lmtools.leret.processes import agree
-    from lmtools.leret.setup import prepare
+    from lmtools.leret.setup import policy_hash, prepare
 
     @contextmanager
     def opened() -> Any:
         directory = out or Path(agree(lambda: str(default_out("leret", action, resume=resume))))
+        policy = policy_hash(trained) if trained else {}
         setup = prepare(config)
         command = ["lmtools", *sys.argv[1:]]
+        inputs = {**setup.inputs, **policy}
         with Run.create(
-            directory, config, command=command, inputs=setup.inputs, resume=resume, seed=config.seed
+            directory, config, command=command, inputs=inputs, resume=resume, seed=config.seed
         ) as run:
             yield setup, run
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lmtools.core.results import Results, Row
+from lmtools.core.results import Results, Row, read_results
 from lmtools.core.run import Run
 from lmtools.core.statistics import bootstrap_mean
 from lmtools.leret import evaluate as evaluation
@@ -11,7 +11,9 @@ from lmtools.leret.train import explore_iteration, train_policy
 
 
 def train(setup: Setup, run: Run, recipe_name: str) -> Results:
-    """Explore and train, then measure on the test questions."""
+    """Explore and train, then measure on the test questions. A finished run is only read."""
+    if run.path("metrics.json").exists():
+        return read_results(run.path("metrics.json"))
     train_policy(setup, run)
     with run.stage("measure"):
         return (
@@ -22,7 +24,9 @@ def train(setup: Setup, run: Run, recipe_name: str) -> Results:
 def explore(setup: Setup, run: Run, recipe_name: str) -> Results:
     """Explore the first iteration's questions with the base model; writes files and trains nothing."""
     questions = slices(setup.train, setup.recipe.train.iterations)[0]
-    if run.writes and not run.path("samples.jsonl").exists():
+    if not run.writes:
+        return run.results(recipe_name, ())
+    if not run.path("samples.jsonl").exists():
         with run.stage("explore"):
             explore_iteration(setup, setup.recipe.model, 1, questions, run, run.directory)
     return run.results(recipe_name, exploration_rows(run.path("samples.jsonl"), setup))
@@ -47,6 +51,10 @@ def exploration_rows(path: Path, setup: Setup) -> list[Row]:
 
 
 def evaluate(setup: Setup, run: Run, trained: Path, recipe_name: str) -> Results:
-    """Measure the policy of a training run."""
+    """Measure the policy of a training run. A finished run is only read."""
+    if not run.writes:
+        return run.results(recipe_name, ())
+    if run.path("metrics.json").exists():
+        return read_results(run.path("metrics.json"))
     with run.stage("measure"):
         return evaluation.evaluate(setup, run, trained, recipe_name)

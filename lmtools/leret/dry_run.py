@@ -36,7 +36,7 @@ def dry_run(recipe: LeretRecipe) -> Plan:
 
     Raises as ``prepare`` does, and ModelError where the model's files are not there.
     """
-    setup = prepare(recipe)
+    setup = prepare(recipe, weights=False)
     tokenizer = load_tokenizer(recipe.model)
     prompts = tuple(
         render(tokenizer, query_messages(ask.prompt, ask.question, ask.passages)) for ask in _examples(setup)

@@ -47,4 +47,5 @@ def completion_log_probs(
     targets = labels[:, 1 - keep :]
     scored = targets != -100
     chosen = logits[:, :-1].float().log_softmax(dim=-1).gather(-1, targets.clamp(min=0).unsqueeze(-1))
-    return chosen.squeeze(-1).masked_fill(~scored, 0.0)
+    values: Tensor = chosen.squeeze(-1).masked_fill(~scored, 0.0)
+    return values

@@ -220,7 +220,9 @@ class EvalSettings(Config):
 
     policies: tuple[Literal["question", "zero-shot", "few-shot", "sft", "trained"], ...] = Field(
         default=("question", "zero-shot", "few-shot", "sft", "trained"),
-        description="Rows of the table. Each but `question` costs one generation per question and hop.",
+        min_length=1,
+        description="Rows of the table. Each but `question` costs one generation per question and hop. A "
+        "stage that was off has no row.",
     )
     answers: bool = Field(
         default=False, description="Also let the base model answer from what was found: EM and F1."

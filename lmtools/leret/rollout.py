@@ -1,6 +1,6 @@
 """Searching with a policy as a user would: one greedy query per hop, from the question to the end."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lmtools.core.journal import Journal
@@ -52,20 +52,23 @@ def search_with(
 
 def rollout(
     name: str,
-    policy: Policy,
+    policy: Callable[[], Policy],
     prompts: tuple[Prompt, Prompt],
     questions: Sequence[Question],
     retriever: Retriever,
     hop: HopSettings,
     journal: Journal,
 ) -> list[Trace]:
-    """A policy's traces over a set of questions, chunk by chunk, journalled as ``eval/NAME/QUESTION``."""
+    """A policy's traces over a set of questions, chunk by chunk, journalled as ``eval/NAME/QUESTION``.
+
+    ``policy`` is called, and its model loaded, only where the journal does not hold every trace.
+    """
     with progress(len(questions), f"measuring {name}") as bar:
         for start in range(0, len(questions), CHUNK):
             chunk = questions[start : start + CHUNK]
             if not all(_key(name, question) in journal for question in chunk):
                 texts = [question.question for question in chunk]
-                answers = search_with(policy, prompts, texts, retriever, hop)
+                answers = search_with(policy(), prompts, texts, retriever, hop)
                 for question, (queries, contexts) in zip(chunk, answers, strict=True):
                     if _key(name, question) not in journal:
                         journal.append(_key(name, question), _to_json(queries, contexts))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from lmtools.core.errors import ModelError
+from lmtools.core.errors import DataError, ModelError, RunError
 from lmtools.data.jsonl import read_passages
 from lmtools.data.records import Question
 from lmtools.data.sources import check_questions, corpus_file, load_questions, source_hash
@@ -14,7 +14,8 @@ from lmtools.generation.protocol import Generator
 from lmtools.leret.policy import Policy
 from lmtools.leret.recipe import LeretRecipe
 from lmtools.models.chat import render
-from lmtools.models.load import load_tokenizer
+from lmtools.models.fingerprint import fingerprint
+from lmtools.models.load import load_tokenizer, resolve
 from lmtools.models.spec import ModelSpec
 from lmtools.retrieval.open import open_retriever
 from lmtools.retrieval.protocol import Retriever
@@ -31,11 +32,16 @@ class Setup:
     inputs: dict[str, str]
 
 
-def prepare(recipe: LeretRecipe) -> Setup:
+def prepare(recipe: LeretRecipe, *, weights: bool = True) -> Setup:
     """Read and check the data, and open the retriever (its index is built now if it is not cached).
 
+    Args:
+        weights: also hash the model, which reads all of it the first time.
+
     Raises:
-        DataError: a question or passage breaks its contract, or a gold title is not in the corpus.
+        DataError: a question or passage breaks its contract, lacks an answer that the recipe needs, or has a
+            gold title that is not in the corpus.
+        ModelError: the model or its adapter cannot be used.
         MachineError: the retriever or the cache failed.
     """
     data = recipe.data
@@ -45,9 +51,52 @@ def prepare(recipe: LeretRecipe) -> Setup:
     titles = {passage.title for passage in read_passages(corpus)}
     for questions in (train, test):
         check_questions(questions, titles)
+    if recipe.explore.reward.startswith("answer-"):
+        check_answers(train, f"explore.reward: {recipe.explore.reward}")
+    if recipe.eval.answers:
+        check_answers(test, "eval.answers: true")
+    models = model_hashes(recipe.model) if weights else {}
     retriever = open_retriever(recipe.retriever, corpus)
     inputs = {source: source_hash(source) for source in (data.train, data.test, data.corpus)}
-    return Setup(recipe, tuple(train), tuple(test), retriever, {**inputs, "retriever": retriever.identity})
+    inputs |= {**models, "retriever": retriever.identity}
+    return Setup(recipe, tuple(train), tuple(test), retriever, inputs)
+
+
+def check_answers(questions: Sequence[Question], setting: str) -> None:
+    """Make sure that every question has an answer to compare with.
+
+    Raises:
+        DataError: naming the first questions that have none.
+    """
+    bare = [question.id for question in questions if not question.answer]
+    if bare:
+        shown = ", ".join(repr(id) for id in bare[:5]) + (" ..." if len(bare) > 5 else "")
+        raise DataError(
+            f"{setting} needs answers, and {len(bare)} questions have no answer: {shown}",
+            fix="add `answer` to them, or change the setting",
+        )
+
+
+def model_hashes(spec: ModelSpec) -> dict[str, str]:
+    """Name -> SHA-256 of a model's content, and of its adapter's.
+
+    Raises:
+        ModelError: one of them cannot be used.
+    """
+    files = resolve(spec)
+    adapter = {str(spec.adapter or files.adapter): files.adapter_digest} if files.adapter else {}
+    return {spec.name: files.digest, **adapter}
+
+
+def policy_hash(trained: Path) -> dict[str, str]:
+    """The content of a training run's policy, as an input of another run.
+
+    Raises:
+        RunError: there is no policy.
+    """
+    if not (trained / "policy").is_dir():
+        raise RunError(f"{trained}: holds no trained policy", fix=f"lmtools leret train --out {trained}")
+    return {f"{trained}/policy": fingerprint(trained / "policy")}
 
 
 def policy_spec(recipe: LeretRecipe, directory: Path | None) -> ModelSpec:

@@ -239,11 +239,18 @@ def test_pairs_of_the_model_alone(world, scripted, tmp_path):
     groups = explore(explorers(world, policy, **RULED), world.questions[:2], tmp_path / "j")
     every = rows(files(world, groups, policy, tmp_path / "all")["preferences.jsonl"])
     own = rows(
-        files(world, groups, policy, tmp_path / "own", preference={"on_policy": True})["preferences.jsonl"]
+        files(
+            world, groups, policy, tmp_path / "own", preference={"explorers": ["temperature", "zero-shot"]}
+        )["preferences.jsonl"]
     )
     assert {row["chosen"] for row in own} == {"Lund", "Oslo"}
     assert {row["rejected"] for row in own} == {"nothing"}
     assert len(own) < len(every)
+    total = rows(
+        files(world, groups, policy, tmp_path / "total", preference={"total_pairs": 3})["preferences.jsonl"]
+    )
+    assert len(total) == 3
+    assert total == [row for row in every if row in total]
     few = rows(
         files(world, groups, policy, tmp_path / "few", preference={"max_pairs": 1})["preferences.jsonl"]
     )
