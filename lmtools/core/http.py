@@ -1,29 +1,55 @@
-"""JSON over HTTP to one service: time-outs, retries with back-off, and errors that name the address."""
+"""JSON sent to one HTTP service: a deadline, retries with back-off, errors that name address and mend."""
 
 import json
 import random
-import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any
+from dataclasses import dataclass
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from lmtools.core.backoff import pause_before
 from lmtools.core.errors import LmtoolsError, MachineError
+from lmtools.core.progress import say
+
+if TYPE_CHECKING:
+    import httpx
 
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
-LONGEST_PAUSE = 60.0
+CONNECT_SECONDS = 10.0
+MAX_ANSWER = 256 * 2**20  # bytes
+
+
+@dataclass(frozen=True)
+class Service:
+    """How a service appears in its errors.
+
+    Args:
+        error: what to raise when it fails.
+        address: the setting that holds its address.
+        key: how to give it a key, as an instruction.
+        relief: what helps where it is slow or sends too much, as an instruction.
+    """
+
+    error: type[MachineError]
+    address: str
+    key: str
+    relief: str
 
 
 class JsonClient:
-    """Talks JSON to the service at ``base``; may be shared by threads.
+    """Talks to the service at ``base``; may be shared by threads.
+
+    Redirects are not followed: they would turn a POST into a GET, and take the headers (a key) elsewhere.
 
     Args:
         base: the address that paths are appended to.
-        error: what to raise when the service fails.
-        fix: the mend to print when it cannot be reached or keeps failing.
-        timeout: seconds to wait for an answer; 10 of them at most for a connection.
+        service: how errors speak of it.
+        timeout: seconds from the request to the last byte of the answer; at most ``CONNECT_SECONDS`` of
+            them for a connection.
         retries: further attempts after a time-out, a broken connection or one of ``TRANSIENT``.
         pause: seconds before the first further attempt, doubled for each one after it.
+        headers: sent with every request.
 
     Raises:
         LmtoolsError: ``base`` is not an http or https address.
@@ -32,9 +58,8 @@ class JsonClient:
     def __init__(
         self,
         base: str,
+        service: Service,
         *,
-        error: type[MachineError],
-        fix: str,
         timeout: float = 120.0,
         retries: int = 5,
         pause: float = 0.5,
@@ -43,99 +68,122 @@ class JsonClient:
         import httpx
 
         self.base = base.rstrip("/")
-        self._error, self._fix, self._retries, self._pause = error, fix, retries, pause
-        if not self.base.startswith(("http://", "https://")):
-            raise LmtoolsError(
-                f"{base!r} is not an address", fix="give one that starts with http:// or https://"
-            )
-        limits = httpx.Timeout(timeout, connect=min(timeout, 10.0))
-        self._client = httpx.Client(timeout=limits, headers=dict(headers or {}))
+        check_address(base, service.address)
+        self._service, self._timeout, self._retries, self._pause = service, timeout, retries, pause
+        limits = httpx.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
+        self._client = httpx.Client(timeout=limits, headers=dict(headers or {}), follow_redirects=False)
 
-    def get(self, path: str) -> Any:
-        """The JSON value at ``path``."""
+    def get(self, path: str) -> bytes:
+        """The body of the answer at ``path``.
+
+        Raises:
+            MachineError: ``service.error``, with the address and what happened at the last attempt.
+        """
         return self._request("GET", self.base + path, None)
 
-    def post(self, path: str, body: Any) -> Any:
-        """The JSON answer to ``body`` sent to ``path``; an absolute URL stands for itself."""
-        return self._request("POST", path if path.startswith("http") else self.base + path, body)
+    def post(self, path: str, body: Any) -> bytes:
+        """The body of the answer to ``body``, sent to ``path`` as JSON; an absolute URL stands for itself.
+
+        Raises:
+            MachineError: ``service.error``, with the address and what happened at the last attempt.
+        """
+        # ASCII escapes: lone surrogates have no UTF-8 form.
+        content = json.dumps(body).encode("ascii")
+        return self._request("POST", path if path.startswith("http") else self.base + path, content)
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
-    def _request(self, method: str, url: str, body: Any) -> Any:
+    def _request(self, method: str, url: str, content: bytes | None) -> bytes:
         import httpx
 
-        content = None if body is None else json.dumps(body).encode()
-        headers = {} if body is None else {"Content-Type": "application/json"}
+        headers = {} if content is None else {"Content-Type": "application/json"}
         for attempt in range(self._retries + 1):
-            wait: str | None = None
+            wished: str | None = None
+            deadline = monotonic() + self._timeout
             try:
-                answer = self._client.request(method, url, content=content, headers=headers)
-            except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-                raise LmtoolsError(f"{url} is not an address: {error}", fix=self._fix) from error
-            except httpx.TimeoutException:
-                failure = f"{url} did not answer in time"
-            except httpx.HTTPError as error:
+                with self._client.stream(method, url, content=content, headers=headers) as answer:
+                    received = self._read(answer, deadline)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 failure = f"{url} cannot be reached: {error or type(error).__name__}"
+            except httpx.TimeoutException:
+                failure = f"{url} gave no answer within {self._timeout:g} s"
+            except httpx.HTTPError as error:
+                failure = f"{url}: the connection broke: {error or type(error).__name__}"
             else:
                 if answer.is_success:
-                    return self._decode(url, answer.content)
-                failure = f"{url} answered {answer.status_code}: {said(answer.content)}"
+                    return received
+                failure = f"{url} answered HTTP {answer.status_code}: {said(received)}"
                 if answer.status_code not in TRANSIENT:
-                    raise self._error(failure, fix=self._mend(answer.status_code))
-                wait = answer.headers.get("Retry-After")
+                    raise self._service.error(failure, fix=self._mend(answer))
+                wished = answer.headers.get("Retry-After")
             if attempt < self._retries:
-                time.sleep(pause_before(attempt, self._pause, wait, random.random()))
-        raise self._error(f"{failure} ({self._retries + 1} attempts)", fix=self._fix)
+                pause = pause_before(attempt, self._pause, wished, random.random())
+                say(f"{failure}; trying again in {pause:.1f} s")
+                sleep(pause)
+        raise self._service.error(
+            f"{failure} ({self._retries + 1} attempts)",
+            fix=f"check that the service runs and that {self._service.address} is its address; "
+            f"if it is slow, {self._service.relief}",
+        )
 
-    def _decode(self, url: str, content: bytes) -> Any:
-        try:
-            return json.loads(content)
-        except ValueError as error:
-            raise self._error(
-                f"{url} answered with something that is not JSON: {said(content)}", fix=self._fix
-            ) from error
+    def _read(self, answer: "httpx.Response", deadline: float) -> bytes:
+        """The whole body; the time-out of a read starts anew at every byte, so a trickle needs a deadline."""
+        import httpx
 
-    def _mend(self, status: int) -> str:
-        if status in (401, 403):
-            return "set the service's API key in the environment"
-        return self._fix
+        body = bytearray()
+        for chunk in answer.iter_bytes():
+            body += chunk
+            if len(body) > MAX_ANSWER:
+                raise self._service.error(
+                    f"{answer.url} sent more than {MAX_ANSWER >> 20} MiB", fix=self._service.relief
+                )
+            if monotonic() > deadline:
+                raise httpx.ReadTimeout("")
+        return bytes(body)
+
+    def _mend(self, answer: "httpx.Response") -> str:
+        if answer.status_code in (401, 403):
+            return self._service.key
+        if answer.has_redirect_location:
+            return f"set {self._service.address} to the address it redirects to: {answer.headers['Location']}"
+        return f"check {self._service.address}, and what the service says of the request"
 
 
-def pause_before(attempt: int, first: float, retry_after: str | None, chance: float) -> float:
-    """Seconds to wait after failed attempt ``attempt`` (from 0): what the service asked for, or back-off.
+def check_address(address: str, setting: str) -> None:
+    """Hold ``address`` to be one that a request can be sent to.
 
-    Back-off is ``first`` * 2**attempt, of whose second half the share ``chance`` in [0, 1) is waited, so that
-    clients which failed together do not come back together. Never more than ``LONGEST_PAUSE``.
+    Raises:
+        LmtoolsError: it is not.
     """
-    wished = seconds(retry_after)
-    if wished is not None:
-        return min(wished, LONGEST_PAUSE)
-    return float(min(first * 2**attempt, LONGEST_PAUSE) * (0.5 + 0.5 * chance))
+    import httpx
 
-
-def seconds(retry_after: str | None) -> float | None:
-    """A Retry-After header, seconds or an HTTP date, as seconds from now; None where it says nothing."""
-    if retry_after is None:
-        return None
-    if retry_after.strip().isdigit():
-        return float(retry_after)
     try:
-        date = parsedate_to_datetime(retry_after)
-    except ValueError:
-        return None
-    return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+        httpx.URL(address)
+        parts = urlsplit(address)  # finds brackets that do not match
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("it names no host by http or https")
+        parts.hostname.encode("idna")  # as the resolver does, which would fail with a bare UnicodeError
+    except (httpx.InvalidURL, ValueError) as error:
+        raise LmtoolsError(
+            f"{setting}: {address!r} is not an address: {error}",
+            fix="give one that starts with http:// or https://",
+        ) from error
 
 
 def said(content: bytes) -> str:
-    """The message in an error's body, else the first 200 characters of the body."""
+    """The message in an error's body, else the first 200 characters of the body; printable, on one line."""
     text = content.decode("utf-8", "replace").strip()
+    message, longest = text or "(nothing)", 200
     try:
         value = json.loads(text)
     except ValueError:
-        return text[:200] or "nothing"
+        value = None
     for key in ("error", "message", "detail"):
         if isinstance(value, dict) and key in value:
             value = value[key]
-    return value[:500] if isinstance(value, str) else text[:200]
+    if value and isinstance(value, str):
+        message, longest = value, 500
+    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in message[:longest])
+    return f"{shown}..." if len(message) > longest else shown

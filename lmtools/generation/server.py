@@ -14,13 +14,19 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from lmtools.core.errors import BackendError, ModelError
-from lmtools.core.http import JsonClient
+from lmtools.core.http import JsonClient, Service
 from lmtools.generation.protocol import Completion, Sampling
 from lmtools.generation.samples import by_prompt, draws, sample_seed
 from lmtools.generation.server_reply import Choice, Completions, Models, Served, Tokens, parse
 from lmtools.models.spec import ModelSpec
 
 KEYS = ("LMTOOLS_API_KEY", "OPENAI_API_KEY")
+SERVICE = Service(
+    error=BackendError,
+    address="model.server_url",
+    key=f"put the server's API key into the environment variable {KEYS[0]}",
+    relief="ask for fewer tokens",
+)
 TOP = 20  # log-probabilities per token that servers other than vLLM are asked for
 
 Item = TypeVar("Item")
@@ -52,12 +58,11 @@ class ServerGenerator:
         retries: int = 5,
         pause: float = 0.5,
     ) -> None:
-        key = next((os.environ[name] for name in KEYS if os.environ.get(name)), None)
+        key = next(filter(None, (os.environ.get(name, "").strip() for name in KEYS)), None)
         self._concurrency = concurrency
         self._http = JsonClient(
             spec.server_url,
-            error=BackendError,
-            fix=f"check that the server runs and that model.server_url is its address; API key in ${KEYS[0]}",
+            SERVICE,
             timeout=timeout,
             retries=retries,
             pause=pause,

@@ -1,10 +1,12 @@
 """What an OpenAI-compatible completion server sends back, validated."""
 
+import json
 from typing import TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
 from lmtools.core.errors import BackendError
+from lmtools.core.http import said
 from lmtools.generation.protocol import Completion
 
 
@@ -72,18 +74,23 @@ class Completions(BaseModel):
 Reply = TypeVar("Reply", bound=BaseModel)
 
 
-def parse(kind: type[Reply], value: object, url: str) -> Reply:
-    """``value`` as ``kind``.
+def parse(kind: type[Reply], content: bytes, url: str) -> Reply:
+    """The JSON in ``content`` as ``kind``.
 
     Raises:
-        BackendError: it has another shape; names the first field that is wrong.
+        BackendError: it is not JSON, or has another shape; names the first field that is wrong.
     """
+    fix = "check that model.server_url is the address of an OpenAI-compatible API, ending in /v1"
     try:
-        return kind.model_validate(value)
+        return kind.model_validate(json.loads(content))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the answer"
         raise BackendError(
             f"{url} answered in another form than the OpenAI completions API: {place}: {first['msg']}",
-            fix="check that model.server_url is the address of an OpenAI-compatible API, ending in /v1",
+            fix=fix,
+        ) from error
+    except ValueError as error:
+        raise BackendError(
+            f"{url} answered with something that is not JSON: {said(content)}", fix=fix
         ) from error

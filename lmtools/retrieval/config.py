@@ -120,7 +120,8 @@ class HttpConfig(Config):
     retries: int = Field(
         default=3,
         ge=0,
-        description="How often a failed request is sent again, waiting 0.5, 1, 2, ... seconds in between.",
+        description="How often a failed request is sent again, after 0.5, 1, 2, ... seconds or as long as "
+        "the service asks.",
     )
     batch_size: int = Field(default=64, gt=0, description="Queries in one request.")
     headers_env: dict[str, str] = Field(

@@ -16,14 +16,20 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lmtools.core.errors import LmtoolsError, RetrieverError
+from lmtools.core.http import JsonClient, Service, said
 from lmtools.data.records import Passage
 from lmtools.retrieval.config import HttpConfig
 from lmtools.retrieval.corpus import Corpus
 from lmtools.retrieval.index_cache import content_key
-from lmtools.retrieval.post import post_json, shorten
 from lmtools.retrieval.protocol import Hit
 
 FORMAT = '{"results": [[{"id": "...", "title": "...", "score": 1.0}, ...], ...]}'
+SERVICE = Service(
+    error=RetrieverError,
+    address="retriever.url",
+    key="put the service's token into an environment variable and name it in retriever.headers_env",
+    relief="raise retriever.timeout or lower retriever.batch_size",
+)
 
 
 class _ServiceHit(BaseModel):
@@ -51,13 +57,16 @@ class HttpRetriever:
         corpus: where the text of hits is looked up; None if the service sends it.
 
     Raises:
-        LmtoolsError: an environment variable that should hold a header is not set.
+        LmtoolsError: the address is none, or an environment variable that should hold a header is not set.
     """
 
     def __init__(self, config: HttpConfig, corpus: Corpus | None) -> None:
         self._config = config
         self._corpus = corpus
-        self._headers = {name: _variable(name, variable) for name, variable in config.headers_env.items()}
+        headers = {name: _variable(name, variable) for name, variable in config.headers_env.items()}
+        self._client = JsonClient(
+            config.url, SERVICE, timeout=config.timeout, retries=config.retries, headers=headers
+        )
         self._seen: dict[str, Passage] = {}
         self.identity = f"http:{content_key(config.url, corpus.identity if corpus else '')}"
 
@@ -80,7 +89,7 @@ class HttpRetriever:
         )
 
     def _request(self, queries: list[str], k: int) -> list[list[Hit]]:
-        body = post_json(self._config, self._headers, {"queries": queries, "k": k})
+        body = self._client.post(self._config.url, {"queries": queries, "k": k})
         answer = parse_answer(self._config.url, body, len(queries))
         for hit in (hit for hits in answer for hit in hits if hit.text is not None):
             self._seen[hit.id] = Passage(id=hit.id, title=hit.title, text=hit.text or "")
@@ -116,7 +125,7 @@ def _ranked(hits: Sequence[_ServiceHit], k: int) -> list[Hit]:
 
 def _bad_answer(url: str, fault: str, body: bytes) -> RetrieverError:
     return RetrieverError(
-        f"{url} answered with something that is no result list: {fault}\n  it sent: {shorten(body)}",
+        f"{url} answered with something that is no result list: {fault}\n  it sent: {said(body)}",
         fix=f"let the service answer {FORMAT}, one list per query",
     )
 

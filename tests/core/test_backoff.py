@@ -1,0 +1,44 @@
+"""How long to wait before another attempt."""
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmtools.core.backoff import LONGEST_PAUSE, pause_before, seconds
+
+
+def test_pause_doubles_and_jitters_over_its_second_half():
+    assert pause_before(0, 0.5, None, 0.0) == 0.25
+    assert pause_before(0, 0.5, None, 0.5) == 0.375
+    assert pause_before(3, 0.5, None, 0.0) == 2.0
+    assert pause_before(20, 0.5, None, 0.0) == LONGEST_PAUSE / 2
+
+
+def test_pause_is_what_the_service_asks_for():
+    assert pause_before(0, 0.5, "7", 0.9) == 7.0
+    assert pause_before(4, 0.5, "0", 0.9) == 0.0
+    assert pause_before(0, 0.5, "86400", 0.0) == LONGEST_PAUSE
+    assert pause_before(0, 0.5, "soon", 0.0) == 0.25
+
+
+@given(
+    attempt=st.integers(0, 40),
+    first=st.floats(0, 5),
+    wished=st.one_of(st.none(), st.text(max_size=12), st.integers(0, 10**6).map(str)),
+    chance=st.floats(0, 1, exclude_max=True),
+)
+def test_pause_is_never_negative_nor_above_the_longest(attempt, first, wished, chance):
+    assert 0.0 <= pause_before(attempt, first, wished, chance) <= LONGEST_PAUSE
+
+
+def test_seconds_of_a_date():
+    later = datetime.now(UTC) + timedelta(seconds=3600)
+    assert 3500 < seconds(format_datetime(later, usegmt=True)) <= 3600
+    assert seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
+    assert seconds(None) is None
+
+
+def test_seconds_of_a_digit_that_is_no_number():
+    assert seconds("\u00b2") is None
