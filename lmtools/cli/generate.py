@@ -51,7 +51,7 @@ def generate(
     seed: Seed = None,
     json: Json = False,
 ) -> None:
-    """Generate text. Answers are cached: what was asked before, with the same settings, costs nothing."""
+    """Generate text. Answers are cached, save a server's: what was asked before costs nothing."""
     own = {"max_tokens": max_tokens, "temperature": temperature, "samples": samples, "raw": raw or None}
     config = _config(settings, model, backend, seed, own)
     requests = _requests(prompt, input)

@@ -12,7 +12,8 @@ def open_generator(spec: ModelSpec, cache: bool = True) -> Generator:
 
     Args:
         spec: which model, and what runs it.
-        cache: keep what it answers on disk, one file for each model, adapter, precision and backend.
+        cache: keep what it answers on disk, one file for each model, adapter, precision and backend
+            (never a server's answers).
 
     Raises:
         MissingPackageError: the backend is not installed.
@@ -20,7 +21,8 @@ def open_generator(spec: ModelSpec, cache: bool = True) -> Generator:
         MachineError: a download failed, memory is not enough, or the server does not answer.
     """
     generator = _backend(spec)
-    if not cache:
+    # A server tells its address and a model's name only: other weights behind them would get the old answers.
+    if not cache or spec.backend == "server":
         return generator
     return Cached(generator, cache_dir("generations", f"{sha256_text(generator.identity)[:16]}.sqlite"))
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from loopback import serving
 
 from lmtools.core.paths import cache_dir
 from lmtools.generation.cached import Cached
@@ -37,6 +38,24 @@ def test_the_other_backends_are_asked_for_by_name(monkeypatch, name):
 
     monkeypatch.setattr(vllm.VllmGenerator, "__init__", lambda self, spec: None)
     assert isinstance(open_generator(ModelSpec(backend="vllm"), cache=False), vllm.VllmGenerator)
+
+
+def test_a_servers_answers_are_never_cached():
+    """Another model may stand behind the same address and name by now."""
+    weights = ["old"]
+
+    def answer(handler, body):
+        if handler.path == "/v1/models":
+            return {"data": [{"id": "m"}]}
+        return {"choices": [{"text": weights[0], "finish_reason": "stop"}]}
+
+    with serving(answer) as url:
+        spec = ModelSpec(name="m", backend="server", server_url=f"{url}/v1")
+        before = open_generator(spec).generate(["p"], Sampling())
+        weights[0] = "new"
+        after = open_generator(spec).generate(["p"], Sampling())
+    assert [before[0][0].text, after[0][0].text] == ["old", "new"]
+    assert not list(cache_dir("generations").glob("*"))
 
 
 def test_opening_imports_no_backend():
