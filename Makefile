@@ -27,6 +27,7 @@ check: $(VENV)/.with-tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/lmtools recipes check
+	$(BIN)/python -m lmtools.report.markdown --check README.md
 
 wheel: $(VENV)/.installed
 	rm -rf dist
