@@ -27,11 +27,6 @@ class Sample:
         stem, _, number = name.rpartition("-")
         return stem if stem and number.isdigit() else name
 
-    @property
-    def by_model(self) -> bool:
-        """Whether a model wrote the query."""
-        return not self.prompt_id.startswith("rule:")
-
 
 @dataclass(frozen=True)
 class Group:

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, load_from_disk
 from transformers import PrinterCallback, TrainerCallback
 from trl import DPOConfig, SFTConfig
 
 from lmtools.core.errors import DataError
 from lmtools.core.files import write_jsonl
 from lmtools.core.progress import Progress, first_process
+from lmtools.leret.processes import wait_for_everyone
 from lmtools.leret.prompts import training_tokens
 from lmtools.leret.recipe import PreferenceSettings, SftSettings, TrainSettings
 from lmtools.leret.trl_trainers import CompletionSftTrainer, PreferenceTrainer, SummedIpoTrainer
@@ -78,6 +79,17 @@ def preference_dataset(rows: Sequence[dict[str, str]], tokenizer: Any, max_lengt
     ]
     check_length(longest, max_length)
     return Dataset.from_list(examples)
+
+
+def shared(dataset: Dataset, folder: Path) -> Dataset:
+    """The data set as files under ``folder``, one copy for all processes of a run.
+
+    TRL writes the reference's log-probabilities beside them, for the other processes and for a resumption.
+    """
+    if first_process():
+        dataset.save_to_disk(str(folder))
+    wait_for_everyone()
+    return load_from_disk(str(folder))
 
 
 def check_length(lengths: Sequence[int], max_length: int) -> None:
@@ -170,7 +182,7 @@ def preference_trainer(
     return kind(
         model=model,
         args=DPOConfig(**arguments, beta=preference.beta, loss_type=[loss], precompute_ref_log_probs=True),
-        train_dataset=preference_dataset(rows, tokenizer, settings.max_length),
+        train_dataset=shared(preference_dataset(rows, tokenizer, settings.max_length), folder / "pairs"),
         processing_class=tokenizer,
     )
 

@@ -136,7 +136,6 @@ def test_every_query_says_where_it_came_from(world, scripted, tmp_path):
     assert [sample.explorer for sample in group.samples] == [
         "few-shot", "few-shot", "temperature", "temperature", "temperature", "question", "zero-shot",
     ]  # fmt: skip
-    assert [sample.by_model for sample in group.samples] == [True] * 5 + [False, True]
     assert Group.from_json(json.loads(json.dumps(group.to_json()))) == group
 
 
