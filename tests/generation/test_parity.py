@@ -47,18 +47,8 @@ LETTERS = ["A", "B", "C", "D"]
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory, tiny_llama):
-    """The tiny Llama with heads of 32 numbers, the fewest that vLLM's CPU attention takes."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-
-    directory = tmp_path_factory.mktemp("tiny")
-    config = AutoConfig.from_pretrained(tiny_llama)
-    config.head_dim = 32
-    torch.manual_seed(4)
-    AutoModelForCausalLM.from_config(config).save_pretrained(directory)
-    AutoTokenizer.from_pretrained(tiny_llama).save_pretrained(directory)
-    return str(directory)
+def tiny(tiny_llama):
+    return str(tiny_llama)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import math
 import sys
 
 import pytest
+from tiny import save_tiny_llama
 
 from lmtools.core.errors import LmtoolsError, MissingPackageError, ModelError
 from lmtools.generation.protocol import Sampling
@@ -99,24 +100,6 @@ class TestWithoutVllm:
         assert first_line(ValueError()) == "ValueError"
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory, tiny_llama):
-    """The tiny Llama with heads of 32 numbers, the fewest that vLLM's CPU attention takes."""
-    return wide_headed(tiny_llama, tmp_path_factory.mktemp("model"), seed=0)
-
-
-def wide_headed(source, directory, seed):
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-
-    config = AutoConfig.from_pretrained(source)
-    config.head_dim = 32
-    torch.manual_seed(seed)
-    AutoModelForCausalLM.from_config(config).save_pretrained(directory)
-    AutoTokenizer.from_pretrained(source).save_pretrained(directory)
-    return directory
-
-
 def random_adapter(model, directory, seed):
     """A LoRA adapter of rank 8 that changes what the model says."""
     import torch
@@ -130,17 +113,17 @@ def random_adapter(model, directory, seed):
 
 
 @pytest.fixture(scope="module")
-def adapters(model, tmp_path_factory):
-    return [random_adapter(model, tmp_path_factory.mktemp("adapter"), seed) for seed in (1, 2)]
+def adapters(tiny_llama, tmp_path_factory):
+    return [random_adapter(tiny_llama, tmp_path_factory.mktemp("adapter"), seed) for seed in (1, 2)]
 
 
 @pytest.fixture(scope="module")
-def engine(model):
+def engine(tiny_llama):
     """One engine with room for adapters, for all tests of this file."""
     pytest.importorskip("vllm")
     from lmtools.generation.vllm import VllmGenerator
 
-    return VllmGenerator(ModelSpec(name=str(model), backend="vllm"), max_lora_rank=8)
+    return VllmGenerator(ModelSpec(name=str(tiny_llama), backend="vllm"), max_lora_rank=8)
 
 
 @pytest.mark.vllm
@@ -227,7 +210,7 @@ class TestEngine:
         with pytest.raises(LmtoolsError):
             engine.generate(["x"], Sampling(max_tokens=4, temperature=0.5, top_p=7.0))
 
-    def test_adapters_answer_as_peft_does_and_leave_the_base_alone(self, engine, model, adapters):
+    def test_adapters_answer_as_peft_does_and_leave_the_base_alone(self, engine, tiny_llama, adapters):
         from lmtools.generation.hf import HfGenerator
 
         pairs = [(prompt, " the capital of France") for prompt in PROMPTS]
@@ -235,7 +218,7 @@ class TestEngine:
         seen = [engine.identity]
         for adapter in adapters:
             tuned = engine.with_adapter(adapter)
-            reference = HfGenerator(ModelSpec(name=str(model), adapter=str(adapter)))
+            reference = HfGenerator(ModelSpec(name=str(tiny_llama), adapter=str(adapter)))
             expected = reference.generate(PROMPTS, GREEDY)
             assert [row[0].tokens for row in tuned.generate(PROMPTS, GREEDY)] == [
                 row[0].tokens for row in expected
@@ -272,16 +255,16 @@ class TestEngine:
         with pytest.raises(ModelError, match="max_lora_rank=64"):
             engine.with_adapter(tmp_path / "big")
 
-    def test_reloaded_weights_answer_as_a_fresh_model(self, engine, model, tiny_llama, tmp_path):
+    def test_reloaded_weights_answer_as_a_fresh_model(self, engine, tiny_llama, tmp_path):
         from lmtools.generation.hf import HfGenerator
 
-        other = wide_headed(tiny_llama, tmp_path, seed=3)
+        other = save_tiny_llama(tmp_path, seed=3)
         before = engine.identity, engine.generate(PROMPTS, GREEDY)
         engine.reload(other)
         try:
             after = engine.identity, engine.generate(PROMPTS, GREEDY)
         finally:
-            engine.reload(model)
+            engine.reload(tiny_llama)
         expected = HfGenerator(ModelSpec(name=str(other))).generate(PROMPTS, GREEDY)
         assert [row[0].tokens for row in after[1]] == [row[0].tokens for row in expected]
         assert after[0] != before[0]
