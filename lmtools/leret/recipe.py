@@ -49,7 +49,14 @@ class DataSettings(Config):
     train_limit: int | None = Field(
         default=None, gt=0, description="Use only the first N training questions."
     )
-    test_limit: int | None = Field(default=None, gt=0, description="Use only the first N test questions.")
+    test_skip: int = Field(
+        default=0,
+        ge=0,
+        description="Leave out the first N test questions, so that one file can serve both.",
+    )
+    test_limit: int | None = Field(
+        default=None, gt=0, description="Use only the first N test questions of those that are left."
+    )
 
 
 class HopSettings(Config):

@@ -12,7 +12,7 @@ from lmtools.data.sources import check_questions, corpus_file, load_questions, s
 from lmtools.generation.open import open_generator
 from lmtools.generation.protocol import Generator
 from lmtools.leret.policy import Policy
-from lmtools.leret.recipe import LeretRecipe
+from lmtools.leret.recipe import DataSettings, LeretRecipe
 from lmtools.models.chat import render
 from lmtools.models.fingerprint import fingerprint
 from lmtools.models.load import load_tokenizer, resolve
@@ -40,13 +40,13 @@ def prepare(recipe: LeretRecipe, *, weights: bool = True) -> Setup:
 
     Raises:
         DataError: a question or passage breaks its contract, lacks an answer that the recipe needs, or has a
-            gold title that is not in the corpus.
+            gold title that is not in the corpus; or no test question is left.
         ModelError: the model or its adapter cannot be used.
         MachineError: the retriever or the cache failed.
     """
     data = recipe.data
     train = load_questions(data.train, limit=data.train_limit)
-    test = load_questions(data.test, limit=data.test_limit)
+    test = _test_questions(data)
     corpus = corpus_file(data.corpus)
     titles = {passage.title for passage in read_passages(corpus)}
     for questions in (train, test):
@@ -60,6 +60,16 @@ def prepare(recipe: LeretRecipe, *, weights: bool = True) -> Setup:
     inputs = {source: source_hash(source) for source in (data.train, data.test, data.corpus)}
     inputs |= {**models, "retriever": retriever.identity}
     return Setup(recipe, tuple(train), tuple(test), retriever, inputs)
+
+
+def _test_questions(data: DataSettings) -> list[Question]:
+    questions = load_questions(data.test)
+    if data.test_skip >= len(questions):
+        raise DataError(
+            f"data.test_skip: {data.test_skip} leaves none of the {len(questions)} questions in {data.test}",
+            fix="lower it",
+        )
+    return questions[data.test_skip :][: data.test_limit]
 
 
 def check_answers(questions: Sequence[Question], setting: str) -> None:

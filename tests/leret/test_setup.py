@@ -1,0 +1,45 @@
+"""What a recipe makes of its data files, before any work."""
+
+import pytest
+
+from lmtools.core.errors import DataError
+from lmtools.core.recipe import load_recipe
+from lmtools.leret.recipe import LeretRecipe
+from lmtools.leret.setup import prepare
+
+
+@pytest.fixture
+def prepared(tiny_recipe):
+    """Ids of the training and test questions; the small world's test file holds q5, q6 and q7."""
+
+    def ids(**data):
+        file = tiny_recipe({f"data.{key}": value for key, value in data.items()})
+        setup = prepare(load_recipe(LeretRecipe, str(file), default=""), weights=False)
+        return [question.id for question in setup.train], [question.id for question in setup.test]
+
+    return ids
+
+
+@pytest.mark.parametrize(
+    ("data", "left"),
+    [
+        ({}, ["q5", "q6", "q7"]),
+        ({"test_skip": 1}, ["q6", "q7"]),
+        ({"test_limit": 2}, ["q5", "q6"]),
+        ({"test_skip": 1, "test_limit": 1}, ["q6"]),
+        ({"test_skip": 2, "test_limit": 5}, ["q7"]),
+    ],
+)
+def test_test_questions_are_skipped_then_limited(prepared, data, left):
+    assert prepared(**data) == (["q0", "q1", "q2", "q3", "q4"], left)
+
+
+def test_one_file_serves_both(prepared, tmp_path):
+    file = str(tmp_path / "world" / "train.jsonl")
+    assert prepared(test=file, train_limit=3, test_skip=3) == (["q0", "q1", "q2"], ["q3", "q4"])
+
+
+def test_nothing_left_to_measure_on_is_an_error(prepared):
+    with pytest.raises(DataError, match=r"data\.test_skip: 3 leaves none of the 3 questions") as caught:
+        prepared(test_skip=3)
+    assert caught.value.fix
