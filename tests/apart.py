@@ -1,0 +1,75 @@
+"""Command lines in processes of their own, to be killed; forked from one that has imported the libraries."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from multiprocessing import get_context
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+
+LIBRARIES = [
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "bm25s",
+    "lmtools.leret.trainer",
+    "lmtools.generation.hf",
+]
+
+
+def fork_server(monkeypatch) -> ForkServerContext:
+    """A source of processes, ready to start them, in which the libraries are imported and nothing has run."""
+    checkout = Path(__file__).resolve().parents[1]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(checkout), str(Path(__file__).parent)]))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(LIBRARIES)
+    first = context.Process(target=int)
+    first.start()
+    first.join()
+    return context
+
+
+def command(
+    context: ForkServerContext, arguments: list[str], log: Path, environment: Mapping[str, str] = {}
+) -> ForkServerProcess:
+    """``lmtools ARGUMENTS`` in a process of its own; what it prints goes to ``log``."""
+    names = ("LMTOOLS_CACHE", "OMP_NUM_THREADS")
+    variables = {name: os.environ[name] for name in names if name in os.environ} | dict(environment)
+    process = context.Process(target=_run, args=(arguments, str(log), variables))
+    process.start()
+    return process
+
+
+def _run(arguments: list[str], log: str, variables: dict[str, str]) -> None:
+    os.environ.update(variables)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
+    import torch
+    from accelerate.state import AcceleratorState, PartialState
+
+    from lmtools.cli.app import run
+
+    # Importing the libraries has made the state of a lone process.
+    PartialState._reset_state()
+    AcceleratorState._reset_state()
+
+    torch.set_num_threads(1)
+    code = run([*arguments, "--debug"])
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def kill_when(process: ForkServerProcess, moment: Callable[[], bool], patience: float = 120.0) -> bool:
+    """SIGKILL as soon as ``moment()``; whether it was still running."""
+    deadline = time.monotonic() + patience
+    while process.is_alive() and not moment() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    killed = process.is_alive()
+    process.kill()
+    process.join()
+    return killed
