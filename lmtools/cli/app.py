@@ -12,6 +12,7 @@ import typer
 
 from lmtools import __version__
 from lmtools.cli.faults import INTERRUPTED, Fault, explain, report
+from lmtools.cli.invocation import program
 from lmtools.cli.lazy import LazyGroup, Member
 
 MEMBERS = {
@@ -97,7 +98,7 @@ def _continuation(command: Any, arguments: Sequence[str]) -> str:
     if not any("--resume" in parameter.opts for parameter in command.params):
         return ""
     again = arguments if "--resume" in arguments else [*arguments, "--resume"]
-    return f"continue with: {shlex.join(['lmtools', *again])}"
+    return f"continue with: {program()} {shlex.join(again)}"
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lmtools.cli.invocation import as_called
 from lmtools.cli.options import Json, emit
 from lmtools.core.manifest import installed_version, machine, versions
 from lmtools.core.paths import cache_dir
@@ -94,7 +95,9 @@ def describe(report: dict[str, Any]) -> list[str]:
         lines.append(f"  {part['name']:<40}{missing}")
     lines += ["", "built-in models"]
     for name, present in report["builtin_models"].items():
-        lines.append(f"  {name:<40}{'ok' if present else f'absent: lmtools models pull {PREFIX}{name}'}")
+        lines.append(
+            f"  {name:<40}{'ok' if present else as_called(f'absent: lmtools models pull {PREFIX}{name}')}"
+        )
     return lines + (["", "notes"] + [f"  {note}" for note in report["notes"]] if report["notes"] else [])
 
 

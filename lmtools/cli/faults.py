@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import typer
 
+from lmtools.cli.invocation import as_called
 from lmtools.core.errors import LmtoolsError
 from lmtools.core.progress import first_process
 
@@ -57,10 +58,11 @@ def report(fault: Fault, *, as_json: bool, error: BaseException | None = None) -
     first_word = "interrupted" if fault.exit_code == INTERRUPTED else "error"
     typer.secho(f"{first_word}: ", fg=typer.colors.RED, bold=True, nl=False, err=True)
     typer.echo(fault.message, err=True)
-    if fault.fix:
-        typer.echo(f"  fix: {fault.fix}" if first_word == "error" else fault.fix, err=True)
+    fix = as_called(fault.fix)
+    if fix:
+        typer.echo(f"  fix: {fix}" if first_word == "error" else fix, err=True)
     if as_json and first_process():
-        value = {"error": fault.message, "fix": fault.fix, "exit_code": fault.exit_code}
+        value = {"error": fault.message, "fix": fix, "exit_code": fault.exit_code}
         sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
