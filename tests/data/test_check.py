@@ -5,6 +5,7 @@ import json
 import pytest
 
 from lmtools.core.errors import DataError
+from lmtools.core.files import write_jsonl
 from lmtools.data.check import check
 
 
@@ -12,7 +13,7 @@ from lmtools.data.check import check
 def write(tmp_path):
     def write(name: str, *values: dict) -> str:
         path = tmp_path / name
-        path.write_text("".join(json.dumps(value) + "\n" for value in values))
+        write_jsonl(path, values)
         return str(path)
 
     return write

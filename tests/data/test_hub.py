@@ -1,10 +1,9 @@
 """Hub data sets, through a local folder that `datasets` loads as it would a repository."""
 
-import json
-
 import pytest
 
 from lmtools.core.errors import DataError, MachineError
+from lmtools.core.files import write_jsonl
 from lmtools.data import hub
 from lmtools.data.hub import HubName, parse
 from lmtools.data.sources import load_passages, load_questions, source_hash
@@ -32,7 +31,7 @@ def repository(tmp_path, monkeypatch):
     folder.mkdir()
     for split, count in (("train", 2), ("validation", 1)):
         rows = [{**RECORDS[0], "id": f"{split}{number}"} for number in range(count)]
-        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_jsonl(folder / f"{split}.jsonl", rows)
     return folder
 
 

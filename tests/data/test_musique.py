@@ -1,7 +1,6 @@
 """MuSiQue: the decomposition's order, several paragraphs of a title, the unanswerable half."""
 
-import json
-
+from lmtools.core.files import write_jsonl
 from lmtools.data.musique import MusiqueRecord, question
 from lmtools.data.records import Passage, Question
 from lmtools.data.sources import load_passages, load_questions
@@ -67,13 +66,13 @@ def test_unanswerable_questions_are_left_out(tmp_path):
     steps = [{**step, "paragraph_support_idx": None} for step in TWO_HOP["question_decomposition"]]
     without = {**TWO_HOP, "id": "b", "answerable": False, "question_decomposition": steps}
     path = tmp_path / "musique_full.jsonl"
-    path.write_text(json.dumps(without) + "\n" + json.dumps(TWO_HOP) + "\n")
+    write_jsonl(path, [without, TWO_HOP])
     assert [found.id for found in load_questions(str(path))] == ["2hop__1_2"]
 
 
 def test_paragraphs_of_one_title_get_ids_of_their_own(tmp_path):
     path = tmp_path / "musique.jsonl"
-    path.write_text("".join(json.dumps({**TWO_HOP, "id": id}) + "\n" for id in "ab"))
+    write_jsonl(path, [{**TWO_HOP, "id": id} for id in "ab"])
     found = load_passages(str(path))
     assert [passage.id for passage in found] == [
         "Green (album)",

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tiny import save_adapter
 
 from lmtools.core.errors import MachineError, ModelError
 from lmtools.generation import prefix as prefix_module
@@ -286,11 +287,7 @@ def test_bfloat16_generates_and_stays_near(tiny_llama, loaded, generator):
 
 
 def test_an_adapter_merged_and_unmerged(tiny_llama, loaded, generator, tmp_path):
-    from peft import LoraConfig, get_peft_model
-
-    torch.manual_seed(1)
-    lora = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
-    get_peft_model(load(ModelSpec(name=str(tiny_llama), device="cpu")).model, lora).save_pretrained(tmp_path)
+    save_adapter(tiny_llama, tmp_path)
     spec = ModelSpec(name=str(tiny_llama), adapter=str(tmp_path), device="cpu")
     merged, unmerged = HfGenerator(spec), HfGenerator.from_loaded(load(spec))
     assert merged.identity == unmerged.identity != generator.identity

@@ -5,7 +5,7 @@ import math
 import sys
 
 import pytest
-from tiny import save_tiny_llama
+from tiny import save_adapter, save_tiny_llama
 
 from lmtools.core.errors import LmtoolsError, MissingPackageError, ModelError
 from lmtools.generation.protocol import Sampling
@@ -100,21 +100,10 @@ class TestWithoutVllm:
         assert first_line(ValueError()) == "ValueError"
 
 
-def random_adapter(model, directory, seed):
-    """A LoRA adapter of rank 8 that changes what the model says."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    torch.manual_seed(seed)
-    config = LoraConfig(r=8, lora_alpha=16, init_lora_weights=False, target_modules="all-linear")
-    get_peft_model(AutoModelForCausalLM.from_pretrained(model), config).save_pretrained(directory)
-    return directory
-
-
 @pytest.fixture(scope="module")
 def adapters(tiny_llama, tmp_path_factory):
-    return [random_adapter(tiny_llama, tmp_path_factory.mktemp("adapter"), seed) for seed in (1, 2)]
+    folders = [tmp_path_factory.mktemp("adapter") for _ in range(2)]
+    return [save_adapter(tiny_llama, folder, rank=8, seed=seed) for seed, folder in enumerate(folders)]
 
 
 @pytest.fixture(scope="module")

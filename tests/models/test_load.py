@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from tiny import save_adapter
 
 from lmtools.core.errors import MachineError, ModelError
 from lmtools.models.files import resolve
@@ -12,20 +13,9 @@ from lmtools.models.load import load, pick_device
 from lmtools.models.spec import ModelSpec
 
 
-def save_adapter(base, target, modules=("q_proj", "v_proj"), seed=1):
-    """A LoRA adapter with random weights, as PEFT saves it."""
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    torch.manual_seed(seed)
-    config = LoraConfig(r=4, target_modules=list(modules), init_lora_weights=False, task_type="CAUSAL_LM")
-    get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(target)
-    return target
-
-
 @pytest.fixture(scope="module")
 def adapter(tiny_llama, tmp_path_factory):
-    return save_adapter(tiny_llama, tmp_path_factory.mktemp("adapter"))
+    return save_adapter(tiny_llama, tmp_path_factory.mktemp("adapter"), ["q_proj", "v_proj"])
 
 
 def copy_with(source, target, **changes):

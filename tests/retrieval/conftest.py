@@ -20,6 +20,16 @@ def planets():
     ]
 
 
+@pytest.fixture
+def towers():
+    """Three passages of 3, 1 and 2 terms, title included, on which a score is worked out by hand."""
+    return [
+        Passage(id="a", title="tower", text="tower bridge"),
+        Passage(id="b", title="bridge", text=""),
+        Passage(id="c", title="seine", text="seine"),
+    ]
+
+
 class WordCountEncoder:
     """Words hashed into a few dimensions: similar texts get similar vectors, without a model."""
 

@@ -8,6 +8,7 @@ import Stemmer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lmtools.core.files import write_jsonl
 from lmtools.core.paths import cache_dir
 from lmtools.data.records import Passage
 from lmtools.retrieval import bm25
@@ -28,14 +29,9 @@ def index_files():
     return {path: path.stat().st_mtime_ns for path in cache_dir("indexes").glob("bm25-*/*")}
 
 
-def test_score_by_hand():
+def test_score_by_hand(towers):
     """Lucene's: idf = ln(1 + (N - df + .5) / (df + .5)), tf = f / (f + k1 (1 - b + b len / mean len))."""
-    corpus = [
-        Passage(id="a", title="tower", text="tower bridge"),
-        Passage(id="b", title="bridge", text=""),
-        Passage(id="c", title="seine", text="seine"),
-    ]
-    (hits,) = open_retriever(Bm25Config(), corpus).search(["Towers!"], 3)
+    (hits,) = open_retriever(Bm25Config(), towers).search(["Towers!"], 3)
     idf = math.log(1 + (3 - 1 + 0.5) / (1 + 0.5))
     tf = 2 / (2 + 1.5 * (1 - 0.75 + 0.75 * 3 / 2))
     assert ids(hits) == ["a"]
@@ -134,7 +130,7 @@ def test_index_is_built_once(planets):
 
 def test_index_is_built_again_when_corpus_or_settings_change(tmp_path, planets):
     path = tmp_path / "corpus.jsonl"
-    path.write_text("".join(json.dumps(p.model_dump()) + "\n" for p in planets))
+    write_jsonl(path, (passage.model_dump() for passage in planets))
     before = open_retriever(Bm25Config(), path)
     assert ids(before.search(["volcano"], 3)[0]) == []
     path.write_text(path.read_text().replace("smallest planet", "volcano planet"))
