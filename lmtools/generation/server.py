@@ -18,7 +18,7 @@ from lmtools.core.http import JsonClient, Service
 from lmtools.generation.protocol import Completion, Sampling
 from lmtools.generation.samples import by_prompt, draws, sample_seed
 from lmtools.generation.server_reply import Choice, Completions, Models, Served, Tokens, parse
-from lmtools.models.spec import ModelSpec
+from lmtools.models.spec import BUILTIN_LM, ModelSpec
 
 KEYS = ("LMTOOLS_API_KEY", "OPENAI_API_KEY")
 SERVICE = Service(
@@ -37,8 +37,8 @@ class ServerGenerator:
     """A model behind ``spec.server_url``.
 
     Args:
-        spec: ``name`` (or ``adapter``, where given) is the name the model is served under; a server of
-            one model may be asked under any name.
+        spec: ``name`` (or ``adapter``, where given) is the name the model is served under. Only where both
+            are left as they are may a server's one model go by another name.
         concurrency: requests under way at once.
         timeout: seconds to wait for one answer.
         retries: further attempts at a request that failed for a passing reason.
@@ -69,7 +69,8 @@ class ServerGenerator:
             headers={"Authorization": f"Bearer {key}"} if key else {},
         )
         served = parse(Models, self._http.get("/models"), f"{self._http.base}/models").data
-        chosen = choose_model(served, spec.adapter or spec.name, strict=spec.adapter is not None)
+        named = spec.adapter is not None or spec.name != BUILTIN_LM
+        chosen = choose_model(served, spec.adapter or spec.name, strict=named)
         self._model = chosen.id
         self._vllm = chosen.owned_by == "vllm"
 
@@ -229,5 +230,6 @@ def choose_model(served: Sequence[Served], name: str, *, strict: bool = False) -
         return (named or list(served))[0]
     names = ", ".join(model.id for model in served) or "nothing"
     raise ModelError(
-        f"the server does not serve {name!r}; it serves {names}", fix="set model.name to one of these"
+        f"the server does not serve {name!r}; it serves {names}",
+        fix="set model.name to one of these, or let it serve that model under that name",
     )

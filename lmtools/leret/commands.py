@@ -6,12 +6,17 @@ from lmtools.core.results import Results, Row, read_results
 from lmtools.core.run import Run
 from lmtools.core.statistics import bootstrap_mean
 from lmtools.leret import evaluate as evaluation
-from lmtools.leret.setup import Setup, slices
+from lmtools.leret.setup import Setup, check_trainable, slices
 from lmtools.leret.train import explore_iteration, train_policy
 
 
 def train(setup: Setup, run: Run, recipe_name: str) -> Results:
-    """Explore and train, then measure on the test questions. A finished run is only read."""
+    """Explore and train, then measure on the test questions. A finished run is only read.
+
+    Raises:
+        ModelError: the recipe's backend cannot run a checkpoint of this run.
+    """
+    check_trainable(setup.recipe)
     if run.path("metrics.json").exists():
         return read_results(run.path("metrics.json"))
     train_policy(setup, run)

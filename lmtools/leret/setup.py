@@ -98,6 +98,19 @@ def model_hashes(spec: ModelSpec) -> dict[str, str]:
     return {spec.name: files.digest, **adapter}
 
 
+def check_trainable(recipe: LeretRecipe) -> None:
+    """Make sure that what is trained can then explore and be measured: a server knows no checkpoint of a run.
+
+    Raises:
+        ModelError: the backend is ``server``.
+    """
+    if recipe.model.backend == "server":
+        raise ModelError(
+            f"model.backend: server: {recipe.model.server_url} cannot run what this training would make",
+            fix="train with --backend hf or --backend vllm, or only explore: lmtools leret explore",
+        )
+
+
 def policy_hash(trained: Path) -> dict[str, str]:
     """The content of a training run's policy, as an input of another run.
 

@@ -11,7 +11,7 @@ from lmtools.core.errors import BackendError, ModelError
 from lmtools.generation.protocol import Completion, Sampling
 from lmtools.generation.server import ServerGenerator, choose_model
 from lmtools.generation.server_reply import Served
-from lmtools.models.spec import ModelSpec
+from lmtools.models.spec import BUILTIN_LM, ModelSpec
 
 GREEDY = Sampling(max_tokens=4)
 WARM = Sampling(max_tokens=4, temperature=0.7, top_p=0.9, stop=("\n",), seed=1)
@@ -243,7 +243,13 @@ class TestChooseModel:
         with serving(script) as url, pytest.raises(ModelError, match="does not serve 'tuned'"):
             connect(url, adapter="tuned")
 
+    @pytest.mark.parametrize("name", ["runs/leret-train/policy", "other"])
+    def test_a_model_that_was_named_is_never_replaced_by_another(self, name):
+        script = Script(in_turn(plain("x")), models=("base",))
+        with serving(script) as url, pytest.raises(ModelError, match=f"does not serve '{name}'; it serves base"):
+            connect(url, name=name)
+
     def test_identity_names_address_and_served_model(self):
         script = Script(in_turn(plain("x")), models=("served",))
         with serving(script) as url:
-            assert connect(url, name="other").identity == f"server:{url}/v1:served"
+            assert connect(url, name=BUILTIN_LM).identity == f"server:{url}/v1:served"

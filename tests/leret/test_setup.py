@@ -2,10 +2,10 @@
 
 import pytest
 
-from lmtools.core.errors import DataError
+from lmtools.core.errors import DataError, ModelError
 from lmtools.core.recipe import load_recipe
 from lmtools.leret.recipe import LeretRecipe
-from lmtools.leret.setup import prepare
+from lmtools.leret.setup import check_trainable, prepare
 
 
 @pytest.fixture
@@ -43,3 +43,11 @@ def test_nothing_left_to_measure_on_is_an_error(prepared):
     with pytest.raises(DataError, match=r"data\.test_skip: 3 leaves none of the 3 questions") as caught:
         prepared(test_skip=3)
     assert caught.value.fix
+
+
+def test_training_on_a_server_is_refused_before_anything_is_read():
+    recipe = LeretRecipe.model_validate({"model": {"backend": "server"}, "data": {"train": "nowhere"}})
+    with pytest.raises(ModelError, match="cannot run what this training would make") as caught:
+        check_trainable(recipe)
+    assert "leret explore" in caught.value.fix
+    check_trainable(LeretRecipe())
