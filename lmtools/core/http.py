@@ -106,11 +106,11 @@ class JsonClient:
                 with self._client.stream(method, url, content=content, headers=headers) as answer:
                     received = self._read(answer, deadline)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-                failure = f"{url} cannot be reached: {error or type(error).__name__}"
+                failure = f"{url} cannot be reached: {str(error) or type(error).__name__}"
             except httpx.TimeoutException:
                 failure = f"{url} gave no answer within {self._timeout:g} s"
             except httpx.HTTPError as error:
-                failure = f"{url}: the connection broke: {error or type(error).__name__}"
+                failure = f"{url}: the connection broke: {str(error) or type(error).__name__}"
             else:
                 if answer.is_success:
                     return received

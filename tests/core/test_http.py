@@ -1,5 +1,6 @@
 """One client for every HTTP service: what it sends, what it tries again, and how it fails."""
 
+import httpx
 import pytest
 from loopback import cut_off, hang, in_turn, serving, trickle
 
@@ -180,3 +181,12 @@ def test_an_address_that_is_none_is_the_users_error(address):
 )
 def test_said_finds_the_message(body, message):
     assert said(body) == message
+
+
+def test_a_fault_without_words_is_called_by_its_name(monkeypatch, pauses):
+    def reset(*_, **__):
+        raise httpx.ReadError("")
+
+    monkeypatch.setattr(httpx.Client, "stream", reset)
+    with pytest.raises(BackendError, match="the connection broke: ReadError"):
+        JsonClient("http://127.0.0.1:1", SERVICE, retries=0).get("/")
