@@ -82,6 +82,10 @@ class Cached:
 
         return [tuple(values) for values in self._answers(keys, compute)]
 
+    def close(self) -> None:
+        """Close the generator behind."""
+        self._generator.close()
+
     def _answers(
         self, keys: Sequence[Sequence[str]], compute: Callable[[list[int]], list[list[Any]]]
     ) -> list[list[Any]]:

@@ -4,6 +4,7 @@ generator = HfGenerator(ModelSpec(name="builtin:smollm2-135m-instruct"))
 [[completion]] = generator.generate(["Once upon a time"], Sampling(max_tokens=20))
 """
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
@@ -110,6 +111,14 @@ class HfGenerator:
             values = self._spared(partial(self._next, fed, tokens, prefix), batch)
             found |= zip([texts[member] for member in batch], values, strict=True)
         return [found[prompt] for prompt in prompts]
+
+    def close(self) -> None:
+        """Drop the model; its memory is free once nobody else holds it."""
+        for name in ("_loaded", "_model", "_pasts"):
+            self.__dict__.pop(name, None)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def _write(
         self,

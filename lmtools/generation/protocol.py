@@ -70,3 +70,10 @@ class Generator(Protocol):
             LmtoolsError: an option is not exactly one token.
         """
         ...
+
+    def close(self) -> None:
+        """Let go of the model, its memory and its connections; nothing can be asked afterwards.
+
+        Closing twice does nothing more.
+        """
+        ...

@@ -54,6 +54,7 @@ class Scripted:
     ) -> None:
         self.identity = identity
         self.calls: list[Call] = []
+        self.closed = False
         self._answer = _answering(answers)
         self._scores, self._chances = scores, chances
 
@@ -80,6 +81,10 @@ class Scripted:
                 raise ModelError(f"option {option!r} is {len(option.split())} tokens for this model, not one")
         chances = self._chances or (lambda prompt, option: -math.log(len(options)))
         return [tuple(chances(prompt, option) for option in options) for prompt in prompts]
+
+    def close(self) -> None:
+        """Only remembered."""
+        self.closed = True
 
     def _score(self, prompt: str, continuation: str) -> tuple[float, ...]:
         if self._scores is not None:

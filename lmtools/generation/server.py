@@ -124,6 +124,10 @@ class ServerGenerator:
             names, wish = list(options), {"logprobs": TOP}
         return self._each(lambda prompt: self._next_token(prompt, names, wish), prompts)
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
     def _sample(self, prompt: str, sampling: Sampling, draw: int) -> Completion:
         body: dict[str, Any] = {
             "prompt": prompt,

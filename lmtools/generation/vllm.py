@@ -22,6 +22,7 @@ from lmtools.generation.vllm_engine import (
     import_vllm,
     reload_weights,
     start,
+    stop,
 )
 from lmtools.models.chat import end_ids
 from lmtools.models.files import read_json, resolve
@@ -54,11 +55,10 @@ class VllmGenerator:
         lora = lora_options(files.path, rank, spec.trust_remote_code) if rank else None
         self._cpu: bool = current_platform.is_cpu()
         options = engine_options(spec, config, cpu=self._cpu, lora=lora) | engine
-        self._llm = start(files.path, options)
+        self._engine = _Engine(start(files.path, options), files.digest)
         self._tokenizer = load_tokenizer(spec, files)
         self._ends = end_ids(self._tokenizer, generation_config(files.path, self._llm.model_config.hf_config))
         self._length: int = self._llm.model_config.max_model_len
-        self._weights = _Weights(files.digest)
         self._dtype = spec.dtype
         self._adapters = Adapters(files.path, options.get("max_lora_rank", 0))
         self._adapter: Any = None
@@ -70,7 +70,11 @@ class VllmGenerator:
     def identity(self) -> str:
         """Backend, model and adapter by content, and precision."""
         adapter = f"+{self._adapter_digest[:16]}" if self._adapter else ""
-        return f"vllm:{self._weights.digest[:16]}{adapter}@{self._dtype}"
+        return f"vllm:{self._engine.digest[:16]}{adapter}@{self._dtype}"
+
+    @property
+    def _llm(self) -> Any:
+        return self._engine.llm
 
     def with_adapter(self, directory: Path | None) -> "VllmGenerator":
         """The same engine with the PEFT adapter in ``directory`` on top, or with none.
@@ -86,7 +90,13 @@ class VllmGenerator:
     def reload(self, directory: Path) -> None:
         """Replace the engine's weights, for all its generators, by those of a model of the same shape."""
         reload_weights(self._llm, directory, cpu=self._cpu)
-        self._weights.digest = fingerprint(directory)
+        self._engine.digest = fingerprint(directory)
+
+    def close(self) -> None:
+        """Shut the engine down and free its memory, for all generators on it."""
+        llm, self._engine.llm = self._engine.llm, None
+        if llm is not None:
+            stop(llm)
 
     def generate(
         self, prompts: Sequence[str], sampling: Sampling, samples: int = 1
@@ -206,11 +216,11 @@ class VllmGenerator:
         return Completion(text, tokens, logprobs, output.finish_reason)
 
 
-class _Weights:
-    """What an engine currently holds, shared by all generators on it."""
+class _Engine:
+    """An engine (None once it is shut down) and the digest of its weights, shared by all generators on it."""
 
-    def __init__(self, digest: str) -> None:
-        self.digest = digest
+    def __init__(self, llm: Any, digest: str) -> None:
+        self.llm, self.digest = llm, digest
 
 
 def _drawing(sampling: Sampling, seed: int, ends: Sequence[int]) -> Any:

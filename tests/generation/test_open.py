@@ -1,5 +1,7 @@
 """Opening a backend by its name."""
 
+from weakref import ref
+
 import pytest
 from imported import HEAVY, modules_after
 from loopback import serving
@@ -24,6 +26,17 @@ def test_hf_with_and_without_a_cache(tiny_llama):
     assert cached.generate(["ab"], sampling, 3) == bare.generate(["ab"], sampling, 3)
     assert cached.generate(["ab"], sampling, 3) == bare.generate(["ab"], sampling, 3)
     assert len(list(cache_dir("generations").glob("*.sqlite"))) == 1
+    for generator in (cached, cached, bare):
+        generator.close()  # twice is once
+
+
+def test_a_closed_generator_holds_no_model(tiny_llama):
+    generator = open_generator(ModelSpec(name=str(tiny_llama), device="cpu"), cache=False)
+    assert isinstance(generator, HfGenerator)
+    generator.generate(["ab"], Sampling(max_tokens=1))
+    model = ref(generator._model)
+    generator.close()
+    assert model() is None
 
 
 @pytest.mark.parametrize("name", ["vllm", "server"])

@@ -246,7 +246,10 @@ class TestChooseModel:
     @pytest.mark.parametrize("name", ["runs/leret-train/policy", "other"])
     def test_a_model_that_was_named_is_never_replaced_by_another(self, name):
         script = Script(in_turn(plain("x")), models=("base",))
-        with serving(script) as url, pytest.raises(ModelError, match=f"does not serve '{name}'; it serves base"):
+        with (
+            serving(script) as url,
+            pytest.raises(ModelError, match=f"does not serve '{name}'; it serves base"),
+        ):
             connect(url, name=name)
 
     def test_identity_names_address_and_served_model(self):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 
 import pytest
@@ -11,11 +12,13 @@ from lmtools.core.errors import LmtoolsError, MissingPackageError, ModelError
 from lmtools.generation.protocol import Sampling
 from lmtools.generation.vllm_adapters import RANKS, adapter_rank, linear_layers, lora_options
 from lmtools.generation.vllm_engine import (
+    LAUNCHER,
     check_device,
     check_version,
     engine_options,
     first_line,
     import_vllm,
+    unlaunched,
 )
 from lmtools.models.spec import ModelSpec
 
@@ -94,6 +97,30 @@ class TestWithoutVllm:
         save_file({name.format("lm_head"): np.ones(1)}, tmp_path / "adapter_model.safetensors")
         with pytest.raises(ModelError, match="lm_head"):
             adapter_rank(tmp_path)
+
+    def test_an_engine_is_started_as_if_no_launcher_had_started_this_process(self, monkeypatch):
+        launched = {
+            "RANK": "0", "WORLD_SIZE": "8", "MASTER_ADDR": "localhost", "TORCHELASTIC_RUN_ID": "1",
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "CUDA_VISIBLE_DEVICES": "3",
+        }  # fmt: skip
+        for name, value in launched.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("VLLM_WORKER_MULTIPROC_METHOD", raising=False)
+        before = dict(os.environ)
+        with pytest.raises(ValueError, match="inside"), unlaunched():
+            assert not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "TORCHELASTIC_RUN_ID"} & set(os.environ)
+            assert os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] == "1"
+            assert os.environ["VLLM_WORKER_MULTIPROC_METHOD"] == "spawn"
+            assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
+            raise ValueError("inside")
+        assert dict(os.environ) == before
+
+    def test_a_lone_process_keeps_its_engine(self, monkeypatch):
+        monkeypatch.delenv("WORLD_SIZE", raising=False)
+        before = dict(os.environ)
+        with unlaunched():
+            assert dict(os.environ) == {name: v for name, v in before.items() if name not in LAUNCHER}
+        assert dict(os.environ) == before
 
     def test_first_line(self):
         assert first_line(ValueError("\n one \n two")) == "one"
