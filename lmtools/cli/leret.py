@@ -1,31 +1,15 @@
 """``lmtools leret``: explore, train, eval, search."""
 
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from lmtools.cli.options import (
-    Backend,
-    BackendName,
-    DryRun,
-    Json,
-    Model,
-    Out,
-    Recipe,
-    Resume,
-    Seed,
-    Set,
-    emit,
-    overrides,
-)
+from lmtools.cli.leret_run import DEFAULT, finish, open_run, read_recipe, search_line, show_plan
+from lmtools.cli.options import Backend, DryRun, Json, Model, Out, Recipe, Resume, Seed, Set, emit
 from lmtools.core.errors import RunError
-from lmtools.core.progress import say
-from lmtools.core.recipe import load_recipe
-from lmtools.core.run import Run, default_out
 
-DEFAULT = "leret/quickstart"
+QUESTION = "Your question"
 app = typer.Typer(no_args_is_help=True, help="Learn to write search queries by trying them.")
 PolicyRun = Annotated[
     Path | None,
@@ -48,15 +32,15 @@ def train(
     resume: Resume = False,
 ) -> None:
     """Explore, train and measure a query-writing policy; about 8 minutes as it stands, on two CPU cores."""
-    config = _recipe(recipe, settings, model, backend, seed)
+    config = read_recipe(recipe, settings, model, backend, seed)
     if dry_run:
-        _dry_run(config, json)
+        show_plan(config, json)
         return
     from lmtools.leret.commands import train as run_train
 
-    with _run("train", config, out, resume) as (setup, run):
+    with open_run("train", config, out, resume) as (setup, run):
         results = run_train(setup, run, recipe or DEFAULT)
-        _finish(run, results, json, f"lmtools leret search QUESTION --policy {run.directory}")
+        finish(run, results, json, _files(run.directory, search_line(run.directory, QUESTION)))
 
 
 @app.command()
@@ -72,15 +56,15 @@ def explore(
     resume: Resume = False,
 ) -> None:
     """Try queries; write what each found and earned, and training files made from it. Trains nothing."""
-    config = _recipe(recipe, settings, model, backend, seed)
+    config = read_recipe(recipe, settings, model, backend, seed)
     if dry_run:
-        _dry_run(config, json)
+        show_plan(config, json)
         return
     from lmtools.leret.commands import explore as run_explore
 
-    with _run("explore", config, out, resume) as (setup, run):
+    with open_run("explore", config, out, resume) as (setup, run):
         results = run_explore(setup, run, recipe or DEFAULT)
-        _finish(run, results, json, f"trl dpo --dataset_name {run.directory}/preferences.jsonl ...")
+        finish(run, results, json, _files(run.directory, _learn(run.directory)))
 
 
 @app.command(name="eval")
@@ -97,16 +81,17 @@ def evaluate(
     resume: Resume = False,
 ) -> None:
     """Measure a trained policy against the question itself and the base model, hop by hop, with intervals."""
-    trained = policy or last_training()
-    config = _recipe(recipe or str(trained / "recipe.yaml"), settings, model, backend, seed)
+    trained = training_run(policy)
+    recipe = recipe or str(trained / "recipe.yaml")
+    config = read_recipe(recipe, settings, model, backend, seed)
     if dry_run:
-        _dry_run(config, json)
+        show_plan(config, json)
         return
     from lmtools.leret.commands import evaluate as run_evaluate
 
-    with _run("eval", config, out, resume, trained) as (setup, run):
-        results = run_evaluate(setup, run, trained, recipe or str(trained / "recipe.yaml"))
-        _finish(run, results, json, f"lmtools leret search QUESTION --policy {trained}")
+    with open_run("eval", config, out, resume, trained=trained) as (setup, run):
+        results = run_evaluate(setup, run, trained, recipe)
+        finish(run, results, json, _files(run.directory, search_line(trained, QUESTION)))
 
 
 @app.command()
@@ -117,14 +102,30 @@ def search(
     json: Json = False,
 ) -> None:
     """Search for a question with a trained policy: shows each hop's query and the passages it found."""
-    trained = policy or last_training()
-    config = _recipe(str(trained / "recipe.yaml"), settings, None, None, None)
+    trained = training_run(policy)
+    config = read_recipe(str(trained / "recipe.yaml"), settings)
     from lmtools.leret.search import as_json, print_search, search_once
 
     found = search_once(config, trained, question)
     emit(as_json(found), json)
     if not json:
         print_search(found)
+
+
+def training_run(directory: Path | None) -> Path:
+    """The named training run, or the last one.
+
+    Raises:
+        RunError: it is none, or none is named and there is none.
+    """
+    if directory is None:
+        return last_training()
+    if not (directory / "recipe.yaml").is_file():
+        raise RunError(
+            f"{directory}: holds no training run (no recipe.yaml)",
+            fix="name the run directory that `lmtools leret train` made, such as runs/leret-train",
+        )
+    return directory
 
 
 def last_training(root: Path = Path("runs")) -> Path:
@@ -139,55 +140,10 @@ def last_training(root: Path = Path("runs")) -> Path:
     return policies[-1].parent
 
 
-def _recipe(
-    ref: str | None,
-    settings: list[str] | None,
-    model: str | None,
-    backend: BackendName | None,
-    seed: int | None,
-) -> Any:
-    from lmtools.leret.recipe import LeretRecipe
-
-    return load_recipe(LeretRecipe, ref, overrides(settings, model, backend, seed), default=DEFAULT)
+def _files(directory: Path, following: str) -> str:
+    return f"files: {directory}/   next: {following}"
 
 
-def _run(action: str, config: Any, out: Path | None, resume: bool, trained: Path | None = None) -> Any:
-    from contextlib import contextmanager
-
-    from lmtools.leret.processes import agree
-    from lmtools.leret.setup import policy_hash, prepare
-
-    @contextmanager
-    def opened() -> Any:
-        directory = out or Path(agree(lambda: str(default_out("leret", action, resume=resume))))
-        policy = policy_hash(trained) if trained else {}
-        setup = prepare(config)
-        command = ["lmtools", *sys.argv[1:]]
-        inputs = {**setup.inputs, **policy}
-        with Run.create(
-            directory, config, command=command, inputs=inputs, resume=resume, seed=config.seed
-        ) as run:
-            yield setup, run
-
-    return opened()
-
-
-def _dry_run(config: Any, json: bool) -> None:
-    from lmtools.leret.dry_run import dry_run, print_dry_run
-
-    plan = dry_run(config)
-    emit(plan, json)
-    if not json:
-        print_dry_run(plan)
-
-
-def _finish(run: Run, results: Any, json: bool, following: str) -> None:
-    from lmtools.leret.summary import print_table
-
-    run.finish(results)
-    print_table(results)
-    say(f"\nfiles: {run.directory}/   next: {following}")
-    if json:
-        from dataclasses import asdict
-
-        emit({"run": str(run.directory), **asdict(results)}, True)
+def _learn(directory: Path) -> str:
+    """What to do with an exploration: its files are what TRL trains on, in Python."""
+    return f'datasets.load_dataset("json", data_files="{directory}/preferences.jsonl") is a data set for TRL'

@@ -1,50 +1,56 @@
 """``lmtools quickstart``: the built-in model on the bundled data, from nothing to a measured improvement."""
 
-import sys
-from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lmtools.cli.options import Json, Out, Resume, Seed, emit, overrides
+from lmtools.cli.leret_run import finish, open_run, read_recipe, search_line, show_plan
+from lmtools.cli.options import Backend, DryRun, Json, Model, Out, Resume, Seed, Set
 from lmtools.core.progress import say
-from lmtools.core.recipe import load_recipe
-from lmtools.core.run import Run, default_out
+
+if TYPE_CHECKING:
+    from lmtools.core.results import Results
 
 RECIPE = "leret/quickstart"
 
 
-def quickstart(out: Out = None, seed: Seed = None, json: Json = False, resume: Resume = False) -> None:
-    """Train a query writer on the bundled questions and measure it: under 10 minutes on two CPU cores."""
-    from lmtools.leret.commands import train
-    from lmtools.leret.recipe import LeretRecipe
-    from lmtools.leret.setup import prepare
-    from lmtools.leret.summary import finding, last_recall, print_table
-    from lmtools.models.load import resolve
+def quickstart(
+    settings: Set = None,
+    model: Model = None,
+    backend: Backend = None,
+    out: Out = None,
+    seed: Seed = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+    resume: Resume = False,
+) -> None:
+    """Train a query writer on the bundled questions and measure it: under 10 minutes on two CPU cores.
 
-    recipe = load_recipe(LeretRecipe, None, overrides(None, seed=seed), default=RECIPE)
-    directory = out or default_out("leret", "quickstart", resume=resume)
+    A quickstart that was interrupted is continued, with or without --resume.
+    """
+    recipe = read_recipe(RECIPE, settings, model, backend, seed)
+    if dry_run:
+        show_plan(recipe, json)
+        return
+    from lmtools.leret.commands import train
+
     say("LeReT: a small language model learns to write search queries by trying them.")
     say(f"Fetching the model {recipe.model.name} if it is not there yet ...")
-    resolve(recipe.model)
-    setup = prepare(recipe)
-    say(
-        f"{len(setup.train)} questions to learn from, {len(setup.test)} to measure on; "
-        f"files go to {directory}/"
-    )
-    command = ["lmtools", *sys.argv[1:]]
-    with Run.create(
-        directory, recipe, command=command, inputs=setup.inputs, resume=resume, seed=recipe.seed
-    ) as run:
+    with open_run("quickstart", recipe, out, resume, pick_up=True) as (setup, run):
+        say(
+            f"{len(setup.train)} questions to learn from, {len(setup.test)} to measure on; "
+            f"files go to {run.directory}/"
+        )
         results = train(setup, run, RECIPE)
-        run.finish(results)
-    print_table(results)
-    say("\n" + finding(results, last_recall(results)))
-    say(_where(directory, setup.test[0].question))
-    emit({"run": str(directory), **asdict(results)}, json)
+        finish(run, results, json, _closing(results, run.directory, setup.test[0].question))
 
 
-def _where(directory: Path, question: str) -> str:
+def _closing(results: "Results", directory: Path, question: str) -> str:
+    """What was found, where the files are, and how to use the policy."""
+    from lmtools.leret.summary import finding, last_recall
+
+    found = finding(results, last_recall(results)) if results.rows else ""
     return (
-        f"\nEverything is in {directory}/: what was tried (samples.jsonl), what was learnt from it "
+        f"{found}\n\nEverything is in {directory}/: what was tried (samples.jsonl), what was learnt from it "
         f"(sft.jsonl), the policy (policy/) and the figures (metrics.json).\n"
-        f"Ask it something:\n  lmtools leret search {question!r} --policy {directory}"
+        f"Ask it something:\n  {search_line(directory, question)}"
     )

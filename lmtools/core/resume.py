@@ -59,9 +59,7 @@ def continued(directory: Path, fresh: Manifest, recipe: str, resume: bool) -> Ma
             f"{directory}: holds {state} run of `{shlex.join(before.command)}`",
             fix="continue it with --resume, or choose another directory with --out DIR",
         )
-    changes = _recipe_changes(directory / RECIPE, recipe) + _input_changes(before.inputs, fresh.inputs)
-    if before.seed != fresh.seed:
-        changes.append(f"seed: was {before.seed}, is {fresh.seed}")
+    changes = _changes(directory, before, recipe, fresh.inputs, fresh.seed)
     if changes:
         raise RunError(
             f"{directory}: cannot be resumed, since it was started differently:\n"
@@ -72,6 +70,20 @@ def continued(directory: Path, fresh: Manifest, recipe: str, resume: bool) -> Ma
         if before.versions.get(name) != version:
             say(f"note: {name} was {before.versions.get(name, 'absent')} when this run started, is {version}")
     return before.model_copy(update={"resumed": [*before.resumed, now()]})
+
+
+def started_with(directory: Path, recipe: str, inputs: Mapping[str, str], seed: int) -> bool:
+    """Whether the run in the folder, if it came so far as to say so, began with these and can go on."""
+    if not (directory / MANIFEST).exists():
+        return True
+    return not _changes(directory, read_manifest(directory / MANIFEST), recipe, inputs, seed)
+
+
+def _changes(
+    directory: Path, before: Manifest, recipe: str, inputs: Mapping[str, str], seed: int
+) -> list[str]:
+    changes = _recipe_changes(directory / RECIPE, recipe) + _input_changes(before.inputs, inputs)
+    return changes + ([f"seed: was {before.seed}, is {seed}"] if before.seed != seed else [])
 
 
 def _recipe_changes(path: Path, recipe: str) -> list[str]:

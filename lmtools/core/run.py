@@ -160,16 +160,28 @@ def default_out(system: str, action: str, *, resume: bool = False, root: Path = 
     With ``resume`` it is the unfinished run of this system and action that was started last; where there is
     none, a new one. Of several processes one must choose for all.
     """
-    base = root / f"{system}-{action}"
-    taken = [base] if occupied(base) else []
-    while taken and occupied(following := root / f"{base.name}-{len(taken) + 1}"):
-        taken.append(following)
     if resume:
-        for directory in reversed(taken):
-            if unfinished(directory):
-                return directory
+        found = last_unfinished(system, action, root=root)
+        if found is not None:
+            return found
         say(f"no unfinished run of {system} {action} under {root}/: starting a new one")
+    base = root / f"{system}-{action}"
+    taken = _taken(base)
     return root / f"{base.name}-{len(taken) + 1}" if taken else base
+
+
+def last_unfinished(system: str, action: str, *, root: Path = Path("runs")) -> Path | None:
+    """The unfinished run of this system and action that was started last; None where there is none."""
+    taken = _taken(root / f"{system}-{action}")
+    return next((directory for directory in reversed(taken) if unfinished(directory)), None)
+
+
+def _taken(base: Path) -> list[Path]:
+    """``base``, ``base-2`` and so on, up to the first that is free."""
+    taken = [base] if occupied(base) else []
+    while taken and occupied(following := base.with_name(f"{base.name}-{len(taken) + 1}")):
+        taken.append(following)
+    return taken
 
 
 def _lock(directory: Path) -> int:

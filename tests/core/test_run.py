@@ -9,7 +9,9 @@ import pytest
 
 from lmtools.core.config import Config
 from lmtools.core.errors import MachineError, RunError
+from lmtools.core.recipe import dump_recipe
 from lmtools.core.results import Row
+from lmtools.core.resume import started_with
 from lmtools.core.run import Run, default_out
 from lmtools.core.statistics import Interval
 
@@ -198,8 +200,11 @@ def test_default_out_resumes_the_last_unfinished(tmp_path, capsys):
     assert default_out("toy", "train", resume=True, root=tmp_path) == tmp_path / "toy-train-2"
 
 
-def test_several_processes_need_a_name(tmp_path, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(RunError) as caught:
-        default_out("toy", "train", root=tmp_path)
-    assert "--out" in caught.value.fix
+def test_started_with_knows_the_same_run(tmp_path):
+    create(tmp_path / "run", inputs={"q.jsonl": "00"}, seed=1).close()
+    recipe = dump_recipe(Toy())
+    assert started_with(tmp_path / "run", recipe, {"q.jsonl": "00"}, 1)
+    assert not started_with(tmp_path / "run", recipe, {"q.jsonl": "01"}, 1)
+    assert not started_with(tmp_path / "run", recipe, {"q.jsonl": "00"}, 2)
+    assert not started_with(tmp_path / "run", dump_recipe(Toy(steps=3)), {"q.jsonl": "00"}, 1)
+    assert started_with(tmp_path / "nothing yet", recipe, {}, 0)

@@ -1,0 +1,83 @@
+"""``lmtools quickstart``, with a tiny model and a few of the bundled questions for the built-in one."""
+
+import json
+
+import pytest
+
+from lmtools.cli.app import run
+from lmtools.leret import commands
+
+
+@pytest.fixture
+def quickstart(tmp_path, monkeypatch, tiny_llama):
+    """``quickstart(*more)`` -> exit code, run in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    small = {
+        "data.train_limit": 3,
+        "data.test_limit": 2,
+        "hop.max_query_tokens": 4,
+        "explore.first": "[question]",
+        "explore.later": "[phrase, question]",
+        "train.sft.batch_size": 2,
+        "eval.resamples": 100,
+    }
+    settings = [word for key, value in small.items() for word in ("--set", f"{key}={value}")]
+    return lambda *more: run(["quickstart", "--model", str(tiny_llama), *settings, *more])
+
+
+def test_it_trains_measures_and_says_how_to_go_on(quickstart, tmp_path, capsys):
+    assert quickstart("--json") == 0
+    out, err = capsys.readouterr()
+    answer = json.loads(out)
+    assert answer["run"] == "runs/leret-quickstart"
+    assert answer["recipe"] == "leret/quickstart"
+    assert [row["name"] for row in answer["rows"]] == ["question-as-query", "zero-shot base", "SFT"]
+    made = {path.name for path in (tmp_path / "runs/leret-quickstart").iterdir()}
+    assert made >= {
+        "recipe.yaml", "manifest.json", "metrics.json", "samples.jsonl", "sft.jsonl", "policy", "traces",
+    }  # fmt: skip
+    assert "of the gold passages (2 questions)" in err
+    [line] = [line for line in err.splitlines() if "lmtools leret search" in line]
+    assert line.endswith("--policy runs/leret-quickstart")
+
+
+def test_interrupted_and_called_again_it_goes_on(quickstart, tmp_path, capsys, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commands.evaluation, "evaluate", stop)
+        assert quickstart() == 130
+    assert "continue with: lmtools quickstart" in capsys.readouterr().err
+    assert quickstart() == 0
+    assert "runs/leret-quickstart/ was interrupted: continuing it" in capsys.readouterr().err
+    manifest = json.loads((tmp_path / "runs/leret-quickstart/manifest.json").read_text())
+    assert len(manifest["resumed"]) == 1
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["leret-quickstart"]
+
+
+def test_another_recipe_is_another_run(quickstart, tmp_path, capsys, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "train", stop)
+    assert quickstart() == 130
+    assert quickstart("--seed", "1") == 130
+    assert "continuing" not in capsys.readouterr().err
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {
+        "leret-quickstart", "leret-quickstart-2",
+    }  # fmt: skip
+
+
+def test_a_named_directory_with_a_run_is_an_error(quickstart, capsys, monkeypatch):
+    monkeypatch.setattr(commands, "train", lambda setup, run, name: run.results(name, ()))
+    assert quickstart("--out", "mine") == 0
+    assert quickstart("--out", "mine") == 2
+    assert "mine: holds a finished run" in capsys.readouterr().err
+
+
+def test_dry_run_writes_nothing(quickstart, tmp_path, capsys):
+    assert quickstart("--dry-run", "--json") == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["questions"] == {"train": 3, "test": 2}
+    assert not (tmp_path / "runs").exists()
