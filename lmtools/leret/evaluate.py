@@ -53,7 +53,7 @@ def evaluate(setup: Setup, run: Run, trained: Path, recipe_name: str) -> Results
             f"{trained}: holds nothing of eval.policies ({', '.join(recipe.eval.policies)})",
             fix="--set eval.policies=[question,zero-shot]",
         )
-    best = list(table)[-1]
+    best = max(table, key=(*NAMES.values(), "preference").index)  # the most taught, in whatever order
     return run.results(recipe_name, rows, differences(table, best, setup.test, resamples, seed))
 
 

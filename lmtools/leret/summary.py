@@ -38,7 +38,7 @@ def finding(results: Results, metric: str) -> str:
     After 2 hops SFT finds 50 % of the gold passages (100 questions).
     That is 30 points more than zero-shot base (95 % interval 20 to 40): an improvement.
     """
-    last = results.rows[-1]
+    last = results.row(results.differences[0].a) if results.differences else results.rows[-1]
     value = last.metrics[metric]
     hops = metric.rpartition("hop")[2]
     after = f"After {hops} hop{'s' if hops != '1' else ''}"

@@ -46,7 +46,7 @@ def row(name: str, values: Scores, questions: Sequence[Question], resamples: int
 def differences(
     table: Mapping[str, Scores], a: str, questions: Sequence[Question], resamples: int, seed: int
 ) -> list[Difference]:
-    """Row ``a`` minus every other row, paired by question, in every metric of the last hop and the first."""
+    """Row ``a`` minus every other row, paired by question, in every metric that both have."""
     ids = [question.id for question in questions]
     return [
         Difference.of(

@@ -19,6 +19,8 @@ def quickstart(tmp_path, monkeypatch, tiny_llama):
         "explore.first": "[question]",
         "explore.later": "[phrase, question]",
         "train.sft.batch_size": 2,
+        "train.preference.enabled": "false",
+        "eval.policies": "[question, zero-shot, sft]",
         "eval.resamples": 100,
     }
     settings = [word for key, value in small.items() for word in ("--set", f"{key}={value}")]
