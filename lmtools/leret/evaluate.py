@@ -1,6 +1,7 @@
 """`lmtools leret eval`: what the question alone, the base model and the trained policy find, hop by hop."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from lmtools.core.errors import RunError
@@ -10,10 +11,12 @@ from lmtools.core.run import Run
 from lmtools.leret.policy import Policy, accepted_answers, show
 from lmtools.leret.prompt_file import read_prompts
 from lmtools.leret.prompts import ZERO_SHOT
+from lmtools.leret.recipe import LeretRecipe
 from lmtools.leret.rollout import Trace, question_as_query, rollout
-from lmtools.leret.setup import Setup, open_policy, policy_spec
+from lmtools.leret.setup import Setup, answerer_spec, open_policy, policy_spec
 from lmtools.leret.table import Scores, differences, row, scores
 from lmtools.metrics.answers import exact_match, f1
+from lmtools.models.spec import ModelSpec
 
 ALIGNED = "SFT + preference"
 NAMES = {
@@ -32,20 +35,18 @@ def evaluate(setup: Setup, run: Run, trained: Path, recipe_name: str) -> Results
         trained: the training run whose policy, SFT checkpoint and few-shot prompts are measured.
     """
     recipe = setup.recipe
-    table: dict[str, Scores] = {}
-    answerer = _once(lambda: open_policy(recipe.answerer or recipe.model, recipe))
+    traces: dict[str, list[Trace]] = {}
     for kind in recipe.eval.policies:
-        traces = _traces(kind, setup, run, trained)
-        if traces is None:
-            continue
+        found = _traces(kind, setup, run, trained)
+        if found is not None:
+            traces[kind] = found
+            write_jsonl(run.path("traces", f"{kind}.jsonl"), (trace_row(trace) for trace in found))
+    # After the last policy has been closed: its memory is the answerer's now.
+    answers = _answers(traces, setup, run) if recipe.eval.answers else {}
+    table: dict[str, Scores] = {}
+    for kind, found in traces.items():
         name = "preference" if kind == "trained" and last_stage(trained, "sft") is None else NAMES[kind]
-        table[name] = scores(traces, setup.test)
-        if recipe.eval.answers:
-            key = f"answers/{kind}"
-            if key not in run.journal():
-                run.journal().append(key, answer_scores(traces, setup, answerer()))
-            table[name] |= run.journal().get(key) or {}
-        write_jsonl(run.path("traces", f"{kind}.jsonl"), (trace_row(trace) for trace in traces))
+        table[name] = scores(found, setup.test) | answers.get(kind, {})
     resamples, seed = recipe.eval.resamples, recipe.seed
     rows = [row(name, values, setup.test, resamples, seed) for name, values in table.items()]
     if not table:
@@ -57,16 +58,31 @@ def evaluate(setup: Setup, run: Run, trained: Path, recipe_name: str) -> Results
     return run.results(recipe_name, rows, differences(table, best, setup.test, resamples, seed))
 
 
-def _once(make: Callable[[], Policy]) -> Callable[[], Policy]:
-    """``make``, called at most once and only when its policy is needed."""
+@contextmanager
+def _when_needed(spec: ModelSpec, recipe: LeretRecipe) -> Iterator[Callable[[], Policy]]:
+    """A way to a policy, which is opened at the first call and closed at the end of the block."""
     made: list[Policy] = []
 
     def get() -> Policy:
         if not made:
-            made.append(make())
+            made.append(open_policy(spec, recipe))
         return made[0]
 
-    return get
+    try:
+        yield get
+    finally:
+        for policy in made:
+            policy.close()
+
+
+def _answers(traces: Mapping[str, Sequence[Trace]], setup: Setup, run: Run) -> dict[str, Scores]:
+    """`em` and `f1` for each row, from one answerer."""
+    journal = run.journal()
+    with _when_needed(answerer_spec(setup.recipe), setup.recipe) as answerer:
+        for kind, found in traces.items():
+            if f"answers/{kind}" not in journal:
+                journal.append(f"answers/{kind}", answer_scores(found, setup, answerer()))
+    return {kind: journal.get(f"answers/{kind}") or {} for kind in traces}
 
 
 def _traces(kind: str, setup: Setup, run: Run, trained: Path) -> list[Trace] | None:
@@ -84,8 +100,8 @@ def _traces(kind: str, setup: Setup, run: Run, trained: Path) -> list[Trace] | N
         directory = checkpoint(trained, kind)
         if directory is None:
             return None
-    policy = _once(lambda: open_policy(policy_spec(recipe, directory), recipe))
-    return rollout(kind, policy, prompts, setup.test, setup.retriever, recipe.hop, run.journal())
+    with _when_needed(policy_spec(recipe, directory), recipe) as policy:
+        return rollout(kind, policy, prompts, setup.test, setup.retriever, recipe.hop, run.journal())
 
 
 def checkpoint(trained: Path, kind: str) -> Path | None:

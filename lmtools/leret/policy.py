@@ -55,6 +55,10 @@ class Policy:
         sampling = Sampling(max_tokens=32, stop=("\n",))
         return [group[0].text.strip() for group in self.generator.generate(prompts, sampling)]
 
+    def close(self) -> None:
+        """Let go of the generator's model."""
+        self.generator.close()
+
 
 def show(retriever: Retriever, context: Context, hop: HopSettings) -> tuple[Shown, ...]:
     """A context as a policy reads it."""

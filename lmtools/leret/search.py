@@ -30,7 +30,10 @@ def search_once(recipe: LeretRecipe, trained: Path, question: str) -> list[HopFo
     """
     retriever = open_retriever(recipe.retriever, corpus_file(recipe.data.corpus))
     policy = open_policy(policy_spec(recipe, trained / "policy"), recipe)
-    [(queries, contexts)] = search_with(policy, (ZERO_SHOT, ZERO_SHOT), [question], retriever, recipe.hop)
+    try:
+        [(queries, contexts)] = search_with(policy, (ZERO_SHOT, ZERO_SHOT), [question], retriever, recipe.hop)
+    finally:
+        policy.close()
     known: set[str] = set()
     found = []
     for query, context in zip(queries, contexts, strict=True):

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from lmtools.core.errors import DataError, ModelError, RunError
+from lmtools.core.files import sha256_text
 from lmtools.data.jsonl import read_passages
 from lmtools.data.records import Question
 from lmtools.data.sources import check_questions, corpus_file, load_questions, source_hash
@@ -56,6 +57,8 @@ def prepare(recipe: LeretRecipe, *, weights: bool = True) -> Setup:
     if recipe.eval.answers:
         check_answers(test, "eval.answers: true")
     models = model_hashes(recipe.model) if weights else {}
+    if weights and recipe.answerer and (recipe.eval.answers or recipe.explore.reward.startswith("answer-")):
+        models |= {f"answerer {name}": digest for name, digest in model_hashes(recipe.answerer).items()}
     retriever = open_retriever(recipe.retriever, corpus)
     inputs = {source: source_hash(source) for source in (data.train, data.test, data.corpus)}
     inputs |= {**models, "retriever": retriever.identity}
@@ -88,11 +91,14 @@ def check_answers(questions: Sequence[Question], setting: str) -> None:
 
 
 def model_hashes(spec: ModelSpec) -> dict[str, str]:
-    """Name -> SHA-256 of a model's content, and of its adapter's.
+    """Name -> SHA-256 of a model's content, and of its adapter's; of a server, whose weights nobody tells, its
+    address.
 
     Raises:
         ModelError: one of them cannot be used.
     """
+    if spec.backend == "server":
+        return {spec.name: sha256_text(f"{spec.server_url} {spec.adapter or spec.name}")}
     files = resolve(spec)
     adapter = {str(spec.adapter or files.adapter): files.adapter_digest} if files.adapter else {}
     return {spec.name: files.digest, **adapter}
@@ -134,6 +140,11 @@ def policy_spec(recipe: LeretRecipe, directory: Path | None) -> ModelSpec:
         f"{directory}: holds no policy (neither adapter_config.json nor config.json)",
         fix="finish the run that makes it: lmtools leret train --resume --out RUN",
     )
+
+
+def answerer_spec(recipe: LeretRecipe) -> ModelSpec:
+    """The model that answers questions: the base model where the recipe names no other."""
+    return recipe.answerer or recipe.model
 
 
 def open_policy(spec: ModelSpec, recipe: LeretRecipe) -> Policy:

@@ -9,6 +9,7 @@ samples.jsonl, sft.jsonl, preferences.jsonl, policy/       the same for the whol
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,17 +29,19 @@ from lmtools.leret.prompt_file import write_prompts
 from lmtools.leret.recipe import LeretRecipe
 from lmtools.leret.rewards import Reward, answer_reward, title_reward
 from lmtools.leret.samples import Group, earnings, sample_rows
-from lmtools.leret.setup import Setup, open_policy, policy_spec, slices
+from lmtools.leret.setup import Setup, answerer_spec, open_policy, policy_spec, slices
 from lmtools.models.spec import ModelSpec
 
 FILES = ("samples.jsonl", "sft.jsonl", "preferences.jsonl")
 
 
-def explorers_for(setup: Setup, policy: Policy, questions: Sequence[Question], run: Run) -> Explorers:
+def explorers_for(
+    setup: Setup, policy: Policy, answerer: Policy | None, questions: Sequence[Question], run: Run
+) -> Explorers:
     """The explorers of an iteration; few-shot prompts are bootstrapped once a run, with its first policy."""
     recipe = setup.recipe
     explorers = Explorers(
-        policy, setup.retriever, reward_for(setup, policy), {"first": (), "later": ()}, recipe.hop,
+        policy, setup.retriever, reward_for(setup, answerer), {"first": (), "later": ()}, recipe.hop,
         recipe.explore, recipe.seed,
     )  # fmt: skip
     if "few-shot" in (*recipe.explore.first, *recipe.explore.later):
@@ -48,25 +51,43 @@ def explorers_for(setup: Setup, policy: Policy, questions: Sequence[Question], r
     return explorers
 
 
-def reward_for(setup: Setup, policy: Policy) -> Reward:
-    """The recipe's reward; an answer reward asks the answerer, by default the policy's own model."""
+def reward_for(setup: Setup, answerer: Policy | None) -> Reward:
+    """The recipe's reward; an answer reward asks the answerer."""
     name = setup.recipe.explore.reward
-    if not name.startswith("answer-"):
+    if answerer is None:
         return title_reward(name)
-    spec = setup.recipe.answerer
-    answerer = open_policy(spec, setup.recipe) if spec else policy
     return answer_reward(name, answerer, setup.retriever, setup.recipe.hop)
+
+
+def answerer_beside(policy: Policy, spec: ModelSpec, recipe: LeretRecipe) -> Policy | None:
+    """What answers while ``policy``, opened from ``spec``, explores; None where the reward needs no answers.
+
+    The policy itself or its own engine where the model is the same: two engines share no GPU.
+    """
+    if not recipe.explore.reward.startswith("answer-"):
+        return None
+    wanted = answerer_spec(recipe)
+    if wanted == spec:
+        return policy
+    if wanted == spec.model_copy(update={"adapter": None}) and hasattr(policy.generator, "with_adapter"):
+        return replace(policy, generator=policy.generator.with_adapter(None))
+    return open_policy(wanted, recipe)
 
 
 def explore_iteration(
     setup: Setup, spec: ModelSpec, iteration: int, questions: Sequence[Question], run: Run, folder: Path
 ) -> None:
     """Explore a slice of questions and write the iteration's three files, each in one step."""
-    policy = open_policy(spec, setup.recipe)
-    explorers = explorers_for(setup, policy, setup.train, run)
-    with progress(len(questions), f"exploring, iteration {iteration}") as bar:
-        groups = list(explorers.explore(questions, iteration, run.journal(), bar))
-    _write_files(setup, policy, groups, questions, folder)
+    with ExitStack() as opened:
+        policy = open_policy(spec, setup.recipe)
+        opened.callback(policy.close)
+        answerer = answerer_beside(policy, spec, setup.recipe)
+        if answerer is not None:
+            opened.callback(answerer.close)
+        explorers = explorers_for(setup, policy, answerer, setup.train, run)
+        with progress(len(questions), f"exploring, iteration {iteration}") as bar:
+            groups = list(explorers.explore(questions, iteration, run.journal(), bar))
+        _write_files(setup, policy, groups, questions, folder)
     report_explorers(groups)
 
 
@@ -143,6 +164,8 @@ def _publish(run: Run, iterations: int, directory: Path) -> None:
     for name in FILES:
         lines = (json.loads(line) for folder in folders for line in (folder / name).open(encoding="utf-8"))
         write_jsonl(run.path(name), lines)
+    for left in run.directory.glob("iterations/*/*.checkpoints"):  # of a stage killed at its very end
+        shutil.rmtree(left)
     if not run.path("policy").exists():
         part = run.path("policy.part")
         shutil.rmtree(part, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ def common_arguments(
         "max_grad_norm": settings.max_grad_norm,
         "gradient_checkpointing": settings.gradient_checkpointing,
         "bf16": autocast,
-        "logging_steps": 10,
+        "logging_steps": gcd(10, settings.save_steps),  # so that no logged mean reaches over a checkpoint
         "save_strategy": "steps",
         "save_steps": settings.save_steps,
         "save_total_limit": 1,
@@ -155,7 +156,7 @@ def sft_trainer(
     arguments = common_arguments(settings, settings.sft, folder, seed, model.device.type, autocast)
     return CompletionSftTrainer(
         model=model,
-        args=SFTConfig(**arguments, completion_only_loss=True, train_sampling_strategy="group_by_length"),
+        args=SFTConfig(**arguments, completion_only_loss=True),
         train_dataset=sft_dataset(rows, tokenizer, settings.max_length),
         processing_class=tokenizer,
     )
@@ -179,12 +180,17 @@ def preference_trainer(
     arguments = common_arguments(settings, preference, folder, seed, model.device.type, autocast)
     loss = {"ipo-mean": "ipo", "ipo": "sigmoid"}.get(preference.loss, preference.loss)
     kind = SummedIpoTrainer if preference.loss == "ipo" else PreferenceTrainer
-    return kind(
+    trainer = kind(
         model=model,
         args=DPOConfig(**arguments, beta=preference.beta, loss_type=[loss], precompute_ref_log_probs=True),
         train_dataset=shared(preference_dataset(rows, tokenizer, settings.max_length), folder / "pairs"),
         processing_class=tokenizer,
     )
+    # With the reference's log-probabilities at hand its adapter is of no use, and beside it in a checkpoint
+    # transformers overlooks the policy's own when it resumes.
+    if "ref" in getattr(trainer.model, "peft_config", {}):
+        trainer.model.delete_adapter("ref")
+    return trainer
 
 
 def run_trainer(trainer: Any, log: Path, bar: Progress) -> None:

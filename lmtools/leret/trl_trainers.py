@@ -2,17 +2,48 @@
 ours already, and no scoring of prompt positions where TRL has no GPU kernel to leave them out.
 """
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from datasets import Dataset
+from torch.utils.data import Sampler
+from transformers.trainer_pt_utils import get_length_grouped_indices
 from trl import DPOTrainer, SFTTrainer
 
+from lmtools.core.seeds import derive
 from lmtools.leret.losses import completion_log_probs, ipo_loss
 
 
+class ByLength(Sampler[int]):
+    """Examples of like length together, in an order that follows from the epoch: resumed, it is the same.
+
+    transformers' own draws from the global generator, which a resumed process has used differently.
+
+    Args:
+        lengths: of the examples, in tokens.
+        together: examples in one optimiser step.
+        epoch: the epoch that begins when the sampler is iterated over.
+    """
+
+    def __init__(self, lengths: list[int], together: int, seed: int, epoch: Callable[[], int]) -> None:
+        self.lengths, self.together, self.seed, self.epoch = lengths, together, seed, epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(derive(self.seed, "epoch", self.epoch()))
+        return iter(get_length_grouped_indices(self.lengths, self.together, generator=generator))
+
+
 class CompletionSftTrainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types here
-    """SFT whose loss, on a processor, meets the vocabulary only from the first completion token on."""
+    """SFT by length; on a processor its loss meets the vocabulary only from the first completion token on."""
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> ByLength:
+        lengths = [len(ids) for ids in (train_dataset or self.train_dataset)["input_ids"]]
+        together = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return ByLength(lengths, together, self.args.seed, lambda: int(self.state.epoch or 0))
 
     def compute_loss(
         self,

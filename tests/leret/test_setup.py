@@ -4,8 +4,12 @@ import pytest
 
 from lmtools.core.errors import DataError, ModelError
 from lmtools.core.recipe import load_recipe
+from lmtools.generation.scripted import Scripted
+from lmtools.leret.policy import Policy
 from lmtools.leret.recipe import LeretRecipe
-from lmtools.leret.setup import check_trainable, prepare
+from lmtools.leret.setup import answerer_spec, check_trainable, prepare
+from lmtools.leret.train import answerer_beside
+from lmtools.models.chat import render_plain
 
 
 @pytest.fixture
@@ -51,3 +55,28 @@ def test_training_on_a_server_is_refused_before_anything_is_read():
         check_trainable(recipe)
     assert "leret explore" in caught.value.fix
     check_trainable(LeretRecipe())
+
+
+def test_the_answerer_is_the_base_model_and_an_input(tiny_recipe, tiny_llama, tmp_path):
+    recipe = LeretRecipe.model_validate({"answerer": {"name": "other"}})
+    assert answerer_spec(recipe).name == "other"
+    assert answerer_spec(LeretRecipe()) == LeretRecipe().model
+    file = tiny_recipe({"answerer": {"name": str(tiny_llama)}, "eval.answers": True})
+    inputs = prepare(load_recipe(LeretRecipe, str(file), default="")).inputs
+    assert inputs[f"answerer {tiny_llama}"] == inputs[str(tiny_llama)]
+
+
+class Engine(Scripted):
+    def with_adapter(self, directory):
+        return Engine(identity="base" if directory is None else str(directory))
+
+
+@pytest.mark.parametrize(
+    ("adapter", "reward", "identity"),
+    [(None, "ap", None), (None, "answer-f1", "mine"), ("runs/policy", "answer-f1", "base")],
+)
+def test_who_answers_beside_a_policy(adapter, reward, identity):
+    recipe = LeretRecipe.model_validate({"explore": {"reward": reward}})
+    spec = recipe.model.model_copy(update={"adapter": adapter})
+    answerer = answerer_beside(Policy(Engine(identity="mine"), render_plain), spec, recipe)
+    assert (answerer.generator.identity if answerer else None) == identity

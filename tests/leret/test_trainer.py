@@ -13,6 +13,7 @@ from lmtools.leret.learn import loaded_for_training, trainable
 from lmtools.leret.prompts import training_tokens
 from lmtools.leret.recipe import LossName, TrainSettings
 from lmtools.leret.trainer import SummedIpoTrainer, preference_trainer, sft_trainer
+from lmtools.leret.trl_trainers import CompletionSftTrainer
 from lmtools.models.load import load
 from lmtools.models.spec import ModelSpec
 
@@ -204,6 +205,9 @@ def test_full_training_on_top_of_an_adapter_merges_it(tiny_llama, tmp_path):
 def test_sft_takes_the_steps_of_plain_trl(tiny_llama, tmp_path, accumulation):
     from trl import SFTTrainer
 
+    class Plain(SFTTrainer):
+        _get_train_sampler = CompletionSftTrainer._get_train_sampler
+
     stated = settings(full=True).model_copy(update={"gradient_accumulation": accumulation})
     found = []
     for plain in (False, True):
@@ -211,7 +215,7 @@ def test_sft_takes_the_steps_of_plain_trl(tiny_llama, tmp_path, accumulation):
         model = trainable(loaded, stated, adapter=False)
         trainer = sft_trainer(model, loaded.tokenizer, SFT * 2, stated, tmp_path / str(plain), 0)
         if plain:
-            trainer = SFTTrainer(
+            trainer = Plain(
                 model=model,
                 args=trainer.args,
                 train_dataset=trainer.train_dataset,
