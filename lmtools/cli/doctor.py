@@ -29,9 +29,11 @@ class Part:
 
 
 PARTS = (
-    Part("generation: hf", ("torch", "transformers"), "pip install lmtools"),
+    Part("generation: hf", ("torch", "transformers"), "pip install -e . in the checkout"),
     Part(
-        "generation: vllm", ("vllm",), "pip install 'lmtools[vllm]'  (needs a GPU; on a CPU: make vllm-env)"
+        "generation: vllm",
+        ("vllm",),
+        "pip install -e '.[vllm]' in the checkout, with a GPU; make vllm-env without one",
     ),
     Part("generation: server", ("httpx",), "pip install httpx"),
     Part("retrieval: bm25", ("bm25s", "Stemmer"), "pip install bm25s PyStemmer"),
@@ -41,7 +43,9 @@ PARTS = (
     ),
     Part("retrieval: http", ("httpx",), "pip install httpx"),
     Part(
-        "training", ("torch", "transformers", "trl", "peft", "accelerate", "datasets"), "pip install lmtools"
+        "training",
+        ("torch", "transformers", "trl", "peft", "accelerate", "datasets"),
+        "pip install -e . in the checkout",
     ),
     Part("GGUF conversion of the built-in model", ("gguf",), "pip install gguf"),
 )

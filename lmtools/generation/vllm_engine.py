@@ -16,7 +16,7 @@ from lmtools.core.errors import BackendError, MissingPackageError, ModelError
 from lmtools.models.spec import ModelSpec
 
 OLDEST, NEWEST = (0, 28), (0, 32)
-INSTALL = 'pip install "lmtools[vllm]" with a GPU; bash tools/vllm_cpu_env.sh .venv-vllm without one'
+INSTALL = 'in the checkout: pip install -e ".[vllm]" with a GPU; make vllm-env (.venv-vllm) without one'
 
 
 def check_version(version: str) -> None:

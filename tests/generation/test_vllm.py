@@ -36,14 +36,14 @@ class TestWithoutVllm:
     def test_other_versions_say_which_are(self, version):
         with pytest.raises(MissingPackageError, match=r"0\.28 to 0\.32") as caught:
             check_version(version)
-        assert "lmtools[vllm]" in caught.value.fix
+        assert ".[vllm]" in caught.value.fix
 
     def test_absent_vllm_says_how_to_install_it(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "vllm", None)
         with pytest.raises(MissingPackageError, match="not installed") as caught:
             import_vllm()
-        assert 'pip install "lmtools[vllm]"' in caught.value.fix
-        assert "bash tools/vllm_cpu_env.sh .venv-vllm" in caught.value.fix
+        assert 'pip install -e ".[vllm]"' in caught.value.fix
+        assert "make vllm-env" in caught.value.fix
 
     def test_cpu_options_avoid_its_traps(self):
         options = engine_options(ModelSpec(max_model_len=6000), {"max_position_embeddings": 8192}, cpu=True)
