@@ -3,6 +3,8 @@
     python -m lmtools.report.markdown README.md           write the tables
     python -m lmtools.report.markdown --check README.md   exit 1 if one is out of date
 
+Exit code 2, and nothing written, where a result file is absent or lacks a metric.
+
 A table stands between ``<!-- table: evals/results/NAME.json METRIC METRIC ... -->`` and
 ``<!-- end of table -->``; the path is relative to the document.
 """
@@ -26,10 +28,13 @@ def cell(interval: Interval | None) -> str:
     """A figure with its interval: ``.745 [.712, .778]``; a dash where there is none."""
     if interval is None:
         return "–"
-    value, low, high = (
-        f"{x:.3f}".replace("0.", ".", 1) for x in (interval.value, interval.low, interval.high)
-    )
+    value, low, high = map(_bare, (interval.value, interval.low, interval.high))
     return f"{value} [{low}, {high}]"
+
+
+def _bare(figure: float) -> str:
+    """Three places, without a zero before the point: ``.745``, ``-.050``, ``10.349``."""
+    return re.sub(r"^(-?)0\.", r"\1.", f"{figure:.3f}")
 
 
 def markdown_table(results: Results, metrics: Sequence[str]) -> str:
@@ -69,15 +74,16 @@ def fill(text: str, folder: Path) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Fill or check the tables of the named documents; returns the exit code."""
     check = "--check" in arguments
-    stale = []
-    for name in (argument for argument in arguments if argument != "--check"):
-        path = Path(name)
-        text = path.read_text(encoding="utf-8")
-        filled = fill(text, path.parent)
-        if filled != text:
-            stale.append(name)
-            if not check:
-                write_text(path, filled)
+    paths = [Path(argument) for argument in arguments if argument != "--check"]
+    try:
+        filled = {path: fill(path.read_text(encoding="utf-8"), path.parent) for path in paths}
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    stale = [str(path) for path, text in filled.items() if path.read_text(encoding="utf-8") != text]
+    if not check:
+        for name in stale:
+            write_text(Path(name), filled[Path(name)])
     if check and stale:
         mend = f"run python -m lmtools.report.markdown {' '.join(stale)}"
         print(f"tables out of date; {mend}", file=sys.stderr)

@@ -28,6 +28,7 @@ def test_cell():
     assert cell(INTERVAL) == ".745 [.712, .778]"
     assert cell(Interval(1.0, 1.0, 1.0, 3)) == "1.000 [1.000, 1.000]"
     assert cell(Interval(-0.05, -0.1, 0.0, 3)) == "-.050 [-.100, .000]"
+    assert cell(Interval(10.349, 0.5, 20.3, 3)) == "10.349 [.500, 20.300]"
     assert cell(None) == "–"
 
 
@@ -64,3 +65,21 @@ def test_fill_then_check_then_stale(tmp_path: Path):
     assert document.read_text().endswith("-->\nb\n")
     assert main(["--check", str(document)]) == 0
     assert fill(document.read_text(), tmp_path) == document.read_text()
+
+
+@pytest.mark.parametrize("arguments", [[], ["--check"]])
+@pytest.mark.parametrize(
+    ("marker", "message"),
+    [("absent.json", "absent.json: cannot be read"), ("r.json ece", "no row has 'ece'")],
+)
+def test_a_marker_without_its_figures_is_exit_2_and_nothing_is_written(
+    tmp_path, capsys, arguments, marker, message
+):
+    RESULTS.write(tmp_path / "r.json")
+    text = f"<!-- table: r.json -->\n<!-- end of table -->\n<!-- table: {marker} -->\n<!-- end of table -->\n"
+    (tmp_path / "a.md").write_text(text)
+    assert main([*arguments, str(tmp_path / "a.md")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert (tmp_path / "a.md").read_text() == text
