@@ -20,7 +20,7 @@ def quickstart(tmp_path, monkeypatch, tiny_llama):
         "explore.later": "[phrase, question]",
         "train.sft.batch_size": 2,
         "train.preference.enabled": "false",
-        "eval.policies": "[question, zero-shot, sft]",
+        "eval.policies": "[sft, question, zero-shot]",  # differences are those of SFT in any order
         "eval.resamples": 100,
     }
     settings = [word for key, value in small.items() for word in ("--set", f"{key}={value}")]
@@ -33,12 +33,13 @@ def test_it_trains_measures_and_says_how_to_go_on(quickstart, tmp_path, capsys):
     answer = json.loads(out)
     assert answer["run"] == "runs/leret-quickstart"
     assert answer["recipe"] == "leret/quickstart"
-    assert [row["name"] for row in answer["rows"]] == ["question-as-query", "zero-shot base", "SFT"]
+    assert [row["name"] for row in answer["rows"]] == ["SFT", "question-as-query", "zero-shot base"]
+    assert {difference["a"] for difference in answer["differences"]} == {"SFT"}
     made = {path.name for path in (tmp_path / "runs/leret-quickstart").iterdir()}
     assert made >= {
         "recipe.yaml", "manifest.json", "metrics.json", "samples.jsonl", "sft.jsonl", "policy", "traces",
     }  # fmt: skip
-    assert "of the gold passages (2 questions)" in err
+    assert "After 2 hops SFT finds" in err
     [line] = [line for line in err.splitlines() if "lmtools leret search" in line]
     assert line.endswith("--policy runs/leret-quickstart")
 
