@@ -44,9 +44,10 @@ def evaluate(setup: Setup, run: Run, trained: Path, recipe_name: str) -> Results
     # After the last policy has been closed: its memory is the answerer's now.
     answers = _answers(traces, setup, run) if recipe.eval.answers else {}
     table: dict[str, Scores] = {}
-    for kind, found in traces.items():
-        name = "preference" if kind == "trained" and last_stage(trained, "sft") is None else NAMES[kind]
-        table[name] = scores(found, setup.test) | answers.get(kind, {})
+    for row_kind, rolled in traces.items():
+        alone = row_kind == "trained" and last_stage(trained, "sft") is None
+        name = "preference" if alone else NAMES[row_kind]
+        table[name] = scores(rolled, setup.test) | answers.get(row_kind, {})
     resamples, seed = recipe.eval.resamples, recipe.seed
     rows = [row(name, values, setup.test, resamples, seed) for name, values in table.items()]
     if not table:

@@ -91,8 +91,9 @@ def check_answers(questions: Sequence[Question], setting: str) -> None:
 
 
 def model_hashes(spec: ModelSpec) -> dict[str, str]:
-    """Name -> SHA-256 of a model's content, and of its adapter's; of a server, whose weights nobody tells, its
-    address.
+    """Name -> SHA-256 of a model's content, and of its adapter's.
+
+    A server does not tell its weights: there it is the hash of its address and the model's name.
 
     Raises:
         ModelError: one of them cannot be used.
