@@ -1,7 +1,6 @@
 """Seeds: one number a run, from which every unit of work derives its own."""
 
 import hashlib
-import random
 
 
 def derive(seed: int, *parts: str | int) -> int:
@@ -16,13 +15,3 @@ def derive(seed: int, *parts: str | int) -> int:
         data = text.encode("utf-8", "surrogatepass")
         digest.update(f"{kind}{len(data)}:".encode() + data)
     return int.from_bytes(digest.digest()[:8], "big") >> 1
-
-
-def seed_everything(seed: int) -> None:
-    """Seed Python's, numpy's and torch's global generators, for libraries that draw from them."""
-    import numpy as np
-    import torch
-
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)

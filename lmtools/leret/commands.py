@@ -1,5 +1,6 @@
 """The three long commands of LeReT, each a sequence of stages over one run directory."""
 
+import json
 from pathlib import Path
 
 from lmtools.core.results import Results, Row, read_results
@@ -39,8 +40,6 @@ def explore(setup: Setup, run: Run, recipe_name: str) -> Results:
 
 def exploration_rows(path: Path, setup: Setup) -> list[Row]:
     """One row per prompt id: the mean reward of its queries, clustered by question."""
-    import json
-
     values: dict[str, tuple[list[float], list[str]]] = {}
     with path.open(encoding="utf-8") as stream:
         for line in stream:

@@ -15,11 +15,6 @@ def recall(retrieved: Sequence[str], gold: Collection[str]) -> float:
     return len(wanted.intersection(retrieved)) / len(wanted)
 
 
-def recall_at_k(retrieved: Sequence[str], gold: Collection[str], k: int) -> float:
-    """Recall of the first ``k`` different titles."""
-    return recall(_distinct(retrieved)[:k], gold)
-
-
 def average_precision(retrieved: Sequence[str], gold: Collection[str]) -> float:
     """LeReT's reward: ``sum(precision@i for every i with a gold title) / |gold|``.
 
@@ -46,15 +41,6 @@ def ndcg(retrieved: Sequence[str], gold: Collection[str], k: int) -> float:
     wanted = _gold_set(gold)
     places = [place for place, title in enumerate(_distinct(retrieved)[:k], start=1) if title in wanted]
     return _discounted(places) / _discounted(range(1, min(k, len(wanted)) + 1))
-
-
-def reciprocal_rank(retrieved: Sequence[str], gold: Collection[str]) -> float:
-    """One over the place of the first gold title; 0 where none was retrieved."""
-    wanted = _gold_set(gold)
-    for place, title in enumerate(_distinct(retrieved), start=1):
-        if title in wanted:
-            return 1 / place
-    return 0.0
 
 
 def _gold_set(gold: Collection[str]) -> frozenset[str]:
