@@ -1,5 +1,6 @@
 """Files that are either whole or absent: write to a temporary name, flush, rename."""
 
+import errno
 import hashlib
 import json
 import os
@@ -47,6 +48,30 @@ def cannot_write(path: Path, error: OSError) -> MachineError:
         f"cannot write {path}: {error.strerror or error}",
         fix="free some space, or choose another directory with --out DIR",
     )
+
+
+REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+REFUSALS = ("No space left", "File too large", "I/O error", "PytorchStreamWriter", "Disk quota", "Read-only")
+
+
+@contextmanager
+def written_by_others(folder: Path) -> Iterator[None]:
+    """For libraries that write into ``folder`` themselves, each with errors of its own.
+
+    Raises:
+        MachineError: one of their writes failed.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in REFUSED:
+            raise cannot_write(folder, error) from error
+        raise
+    except Exception as error:  # RuntimeError of torch, SafetensorError ...: told by their text
+        text = str(error)
+        if type(error).__module__.startswith("lmtools") or not any(words in text for words in REFUSALS):
+            raise
+        raise cannot_write(folder, OSError(text.splitlines()[0])) from error
 
 
 def write_text(path: Path, text: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lmtools.core.files import written_by_others
 from lmtools.core.progress import first_process, progress
 from lmtools.leret.recipe import LeretRecipe, TrainSettings
 from lmtools.leret.trainer import preference_trainer, run_trainer, sft_trainer
@@ -28,6 +29,7 @@ def learn(
     Raises:
         DataError: an example is longer than `train.max_length`.
         ModelError: the model or its adapter cannot be loaded.
+        MachineError: the disk is full.
     """
     from transformers import set_seed
 
@@ -37,15 +39,16 @@ def learn(
     folder = target.with_name(f"{stage}.checkpoints")
     build = sft_trainer if stage == "sft" else preference_trainer
     autocast = recipe.train.full and spec.dtype == "bfloat16"
-    trainer = build(model, loaded.tokenizer, rows, recipe.train, folder, seed, autocast)
     label = "SFT" if stage == "sft" else f"preference optimisation ({recipe.train.preference.loss})"
-    with progress(steps(trainer), label) as bar:
-        run_trainer(trainer, target.with_name(f"{stage}.log.jsonl"), bar)
-    trainer.accelerator.wait_for_everyone()
-    if first_process():
-        save(trainer.accelerator.unwrap_model(trainer.model), loaded.tokenizer, spec, target)
-        shutil.rmtree(folder, ignore_errors=True)
-    trainer.accelerator.wait_for_everyone()
+    with written_by_others(target.parent):
+        trainer = build(model, loaded.tokenizer, rows, recipe.train, folder, seed, autocast)
+        with progress(steps(trainer), label) as bar:
+            run_trainer(trainer, target.with_name(f"{stage}.log.jsonl"), bar)
+        trainer.accelerator.wait_for_everyone()
+        if first_process():
+            save(trainer.accelerator.unwrap_model(trainer.model), loaded.tokenizer, spec, target)
+            shutil.rmtree(folder, ignore_errors=True)
+        trainer.accelerator.wait_for_everyone()
 
 
 def loaded_for_training(spec: ModelSpec, settings: TrainSettings) -> LoadedModel:

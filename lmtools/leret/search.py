@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lmtools.core.errors import DataError
 from lmtools.data.records import Passage
 from lmtools.data.sources import corpus_file
 from lmtools.leret.prompts import ZERO_SHOT
@@ -26,8 +27,13 @@ def search_once(recipe: LeretRecipe, trained: Path, question: str) -> list[HopFo
 
     Raises:
         ModelError: the run holds no policy.
-        DataError: the corpus of the run's recipe is gone.
+        DataError: the question is not Unicode text, or the corpus of the run's recipe is gone.
     """
+    if not question.strip() or any("\ud800" <= letter <= "\udfff" for letter in question):
+        raise DataError(
+            f"the question {question!a} is " + ("not UTF-8 text" if question.strip() else "empty"),
+            fix="lmtools leret search 'Your question', in a terminal set to UTF-8",
+        )
     retriever = open_retriever(recipe.retriever, corpus_file(recipe.data.corpus))
     policy = open_policy(policy_spec(recipe, trained / "policy"), recipe)
     try:
