@@ -65,7 +65,7 @@ def write_recipe(folder: Path, model: Path, changes: dict[str, Any] | None = Non
         "system": "leret",
         "model": {"name": str(model), "device": "cpu"},
         "data": {name: str(folder / f"{name}.jsonl") for name in ("train", "test", "corpus")},
-        "hop": {"k": 1, "max_query_tokens": 6},
+        "hop": {"k": 1, "max_query_tokens": 64},
         "explore": {
             "first": ["question", "zero-shot", "temperature"],
             "later": ["phrase", "question", "zero-shot", "temperature"],

@@ -129,6 +129,7 @@ class Explorers:
                 [
                     Proposed(f"rule:{explorer}", proposal.query, proposal.phrase)
                     for proposal in propose(explorer, branch.question.question, passages, limit)
+                    if self.policy.can_write(proposal.query)
                 ]
                 for branch, passages in zip(branches, shown, strict=True)
             ]

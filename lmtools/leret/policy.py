@@ -1,6 +1,6 @@
 """A policy: a generator with a way to render conversations, asked for queries and answers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lmtools.data.records import Question
@@ -35,6 +35,13 @@ class Policy:
     generator: Generator
     render: Render
     max_query_tokens: int = 32
+    tokens: Callable[[str], int] = lambda text: len(text.split())
+    """How many tokens a text has; words, where no tokenizer says otherwise."""
+
+    def can_write(self, query: str) -> bool:
+        """Whether a query is short enough to be written, and so to be learnt."""
+        most = self.max_query_tokens
+        return len(query.encode("utf-8", "replace")) <= most or self.tokens(query) <= most
 
     def text(self, ask: Ask) -> str:
         """The prompt text of a request."""

@@ -75,13 +75,18 @@ def answer_messages(question: str, passages: Sequence[Shown]) -> list[Message]:
 
 
 def clean_query(text: str) -> str:
-    """The query in a completion: its first line that is not empty, without quotation marks around it."""
+    """The query in a completion: its first line that is not empty, without quotation marks around the whole.
+
+    >>> clean_query('"Lund cathedral"'), clean_query('"Lund" or "Oslo"')
+    ('Lund cathedral', '"Lund" or "Oslo"')
+    """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         return ""
     line = lines[0]
-    if len(line) > 1 and line[0] == line[-1] and line[0] in "\"'":
-        line = line[1:-1].strip()
+    quote, inside = line[0], line[1:-1]
+    if len(line) > 1 and quote in "\"'" and line[-1] == quote and quote not in inside:
+        return inside.strip()
     return line
 
 

@@ -81,7 +81,12 @@ class HopSettings(Config):
         ge=1,
         description="Words of each passage shown to the policy: more costs time and memory in proportion.",
     )
-    max_query_tokens: int = Field(default=32, ge=1, description="Longest query, in tokens.")
+    max_query_tokens: int = Field(
+        default=64,
+        ge=1,
+        description="Longest query, in tokens. What a rule proposes beyond it is not tried: the policy could "
+        "not write it.",
+    )
 
 
 class ExploreSettings(Config):

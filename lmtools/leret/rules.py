@@ -6,10 +6,10 @@ retriever's reward disposes, and the policy learns when which kind of query pays
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from lmtools.leret.prompts import Shown
+from lmtools.leret.prompts import Shown, clean_query
 
 WORD = re.compile(r"\w[\w'’.\-]*\w|\w")
 _INITIAL = r"[A-Z]\.(?=\s?[A-Z])"
@@ -121,6 +121,13 @@ RULES: dict[str, Rule] = {
 
 
 def propose(rule: str, question: str, passages: Sequence[Shown], limit: int) -> list[Proposal]:
-    """The proposals of one rule, each query once, none empty, at most ``limit``."""
-    distinct = {proposal.query: proposal for proposal in reversed(RULES[rule](question, passages))}
-    return [proposal for proposal in reversed(distinct.values()) if proposal.query.strip()][:limit]
+    """The proposals of one rule, each query once, none empty, at most ``limit``.
+
+    A query is brought into the form in which a model's is read, so that what is tried can be learnt.
+    """
+    distinct: dict[str, Proposal] = {}
+    for proposal in RULES[rule](question, passages):
+        query = clean_query(" ".join(proposal.query.split()))
+        if query:
+            distinct.setdefault(query, replace(proposal, query=query))
+    return list(distinct.values())[:limit]

@@ -13,6 +13,7 @@ from lmtools.data.sources import check_questions, corpus_file, load_questions, s
 from lmtools.generation.open import open_generator
 from lmtools.generation.protocol import Generator
 from lmtools.leret.policy import Policy
+from lmtools.leret.prompts import encode
 from lmtools.leret.recipe import DataSettings, LeretRecipe
 from lmtools.models.chat import render
 from lmtools.models.fingerprint import fingerprint
@@ -152,7 +153,12 @@ def open_policy(spec: ModelSpec, recipe: LeretRecipe) -> Policy:
     """A policy on the recipe's backend, ready to write queries."""
     tokenizer = load_tokenizer(spec)
     generator: Generator = open_generator(spec, cache=False)
-    return Policy(generator, lambda messages: render(tokenizer, messages), recipe.hop.max_query_tokens)
+    return Policy(
+        generator,
+        lambda messages: render(tokenizer, messages),
+        recipe.hop.max_query_tokens,
+        lambda text: len(encode(tokenizer, text)),
+    )
 
 
 def slices(questions: Sequence[Question], parts: int) -> list[list[Question]]:

@@ -15,7 +15,7 @@ def quickstart(tmp_path, monkeypatch, tiny_llama):
     small = {
         "data.train_limit": 3,
         "data.test_limit": 2,
-        "hop.max_query_tokens": 4,
+        "hop.max_query_tokens": 120,  # the questions, in bytes
         "explore.first": "[question]",
         "explore.later": "[phrase, question]",
         "train.sft.batch_size": 2,

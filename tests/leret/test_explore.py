@@ -189,6 +189,15 @@ def test_no_proposal_is_no_fault(world, scripted, tmp_path):
     assert [group.samples for group in groups] == [()]
 
 
+def test_a_rule_tries_nothing_that_the_policy_could_not_write(world, scripted, tmp_path):
+    policy = replace(scripted(sensible), max_query_tokens=10)
+    made = explorers(world, policy, first=("question", "drop-word"), hop=HopSettings(hops=1, k=1))
+    [group] = explore(made, world.questions[:1], tmp_path / "j")
+    assert len(world.questions[0].question.split()) == 11
+    assert group.samples
+    assert {sample.explorer for sample in group.samples} == {"drop-word"}
+
+
 # --- training data ----------------------------------------------------------------------------------------
 
 

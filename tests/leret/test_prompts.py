@@ -30,6 +30,8 @@ LUND = Shown("Lund", "Lund is a city.")
         ("' Lund '", "Lund"),
         ('"Lund" or "Oslo', '"Lund" or "Oslo'),
         ("\"Lund'", "\"Lund'"),
+        ('"Lund" or "Oslo"', '"Lund" or "Oslo"'),
+        ('"Lund\'s"', "Lund's"),
         ('"', '"'),
         ("", ""),
         (" \n\t", ""),

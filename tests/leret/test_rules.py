@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmtools.leret.prompts import Shown
+from lmtools.leret.prompts import Shown, clean_query
 from lmtools.leret.rules import RULES, bare_title, candidates, leftover, phrases, propose, stem
 
 QUESTION = "In which country is the town where the painter Anna Berg was born?"
@@ -87,3 +87,14 @@ def test_leftover_is_made_of_the_questions_words(question, passages):
     rest = leftover(question, passages)
     assert all(word in question for word in rest.split())
     assert leftover(rest, passages) == rest
+
+
+@pytest.mark.parametrize("rule", RULES)
+@given(question=TEXT, passages=SHOWN)
+def test_a_models_query_of_the_same_text_would_be_read_as_the_same(rule, question, passages):
+    texts = [proposal.query for proposal in propose(rule, question, passages, 9)]
+    assert [clean_query(text) for text in texts] == texts
+
+
+def test_a_question_of_several_lines_is_one_query():
+    assert queries("question", ' "Lund"\n or\u2028"Oslo" ') == ['"Lund" or "Oslo"']
