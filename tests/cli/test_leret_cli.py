@@ -29,7 +29,7 @@ def test_without_a_policy_there_must_be_a_last_run(capsys, command):
 
 def test_explore_says_how_its_pairs_are_loaded(empty_folder, tiny_llama, capsys):
     small = ["data.train_limit=6", "data.test_limit=1", "hop.max_query_tokens=120"]
-    small += ["explore.first=[question, zero-shot]", "explore.later=[phrase, question, zero-shot]"]
+    small += ["explore.first=[question]", "explore.later=[phrase, question]"]
     small += ["train.preference.explorers=null"]
     settings = [word for setting in small for word in ("--set", setting)]
     assert run(["leret", "explore", "--model", str(tiny_llama), *settings]) == 0
