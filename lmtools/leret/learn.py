@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lmtools.core.errors import MachineError
 from lmtools.core.files import written_by_others
 from lmtools.core.progress import first_process, progress
 from lmtools.leret.recipe import LeretRecipe, TrainSettings
@@ -29,7 +30,7 @@ def learn(
     Raises:
         DataError: an example is longer than `train.max_length`.
         ModelError: the model or its adapter cannot be loaded.
-        MachineError: the disk is full.
+        MachineError: the disk is full, or the trained weights could not be gathered.
     """
     from transformers import set_seed
 
@@ -44,9 +45,8 @@ def learn(
         trainer = build(model, loaded.tokenizer, rows, recipe.train, folder, seed, autocast)
         with progress(steps(trainer), label) as bar:
             run_trainer(trainer, target.with_name(f"{stage}.log.jsonl"), bar)
-        trainer.accelerator.wait_for_everyone()
+        save(trainer, spec, target)
         if first_process():
-            save(trainer.accelerator.unwrap_model(trainer.model), loaded.tokenizer, spec, target)
             shutil.rmtree(folder, ignore_errors=True)
         trainer.accelerator.wait_for_everyone()
 
@@ -89,18 +89,42 @@ def steps(trainer: Any) -> int:
     return max(1, int(-(-batches * trainer.args.num_train_epochs // 1)))
 
 
-def save(model: Any, tokenizer: Any, spec: ModelSpec, target: Path) -> None:
-    """An adapter (PEFT) or a full model (safetensors), with its tokenizer, written beside and renamed."""
+def save(trainer: Any, spec: ModelSpec, target: Path) -> None:
+    """An adapter (PEFT) or a full model (safetensors), with its tokenizer, written beside and renamed.
+
+    Every process takes part: where each holds a share of the weights (FSDP, ZeRO-3), they are gathered.
+    """
     part = target.with_name(f"{target.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    if hasattr(model, "peft_config"):
-        model.save_pretrained(str(part), selected_adapters=["default"])
-        path = part / "adapter_config.json"
+    if first_process():
+        shutil.rmtree(part, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    if trainer.is_fsdp_enabled:
+        trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
+    trainer.save_model(str(part))
+    trainer.accelerator.wait_for_everyone()
+    if first_process():
+        _keep_what_is_published(part, spec)
+        shutil.rmtree(target, ignore_errors=True)
+        part.rename(target)
+    trainer.accelerator.wait_for_everyone()
+
+
+def _keep_what_is_published(part: Path, spec: ModelSpec) -> None:
+    """Only the trained weights, on their base's own name: no pickled settings, no copy of the reference.
+
+    Raises:
+        MachineError: the trainer wrote no weights.
+    """
+    (part / "training_args.bin").unlink(missing_ok=True)
+    for folder in [path for path in part.iterdir() if path.is_dir()]:
+        shutil.rmtree(folder)
+    if not any(part.glob("*.safetensors")):
+        raise MachineError(
+            f"{part}: the trained weights were not gathered",
+            fix="with DeepSpeed ZeRO-3, set stage3_gather_16bit_weights_on_model_save, and --resume",
+        )
+    path = part / "adapter_config.json"
+    if path.is_file():
         config = json.loads(path.read_text(encoding="utf-8"))
         config["base_model_name_or_path"] = spec.name
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    else:
-        model.save_pretrained(str(part))
-    tokenizer.save_pretrained(str(part))
-    shutil.rmtree(target, ignore_errors=True)
-    part.rename(target)

@@ -154,7 +154,9 @@ class SftSettings(Config):
         default=True, description="false skips SFT: preference optimisation starts from the policy as it is."
     )
     epochs: float = Field(default=1.0, gt=0, description="Passes over the examples (paper: 1).")
-    batch_size: int = Field(default=8, ge=1, description="Examples per step and process (paper: 8).")
+    batch_size: int = Field(
+        default=8, ge=1, description="Examples per step and process (paper: 8 over all of them)."
+    )
     learning_rate: float = Field(
         default=5e-4, gt=0, description="Peak learning rate; about 1e-7 for full fine-tuning of 8 B."
     )
@@ -179,7 +181,9 @@ class PreferenceSettings(Config):
         default=0.05, gt=0, description="Strength of the pull towards the reference (paper: 0.05)."
     )
     epochs: float = Field(default=1.0, gt=0, description="Passes over the pairs (paper: 2).")
-    batch_size: int = Field(default=4, ge=1, description="Pairs per step and process (paper: 4).")
+    batch_size: int = Field(
+        default=4, ge=1, description="Pairs per step and process (paper: 4 over all of them)."
+    )
     learning_rate: float = Field(
         default=1e-5, gt=0, description="Peak learning rate; 1e-7 for full fine-tuning of 8 B."
     )
