@@ -7,7 +7,7 @@ from lmtools.core.results import Results, Row, read_results
 from lmtools.core.run import Run
 from lmtools.core.statistics import bootstrap_mean
 from lmtools.leret import evaluate as evaluation
-from lmtools.leret.setup import Setup, check_trainable, slices
+from lmtools.leret.setup import Setup, check_trainable, keeping_passages, slices
 from lmtools.leret.train import explore_iteration, train_policy
 
 
@@ -18,6 +18,7 @@ def train(setup: Setup, run: Run, recipe_name: str) -> Results:
         ModelError: the recipe's backend cannot run a checkpoint of this run.
     """
     check_trainable(setup.recipe)
+    setup = keeping_passages(setup, run)
     if run.path("metrics.json").exists():
         return read_results(run.path("metrics.json"))
     train_policy(setup, run)
@@ -33,6 +34,7 @@ def explore(setup: Setup, run: Run, recipe_name: str) -> Results:
     if not run.writes:
         return run.results(recipe_name, ())
     if not run.path("samples.jsonl").exists():
+        setup = keeping_passages(setup, run)
         with run.stage("explore"):
             explore_iteration(setup, setup.recipe.model, 1, questions, run, run.directory)
     return run.results(recipe_name, exploration_rows(run.path("samples.jsonl"), setup))
@@ -61,4 +63,4 @@ def evaluate(setup: Setup, run: Run, trained: Path, recipe_name: str) -> Results
     if run.path("metrics.json").exists():
         return read_results(run.path("metrics.json"))
     with run.stage("measure"):
-        return evaluation.evaluate(setup, run, trained, recipe_name)
+        return evaluation.evaluate(keeping_passages(setup, run), run, trained, recipe_name)

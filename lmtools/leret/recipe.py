@@ -43,8 +43,10 @@ class DataSettings(Config):
         default="atlas:train", description="Questions to learn from: a path, `atlas:SPLIT` or `hf:repo:...`."
     )
     test: str = Field(default="atlas:test", description="Questions to measure on; never trained on.")
-    corpus: str = Field(
-        default="atlas", description="The passages to search: a path, `atlas` or `hf:repo:...`."
+    corpus: str | None = Field(
+        default="atlas",
+        description="The passages to search: a path, `atlas` or `hf:repo:...`. null, with the http retriever "
+        "only: the service sends their text; gold titles are then not checked.",
     )
     train_limit: int | None = Field(
         default=None, gt=0, description="Use only the first N training questions."
@@ -273,4 +275,6 @@ class LeretRecipe(Config):
                 raise ValueError(f"explore.{name} is empty: name at least one explorer")
             if "few-shot" in explorers and self.explore.few_shot_prompts == 0:
                 raise ValueError(f"explore.{name} has `few-shot`, but explore.few_shot_prompts is 0")
+        if self.data.corpus is None and self.retriever.kind != "http":
+            raise ValueError(f"data.corpus is null, and the {self.retriever.kind} retriever needs a corpus")
         return self

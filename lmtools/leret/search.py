@@ -6,7 +6,7 @@ from typing import Any
 
 from lmtools.core.errors import DataError
 from lmtools.data.records import Passage
-from lmtools.data.sources import corpus_file
+from lmtools.leret.data import corpus
 from lmtools.leret.prompts import ZERO_SHOT
 from lmtools.leret.recipe import LeretRecipe
 from lmtools.leret.rollout import search_with
@@ -34,7 +34,7 @@ def search_once(recipe: LeretRecipe, trained: Path, question: str) -> list[HopFo
             f"the question {question!a} is " + ("not UTF-8 text" if question.strip() else "empty"),
             fix="lmtools leret search 'Your question', in a terminal set to UTF-8",
         )
-    retriever = open_retriever(recipe.retriever, corpus_file(recipe.data.corpus))
+    retriever = open_retriever(recipe.retriever, corpus(recipe.data))
     policy = open_policy(policy_spec(recipe, trained / "policy"), recipe)
     try:
         [(queries, contexts)] = search_with(policy, (ZERO_SHOT, ZERO_SHOT), [question], retriever, recipe.hop)

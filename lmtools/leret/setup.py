@@ -1,20 +1,22 @@
 """From a recipe to what a run works with: questions, corpus, retriever, models. Checked before any work."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-from lmtools.core.errors import DataError, ModelError, RunError
+from lmtools.core.errors import ModelError, RunError
 from lmtools.core.files import sha256_text
-from lmtools.data.jsonl import read_passages
+from lmtools.core.run import Run
 from lmtools.data.records import Question
-from lmtools.data.sources import check_questions, corpus_file, load_questions, source_hash
+from lmtools.data.sources import source_hash
 from lmtools.generation.open import open_generator
 from lmtools.generation.protocol import Generator
+from lmtools.leret.data import read_data
+from lmtools.leret.kept_passages import KeptPassages
 from lmtools.leret.policy import Policy
 from lmtools.leret.prompts import encode
-from lmtools.leret.recipe import DataSettings, LeretRecipe
+from lmtools.leret.recipe import LeretRecipe
 from lmtools.models.chat import render
 from lmtools.models.fingerprint import fingerprint
 from lmtools.models.load import load_tokenizer, resolve
@@ -41,54 +43,26 @@ def prepare(recipe: LeretRecipe, *, weights: bool = True) -> Setup:
         weights: also hash the model, which reads all of it the first time.
 
     Raises:
-        DataError: a question or passage breaks its contract, lacks an answer that the recipe needs, or has a
-            gold title that is not in the corpus; or no test question is left.
+        DataError: as ``read_data`` raises it.
         ModelError: the model or its adapter cannot be used.
         MachineError: the retriever or the cache failed.
     """
-    data = recipe.data
-    train = load_questions(data.train, limit=data.train_limit)
-    test = _test_questions(data)
-    corpus = corpus_file(data.corpus)
-    titles = {passage.title for passage in read_passages(corpus)}
-    for questions in (train, test):
-        check_questions(questions, titles)
-    if recipe.explore.reward.startswith("answer-"):
-        check_answers(train, f"explore.reward: {recipe.explore.reward}")
-    if recipe.eval.answers:
-        check_answers(test, "eval.answers: true")
+    data = read_data(recipe)
     models = model_hashes(recipe.model) if weights else {}
     if weights and recipe.answerer and (recipe.eval.answers or recipe.explore.reward.startswith("answer-")):
         models |= {f"answerer {name}": digest for name, digest in model_hashes(recipe.answerer).items()}
-    retriever = open_retriever(recipe.retriever, corpus)
-    inputs = {source: source_hash(source) for source in (data.train, data.test, data.corpus)}
+    retriever = open_retriever(recipe.retriever, data.corpus)
+    sources = (recipe.data.train, recipe.data.test, recipe.data.corpus)
+    inputs = {source: source_hash(source) for source in sources if source is not None}
     inputs |= {**models, "retriever": retriever.identity}
-    return Setup(recipe, tuple(train), tuple(test), retriever, inputs)
+    return Setup(recipe, data.train, data.test, retriever, inputs)
 
 
-def _test_questions(data: DataSettings) -> list[Question]:
-    questions = load_questions(data.test)
-    if data.test_skip >= len(questions):
-        raise DataError(
-            f"data.test_skip: {data.test_skip} leaves none of the {len(questions)} questions in {data.test}",
-            fix="lower it",
-        )
-    return questions[data.test_skip :][: data.test_limit]
-
-
-def check_answers(questions: Sequence[Question], setting: str) -> None:
-    """Make sure that every question has an answer to compare with.
-
-    Raises:
-        DataError: naming the first questions that have none.
-    """
-    bare = [question.id for question in questions if not question.answer]
-    if bare:
-        shown = ", ".join(repr(id) for id in bare[:5]) + (" ..." if len(bare) > 5 else "")
-        raise DataError(
-            f"{setting} needs answers, and {len(bare)} questions have no answer: {shown}",
-            fix="add `answer` to them, or change the setting",
-        )
+def keeping_passages(setup: Setup, run: Run) -> Setup:
+    """The setup for a run: where there is no corpus at hand, what the service finds is kept in the run."""
+    if setup.recipe.data.corpus is not None:
+        return setup
+    return replace(setup, retriever=KeptPassages(setup.retriever, run.journal("passages.jsonl")))
 
 
 def model_hashes(spec: ModelSpec) -> dict[str, str]:

@@ -1,10 +1,13 @@
 """What a recipe makes of its data files, before any work."""
 
+import json
+
 import pytest
 
 from lmtools.core.errors import DataError, ModelError
 from lmtools.core.recipe import load_recipe
 from lmtools.generation.scripted import Scripted
+from lmtools.leret.data import read_data
 from lmtools.leret.policy import Policy
 from lmtools.leret.recipe import LeretRecipe
 from lmtools.leret.setup import answerer_spec, check_trainable, prepare
@@ -80,3 +83,17 @@ def test_who_answers_beside_a_policy(adapter, reward, identity):
     spec = recipe.model.model_copy(update={"adapter": adapter})
     answerer = answerer_beside(Policy(Engine(identity="mine"), render_plain), spec, recipe)
     assert (answerer.generator.identity if answerer else None) == identity
+
+
+def test_gold_titles_are_needed_for_what_is_measured_and_for_rewards_made_of_them(tiny_recipe):
+    file = tiny_recipe({"explore.reward": "answer-f1"})
+    path = file.parent / "train.jsonl"
+    bare = [json.loads(line) | {"supporting": []} for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in bare))
+    recipe = load_recipe(LeretRecipe, str(file), default="")
+    assert len(prepare(recipe, weights=False).train) == 5
+    with pytest.raises(DataError, match="no gold title"):
+        read_data(load_recipe(LeretRecipe, str(file), ["explore.reward=ap"], default=""))
+    test = recipe.data.model_copy(update={"test": recipe.data.train})
+    with pytest.raises(DataError, match="no gold title"):
+        read_data(recipe.model_copy(update={"data": test}))
