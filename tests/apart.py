@@ -1,6 +1,8 @@
 """Command lines in processes of their own, to be killed; forked from one that has imported the libraries."""
 
 import os
+import resource
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -33,17 +35,24 @@ def fork_server(monkeypatch) -> ForkServerContext:
 
 
 def command(
-    context: ForkServerContext, arguments: list[str], log: Path, environment: Mapping[str, str] = {}
+    context: ForkServerContext,
+    arguments: list[str],
+    log: Path,
+    environment: Mapping[str, str] = {},
+    file_size: int = resource.RLIM_INFINITY,
 ) -> ForkServerProcess:
-    """``lmtools ARGUMENTS`` in a process of its own; what it prints goes to ``log``."""
+    """``lmtools ARGUMENTS`` in a process of its own; what it prints goes to ``log``.
+
+    Its files may not grow over ``file_size`` bytes, as on a disk that is full.
+    """
     names = ("LMTOOLS_CACHE", "OMP_NUM_THREADS")
     variables = {name: os.environ[name] for name in names if name in os.environ} | dict(environment)
-    process = context.Process(target=_run, args=(arguments, str(log), variables))
+    process = context.Process(target=_run, args=(arguments, str(log), variables, file_size))
     process.start()
     return process
 
 
-def _run(arguments: list[str], log: str, variables: dict[str, str]) -> None:
+def _run(arguments: list[str], log: str, variables: dict[str, str], file_size: int) -> None:
     os.environ.update(variables)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
@@ -59,7 +68,9 @@ def _run(arguments: list[str], log: str, variables: dict[str, str]) -> None:
     AcceleratorState._reset_state()
 
     torch.set_num_threads(1)
-    code = run([*arguments, "--debug"])
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, resource.RLIM_INFINITY))
+    code = run(arguments)
     sys.stdout.flush()
     sys.exit(code)
 

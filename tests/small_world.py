@@ -75,7 +75,7 @@ def write_recipe(folder: Path, model: Path, changes: dict[str, Any] | None = Non
         "train": {
             "lora": {"r": 4, "alpha": 8},
             "sft": {"batch_size": 2, "learning_rate": 1.0e-2, "warmup_steps": 0},
-            "preference": {"batch_size": 4, "learning_rate": 1.0e-3, "warmup_steps": 0, "max_pairs": 4},
+            "preference": {"batch_size": 2, "learning_rate": 1.0e-3, "warmup_steps": 0, "max_pairs": 1},
         },
         "eval": {"resamples": 100},
     }

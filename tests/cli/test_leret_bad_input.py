@@ -2,20 +2,16 @@
 
 import json
 import os
-import resource
 import socket
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
+from apart import command, fork_server
 from loopback import serving
 from small_world import write_recipe
 
 from lmtools.cli.app import run
-
-CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -207,36 +203,31 @@ def test_an_output_directory_of_something_else(refused, world):
     assert [path.name for path in (world / "notes").iterdir()] == ["mine.txt"]
 
 
-LIMITED = """
-import resource, signal, sys
-from lmtools.cli.app import run
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
-sys.exit(run(sys.argv[2:]))
-"""
+@pytest.fixture
+def limited(world, tmp_path, monkeypatch):
+    """``limited(size, ...)``: a command whose files may not grow over ``size`` bytes; (exit code, output)."""
+    context = fork_server(monkeypatch)
 
+    def call(size, *arguments):
+        process = command(context, list(arguments), tmp_path / "log", file_size=size)
+        process.join()
+        return process.exitcode, (tmp_path / "log").read_text()
 
-def limited(world, size, *arguments):
-    """A command in a process whose files may not grow over ``size`` bytes, as on a disk that is full."""
-    environment = os.environ | {"PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-c", LIMITED, str(size), *arguments],
-        cwd=world, env=environment, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    return call
 
 
 @pytest.mark.parametrize(
     ("size", "where"), [(1000, "recipe.yaml"), (4600, "journal.jsonl")], ids=["at once", "in the middle"]
 )
-def test_a_full_disk_while_exploring(world, capsys, size, where):
+def test_a_full_disk_while_exploring(world, limited, capsys, size, where):
     arguments = ["leret", "explore", "--recipe", "recipe.yaml", "--out", "run"]
     assert run([*arguments[:-1], "first"]) == 0  # so that the index is there already
     first = world / "first"
     assert (first / "manifest.json").stat().st_size < 4600 < (first / "journal.jsonl").stat().st_size
     capsys.readouterr()
-    done = limited(world, size, *arguments)
-    assert done.returncode == 1, done.stderr
-    error = checked(done.stderr, done.stdout, None)
+    code, output = limited(size, *arguments)
+    assert code == 1, output
+    error = checked(output, "", None)
     assert where in error
     left = {path.name for path in (world / "run").rglob("*")}
     assert left <= {".lock", "recipe.yaml", "manifest.json", "journal.jsonl"}
@@ -245,12 +236,12 @@ def test_a_full_disk_while_exploring(world, capsys, size, where):
         assert (world / "run" / name).read_bytes() == (first / name).read_bytes()
 
 
-def test_a_full_disk_while_training(world, capsys):
+def test_a_full_disk_while_training(world, limited):
     arguments = ["leret", "train", "--recipe", "recipe.yaml", "--set", "eval.policies=[question]"]
     full = [*arguments, "--set", "train.lora.r=32", "--out", "run"]
-    done = limited(world, 150_000, *full)
-    assert done.returncode == 1, done.stderr
-    error = checked(done.stderr, done.stdout, None)
+    code, output = limited(150_000, *full)
+    assert code == 1, output
+    error = checked(output, "", None)
     assert "run/iterations/1" in error
     assert not (world / "run/iterations/1/sft").exists()
     assert run([*full, "--resume"]) == 0
@@ -310,4 +301,3 @@ def test_a_service_that_fails_leaves_a_run_to_resume(refused, world, capsys):
     with serving(answer) as url:
         words = ["--set", http(url)]
         assert run(["leret", "explore", "--recipe", "recipe.yaml", "--out", "again", *words]) == 0
-    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY  # nothing here was limited

@@ -68,7 +68,7 @@ def test_train_killed_in_every_stage(server, tiny_recipe, tmp_path):
         folder / "preferences.jsonl",  # written, and samples.jsonl, which says that all is written, is not
         folder / "sft.checkpoints/checkpoint-2/adapter_config.json",  # in the middle of a checkpoint
         folder / "sft.checkpoints/checkpoint-7",  # in the second epoch
-        folder / "policy.checkpoints/checkpoint-3/optimizer.pt",
+        folder / "policy.checkpoints/checkpoint-3/optimizer.pt",  # before its last file
         folder / "policy",  # trained, and not yet the run's own
     ]
     for file in moments:
