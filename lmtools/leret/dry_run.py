@@ -1,84 +1,149 @@
 """`--dry-run`: check everything, render one real example, estimate work and memory. Loads no weights."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
+from lmtools.core.errors import MachineError
+from lmtools.data.jsonl import iter_records
+from lmtools.data.records import Passage
 from lmtools.leret.context import Context, search_hop
+from lmtools.leret.data import Data, check_data, corpus, questions_to_learn, questions_to_measure
 from lmtools.leret.policy import Ask, show
-from lmtools.leret.prompts import ZERO_SHOT, encode, query_messages
+from lmtools.leret.prompts import ZERO_SHOT, Shown, encode, query_messages, shorten
 from lmtools.leret.recipe import LeretRecipe
 from lmtools.leret.rules import RULES
-from lmtools.leret.setup import Setup, prepare
 from lmtools.models.chat import render
+from lmtools.models.files import on_hub, resolve_texts
 from lmtools.models.load import load_tokenizer
 from lmtools.models.size import parameters
+from lmtools.retrieval.config import DenseConfig, HybridConfig, RetrieverConfig
+from lmtools.retrieval.open import open_retriever
 
+T = TypeVar("T")
 BYTES = {"float32": 4, "bfloat16": 2}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do."""
+    """What a run would do, as far as it can be told; what depends on something unchecked is empty or None."""
 
     questions: dict[str, int]
     prompts: tuple[str, ...]
     """The zero-shot prompt of the first training question, at the first and at a later hop."""
     tokens: tuple[int, ...]
     generations: dict[str, int]
-    generated_tokens: int
-    prompt_tokens: int
-    weights_gib: float
-    training_gib: float
+    generated_tokens: int | None
+    prompt_tokens: int | None
+    weights_gib: float | None
+    training_gib: float | None
+    unchecked: tuple[str, ...] = ()
+    """What could not be checked, and why, a sentence each."""
+
+
+class _Attempts:
+    """Steps that need a network or a service; what fails for want of one is noted and passed over."""
+
+    def __init__(self) -> None:
+        self.unchecked: list[str] = []
+
+    def __call__(self, what: str, step: Callable[[], T]) -> T | None:
+        try:
+            return step()
+        except MachineError as error:
+            self.unchecked.append(f"{what}: {error.message.splitlines()[0]}")
+            return None
 
 
 def dry_run(recipe: LeretRecipe) -> Plan:
-    """Everything that can be known before any weight is loaded.
+    """Everything that can be known before any weight is loaded or a dense index built.
 
-    Raises as ``prepare`` does, and ModelError where the model's files are not there.
+    Raises:
+        DataError: something is wrong with the questions or the corpus.
+        ModelError: something is wrong with the model's files.
     """
-    setup = prepare(recipe, weights=False)
-    tokenizer = load_tokenizer(recipe.model)
-    prompts = tuple(
-        render(tokenizer, query_messages(ask.prompt, ask.question, ask.passages)) for ask in _examples(setup)
-    )
+    attempt = _Attempts()
+    data = _data(recipe, attempt)
+    tokenizer = attempt("the tokenizer", lambda: load_tokenizer(recipe.model, resolve_texts(recipe.model)))
+    size = attempt("the model's size", lambda: parameters(recipe.model))
+    if recipe.model.adapter and on_hub(recipe.model.name):
+        attempt.unchecked.append(f"whether {recipe.model.adapter} fits the model: that needs its weights")
+    generations = _generations(recipe, data) if data else {}
+    prompts: tuple[str, ...] = ()
+    if data and tokenizer:
+        asks = _examples(recipe, data, attempt)
+        prompts = tuple(
+            render(tokenizer, query_messages(ask.prompt, ask.question, ask.passages)) for ask in asks
+        )
     tokens = tuple(len(encode(tokenizer, prompt)) for prompt in prompts)
-    generations = _generations(setup)
-    hops = recipe.hop.hops
-    mean = (tokens[0] + tokens[-1] * (hops - 1)) / hops
-    total = sum(generations.values())
-    size = parameters(recipe.model) * BYTES[recipe.model.dtype] / 2**30
+    hops, total = recipe.hop.hops, sum(generations.values())
+    weights = size * BYTES[recipe.model.dtype] / 2**30 if size else None
+    # Weights, gradients and two optimiser moments in float32, or an adapter beside frozen weights.
+    growth = 16 / BYTES[recipe.model.dtype] if recipe.train.full else 1.3
     return Plan(
-        questions={"train": len(setup.train), "test": len(setup.test)},
+        questions={"train": len(data.train), "test": len(data.test)} if data else {},
         prompts=prompts,
         tokens=tokens,
         generations=generations,
-        generated_tokens=total * recipe.hop.max_query_tokens,
-        prompt_tokens=round(total * mean),
-        weights_gib=round(size, 2),
-        # weights, gradients and two optimiser moments in float32, or an adapter beside frozen weights
-        training_gib=round(size * (16 / BYTES[recipe.model.dtype] if recipe.train.full else 1.3), 2),
+        generated_tokens=total * recipe.hop.max_query_tokens if data else None,
+        prompt_tokens=round(total * (tokens[0] + tokens[1] * (hops - 1)) / hops) if len(tokens) > 1 else None,
+        weights_gib=round(weights, 2) if weights else None,
+        training_gib=round(weights * growth, 2) if weights else None,
+        unchecked=tuple(attempt.unchecked),
     )
 
 
-def _examples(setup: Setup) -> list[Ask]:
-    question, hop = setup.train[0], setup.recipe.hop
-    hits = search_hop(setup.retriever, [question.question], [Context()], hop)
-    later = show(setup.retriever, Context(hits[0]), hop)
-    return [Ask(ZERO_SHOT, question.question, ()), Ask(ZERO_SHOT, question.question, later)]
+def _data(recipe: LeretRecipe, attempt: _Attempts) -> Data | None:
+    """The questions and the corpus, checked; None where one of them cannot be had."""
+    train = attempt("the questions to learn from", lambda: questions_to_learn(recipe.data))
+    test = attempt("the questions to measure on", lambda: questions_to_measure(recipe.data))
+    passages = attempt("the corpus", lambda: corpus(recipe.data))
+    if train is None or test is None or (passages is None and recipe.data.corpus is not None):
+        return None
+    data = Data(train, test, passages)
+    check_data(recipe, data)
+    if passages is None:
+        attempt.unchecked.append("the gold titles: the passages are with the search service")
+    return data
 
 
-def _generations(setup: Setup) -> dict[str, int]:
+def _examples(recipe: LeretRecipe, data: Data, attempt: _Attempts) -> list[Ask]:
+    """The zero-shot request of the first question at the first hop, and where it can be told, a later one."""
+    question = data.train[0].question
+    later = attempt("the search", lambda: _found(recipe, data, question, attempt))
+    asks = [Ask(ZERO_SHOT, question, ())]
+    return asks if later is None else [*asks, Ask(ZERO_SHOT, question, later)]
+
+
+def _found(recipe: LeretRecipe, data: Data, question: str, attempt: _Attempts) -> tuple[Shown, ...]:
+    """What the question itself finds; in place of a dense index's hits the first passages of the corpus."""
+    if data.corpus is not None and _is_dense(recipe.retriever):
+        attempt.unchecked.append("the dense index: the second prompt shows the corpus's first passages")
+        passages = list(islice(iter_records(data.corpus, Passage), recipe.hop.k))
+        return tuple(shorten(one.title, one.text, recipe.hop.passage_words) for one in passages)
+    retriever = open_retriever(recipe.retriever, data.corpus)
+    hits = search_hop(retriever, [question], [Context()], recipe.hop)
+    return show(retriever, Context(hits[0]), recipe.hop)
+
+
+def _is_dense(config: RetrieverConfig) -> bool:
+    if isinstance(config, HybridConfig):
+        return any(_is_dense(member) for member in config.members)
+    return isinstance(config, DenseConfig)
+
+
+def _generations(recipe: LeretRecipe, data: Data) -> dict[str, int]:
     """Queries that a model writes, by stage."""
-    recipe = setup.recipe
     explore, later = recipe.explore, recipe.hop.hops - 1
     per_question = _per_branch(recipe, explore.first) + later * explore.contexts * _per_branch(
         recipe, explore.later
     )
     measured = sum(kind != "question" for kind in recipe.eval.policies)
-    counts = {"exploring": len(setup.train) * per_question}
+    counts = {"exploring": len(data.train) * per_question}
     if "few-shot" in (*explore.first, *explore.later):
         counts["few-shot prompts"] = explore.few_shot_candidates * explore.selection_questions * (1 + later)
-    counts["measuring"] = len(setup.test) * recipe.hop.hops * measured
+    counts["measuring"] = len(data.test) * recipe.hop.hops * measured
     return counts
 
 
@@ -91,15 +156,20 @@ def print_dry_run(plan: Plan) -> None:
     """The plan for a person, on stderr."""
     from lmtools.core.progress import say
 
-    for place, (prompt, tokens) in zip(
-        ("first", "second"), zip(plan.prompts, plan.tokens, strict=True), strict=True
-    ):
+    for place, prompt, tokens in zip(("first", "second"), plan.prompts, plan.tokens, strict=False):
         say(f"--- prompt of the {place} hop, {tokens} tokens ---\n{prompt}\n")
-    say("questions: " + ", ".join(f"{count} {split}" for split, count in plan.questions.items()))
-    say("queries that a model writes: " + ", ".join(f"{n} {stage}" for stage, n in plan.generations.items()))
-    say(f"tokens: {plan.prompt_tokens:,} read, at most {plan.generated_tokens:,} written, besides training")
-    say(f"memory: {plan.weights_gib} GiB of weights; training {plan.training_gib} GiB and activations")
-    say("everything checks out; run it without --dry-run")
+    if plan.questions:
+        say("questions: " + ", ".join(f"{count} {split}" for split, count in plan.questions.items()))
+        counts = ", ".join(f"{n} {stage}" for stage, n in plan.generations.items())
+        say(f"queries that a model writes: {counts}")
+    if plan.prompt_tokens is not None:
+        read, written = f"{plan.prompt_tokens:,}", f"{plan.generated_tokens:,}"
+        say(f"tokens: {read} read, at most {written} written, besides training")
+    if plan.weights_gib is not None:
+        say(f"memory: {plan.weights_gib} GiB of weights; training {plan.training_gib} GiB and activations")
+    for sentence in plan.unchecked:
+        say(f"not checked: {sentence}")
+    say(f"{'all else' if plan.unchecked else 'everything'} checks out; run it without --dry-run")
 
 
 def as_json(plan: Plan) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from lmtools.leret.policy import Policy
 from lmtools.leret.prompts import encode
 from lmtools.leret.recipe import LeretRecipe
 from lmtools.models.chat import render
+from lmtools.models.files import resolve, resolve_texts
 from lmtools.models.fingerprint import fingerprint
-from lmtools.models.load import load_tokenizer, resolve
+from lmtools.models.load import load_tokenizer
 from lmtools.models.spec import ModelSpec
 from lmtools.retrieval.open import open_retriever
 from lmtools.retrieval.protocol import Retriever
@@ -125,7 +126,8 @@ def answerer_spec(recipe: LeretRecipe) -> ModelSpec:
 
 def open_policy(spec: ModelSpec, recipe: LeretRecipe) -> Policy:
     """A policy on the recipe's backend, ready to write queries."""
-    tokenizer = load_tokenizer(spec)
+    # A server has the weights: here only its tokenizer is needed.
+    tokenizer = load_tokenizer(spec, resolve_texts(spec) if spec.backend == "server" else None)
     generator: Generator = open_generator(spec, cache=False)
     return Policy(
         generator,

@@ -1,6 +1,8 @@
 """Where a model's files are: a built-in model, a directory or a hub name becomes a local directory."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -50,6 +52,24 @@ def resolve(spec: ModelSpec) -> ModelFiles:
     if adapter is not None:
         check_adapter(adapter, path)
     return ModelFiles(path, adapter)
+
+
+def resolve_texts(spec: ModelSpec) -> ModelFiles:
+    """As ``resolve``, but of a hub model only configuration and tokenizer are downloaded, and no adapter."""
+    if on_hub(spec.name):
+        return ModelFiles(_download(spec.name, spec.trust_remote_code, weights=False))
+    return resolve(spec)
+
+
+def on_hub(name: str) -> bool:
+    """Whether a name can only be that of a hub repository."""
+    return (
+        not name.startswith((PREFIX, ".", "/", "~"))
+        and name not in BUILTINS
+        and name.count("/") <= 1
+        and "\\" not in name
+        and not Path(name).exists()
+    )
 
 
 def locate(name: str, *, adapter: bool = False, code: bool = False) -> Path:
@@ -163,18 +183,32 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _download(name: str, code: bool) -> Path:
+def _download(name: str, code: bool, weights: bool = True) -> Path:
     """The snapshot of a hub repository, from the hub's own cache where it is complete."""
-    try:
+    patterns = [*PATTERNS, "*.py"] if code else list(PATTERNS)
+    unwanted = None if weights else "*.safetensors"
+    with hub_faults(name):
         from huggingface_hub import snapshot_download
+
+        return Path(snapshot_download(name, allow_patterns=patterns, ignore_patterns=unwanted))
+
+
+@contextmanager
+def hub_faults(name: str) -> Iterator[None]:
+    """What huggingface_hub raises, as errors that name the repository.
+
+    Raises:
+        ModelError: there is no such repository.
+        MachineError: it cannot be reached.
+    """
+    try:
         from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
     except ImportError as error:
         raise MissingPackageError(
             "a hub name needs huggingface_hub", fix="pip install huggingface_hub"
         ) from error
-    patterns = [*PATTERNS, "*.py"] if code else list(PATTERNS)
     try:
-        return Path(snapshot_download(name, allow_patterns=patterns))
+        yield
     except HFValidationError as error:
         raise ModelError(
             f"{name}: neither a directory nor a hub name", fix=f"such as {BUILTIN_LM}"

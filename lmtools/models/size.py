@@ -2,18 +2,26 @@
 
 from math import prod
 
-from lmtools.models.files import resolve
+from lmtools.models.files import hub_faults, on_hub, resolve
 from lmtools.models.spec import ModelSpec
 
 
 def parameters(spec: ModelSpec) -> int:
     """The number of weights in a model's safetensors files; a tied output matrix counts once.
 
+    Of a hub model only the heads of these files are fetched.
+
     Raises:
         ModelError: the model cannot be found, or holds no safetensors.
+        MachineError: the hub cannot be reached.
     """
     from safetensors import safe_open
 
+    if on_hub(spec.name):
+        with hub_faults(spec.name):
+            from huggingface_hub import get_safetensors_metadata
+
+            return sum(get_safetensors_metadata(spec.name).parameter_count.values())
     total = 0
     for file in sorted(resolve(spec).path.glob("*.safetensors")):
         with safe_open(file, framework="numpy") as tensors:

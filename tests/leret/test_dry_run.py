@@ -1,6 +1,7 @@
 """What a dry run does without: weights, a dense index, and whatever cannot be reached."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -85,10 +86,9 @@ def test_of_a_hub_model_no_weights_are_fetched(tiny_llama, monkeypatch):
 def test_the_size_of_a_hub_model_comes_from_its_heads(monkeypatch):
     import huggingface_hub
 
-    class Metadata:
-        parameter_count = {"BF16": 7, "F32": 2}
+    metadata = SimpleNamespace(parameter_count={"BF16": 7, "F32": 2})
 
-    monkeypatch.setattr(huggingface_hub, "get_safetensors_metadata", lambda name: Metadata())
+    monkeypatch.setattr(huggingface_hub, "get_safetensors_metadata", lambda name: metadata)
     assert size.parameters(ModelSpec(name="some/model")) == 9
     with pytest.raises(MachineError), files.hub_faults("some/model"):
         raise TimeoutError("slow")
