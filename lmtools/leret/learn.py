@@ -1,8 +1,12 @@
 """One training stage from files to a checkpoint: load, train, save whole or not at all."""
 
 import json
+import os
 import shutil
-from collections.abc import Sequence
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +45,7 @@ def learn(
     build = sft_trainer if stage == "sft" else preference_trainer
     autocast = recipe.train.full and spec.dtype == "bfloat16"
     label = "SFT" if stage == "sft" else f"preference optimisation ({recipe.train.preference.loss})"
-    with written_by_others(target.parent):
+    with written_by_others(target.parent), calm():
         trainer = build(model, loaded.tokenizer, rows, recipe.train, folder, seed, autocast)
         with progress(steps(trainer), label) as bar:
             run_trainer(trainer, target.with_name(f"{stage}.log.jsonl"), bar)
@@ -49,6 +53,20 @@ def learn(
         if first_process():
             shutil.rmtree(folder, ignore_errors=True)
         trainer.accelerator.wait_for_everyone()
+
+
+@contextmanager
+def calm() -> Iterator[None]:
+    """Without the bars that libraries draw for work of a second, in logs above all."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")
+    with warnings.catch_warnings():
+        # peft asks the hub for the vocabulary of a base that is named, not stored there
+        warnings.filterwarnings("ignore", message="Could not find a config file")
+        yield
 
 
 def loaded_for_training(spec: ModelSpec, settings: TrainSettings) -> LoadedModel:
