@@ -7,6 +7,8 @@ from small_world import write_recipe
 
 from lmtools.cli.app import run
 
+SHORT = "train.preference.enabled=false"
+
 
 @pytest.fixture
 def shell(tmp_path, monkeypatch, capsys):
@@ -66,7 +68,7 @@ def test_train_then_eval_then_search(shell, recipe, tmp_path):
     assert json.loads(out)["rows"] == trained["rows"]
 
     # traces of one policy do not pass for those of another
-    code, _, err = shell("leret", "train", "--recipe", file, "--out", "other", "--set", "train.sft.epochs=2")
+    code, _, err = shell("leret", "train", "--recipe", file, "--out", "other", "--set", SHORT)
     assert code == 0, err
     same = ("--recipe", "runs/leret-train/recipe.yaml", "--out", "runs/leret-eval", "--resume")
     code, _, err = shell("leret", "eval", "--policy", "other", *same)

@@ -25,6 +25,8 @@ FULL = {
     "explore.few_shot_candidates": 2,
 }
 
+SHORT = {"train.preference.enabled": False, "eval.policies": ["question"]}
+
 
 def run_train(recipe_file, out, resume=False, command=train):
     recipe = load_recipe(LeretRecipe, str(recipe_file), default="")
@@ -89,8 +91,7 @@ def test_train_from_recipe_to_policy(tiny_recipe, tmp_path, changes):
 
 
 def test_training_lowers_the_loss(tiny_recipe, tmp_path):
-    changes = {"train.sft.epochs": 12, "train.preference.enabled": False, "eval.policies": ["question"]}
-    run_train(tiny_recipe(changes), tmp_path / "run")
+    run_train(tiny_recipe(SHORT | {"train.sft.epochs": 12}), tmp_path / "run")
     losses = [row["loss"] for row in lines(tmp_path / "run/iterations/1/sft.log.jsonl") if "loss" in row]
     assert len(losses) > 2
     assert losses[-1] < 0.7 * losses[0]
@@ -122,7 +123,7 @@ def test_nothing_to_learn_is_told(tiny_recipe, tmp_path):
 
 
 def test_explore_writes_the_same_files_and_trains_nothing(tiny_recipe, tmp_path):
-    file = tiny_recipe()
+    file = tiny_recipe(SHORT)
     _, results = run_train(file, tmp_path / "explored", command=explore)
     run_train(file, tmp_path / "trained")
     for name in ("samples.jsonl", "sft.jsonl", "preferences.jsonl"):
@@ -135,8 +136,7 @@ def test_explore_writes_the_same_files_and_trains_nothing(tiny_recipe, tmp_path)
 
 
 def test_a_title_with_a_rare_line_separator_is_learnt_from(tiny_recipe, tmp_path):
-    changes = {"eval.policies": ["question"]}
-    file = tiny_recipe(changes)
+    file = tiny_recipe(SHORT)
     world = file.parent
     for path in world.glob("*.jsonl"):
         path.write_text(path.read_text().replace("Anna Berg", "Anna\\u2028Berg"), encoding="utf-8")
@@ -163,8 +163,8 @@ def test_answers_that_are_missing_are_told_before_any_work(tiny_recipe, changes)
 
 
 def test_a_policy_goes_on_from_the_recipes_own_adapter(tiny_recipe, tmp_path):
-    run_train(tiny_recipe({"eval.policies": ["question"]}), tmp_path / "first")
-    changes = {"model.adapter": str(tmp_path / "first/policy"), "eval.policies": ["zero-shot", "trained"]}
+    run_train(tiny_recipe(SHORT), tmp_path / "first")
+    changes = SHORT | {"model.adapter": str(tmp_path / "first/policy")}
     recipe, _ = run_train(tiny_recipe(changes, tmp_path / "second-world"), tmp_path / "second")
     model = trainable(load(policy_spec(recipe, tmp_path / "second/policy")), recipe.train, adapter=True)
     assert {name for name, p in model.named_parameters() if p.requires_grad} == {
@@ -179,8 +179,8 @@ def test_slices_are_runs_of_nearly_equal_length(world):
 
 
 def test_the_run_knows_its_inputs(tiny_recipe, tmp_path):
-    file = tiny_recipe({"eval.policies": ["question"]})
-    run_train(file, tmp_path / "run")
+    file = tiny_recipe()
+    run_train(file, tmp_path / "run", command=explore)
     manifest = json.loads((tmp_path / "run/manifest.json").read_text())
     recipe = load_recipe(LeretRecipe, str(file), default="")
     expected = {recipe.data.train, recipe.data.test, recipe.data.corpus, recipe.model.name, "retriever"}
