@@ -32,7 +32,10 @@ def train(
     resume: Resume = False,
 ) -> None:
     """Explore, train and measure a query-writing policy; about 8 minutes as it stands, on two CPU cores."""
+    from lmtools.leret.setup import check_trainable
+
     config = read_recipe(recipe, settings, model, backend, seed)
+    check_trainable(config)
     if dry_run:
         show_plan(config, json)
         return

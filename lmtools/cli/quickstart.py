@@ -27,7 +27,10 @@ def quickstart(
 
     A quickstart that was interrupted is continued, with or without --resume.
     """
+    from lmtools.leret.setup import check_trainable
+
     recipe = read_recipe(RECIPE, settings, model, backend, seed)
+    check_trainable(recipe)
     if dry_run:
         show_plan(recipe, json)
         return
