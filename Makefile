@@ -19,7 +19,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/lmtools quickstart
 
 test: $(VENV)/.with-tests
-	$(BIN)/python -m pytest $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto $(PYTEST)
 
 check: $(VENV)/.with-tests
 	$(BIN)/ruff check .
