@@ -6,6 +6,7 @@ stand; on a CPU some of them are wrong or slow, and ``engine_options`` says why 
 
 import gc
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -145,6 +146,22 @@ def unlaunched() -> Iterator[None]:
         os.environ.update({name: before[name] for name in (*hidden, *apart) if name in before})
 
 
+@contextmanager
+def scannable() -> Iterator[None]:
+    """``sys.modules`` without llvmlite's function table, put back afterwards.
+
+    While it starts, vLLM reads the ``__dict__`` of whatever any loaded module holds. llvmlite, which bm25s
+    loads with numba, has an object that answers with a function where a dictionary is due.
+    """
+    name = "llvmlite.binding.ffi"
+    table = sys.modules.pop(name, None)
+    try:
+        yield
+    finally:
+        if table is not None:
+            sys.modules[name] = table
+
+
 def start(directory: Path, options: Mapping[str, Any]) -> Any:
     """A ``vllm.LLM`` on the model in ``directory``, for this process alone.
 
@@ -154,7 +171,7 @@ def start(directory: Path, options: Mapping[str, Any]) -> Any:
     """
     vllm = import_vllm()
     try:
-        with unlaunched():
+        with unlaunched(), scannable():
             return vllm.LLM(str(directory), **options)
     except (RuntimeError, MemoryError, OSError) as error:
         raise BackendError(

@@ -5,6 +5,7 @@ import math
 import os
 import sys
 
+import bm25s  # noqa: F401  (with numba's llvmlite, whose function table vLLM stumbles over)
 import pytest
 from tiny import save_adapter, save_tiny_llama
 
@@ -18,6 +19,7 @@ from lmtools.generation.vllm_engine import (
     engine_options,
     first_line,
     import_vllm,
+    scannable,
     unlaunched,
 )
 from lmtools.models.spec import ModelSpec
@@ -120,6 +122,14 @@ class TestWithoutVllm:
         with unlaunched():
             assert dict(os.environ) == {name: v for name, v in before.items() if name not in LAUNCHER}
         assert dict(os.environ) == before
+
+    def test_a_module_that_vllm_cannot_read_is_out_of_its_sight_meanwhile(self, monkeypatch):
+        table = object()
+        monkeypatch.setitem(sys.modules, "llvmlite.binding.ffi", table)
+        with pytest.raises(ZeroDivisionError), scannable():
+            assert "llvmlite.binding.ffi" not in sys.modules
+            raise ZeroDivisionError
+        assert sys.modules["llvmlite.binding.ffi"] is table
 
     def test_first_line(self):
         assert first_line(ValueError("\n one \n two")) == "one"
