@@ -126,9 +126,8 @@ class TestWithoutVllm:
     def test_a_module_that_vllm_cannot_read_is_out_of_its_sight_meanwhile(self, monkeypatch):
         table = object()
         monkeypatch.setitem(sys.modules, "llvmlite.binding.ffi", table)
-        with pytest.raises(ZeroDivisionError), scannable():
+        with scannable():
             assert "llvmlite.binding.ffi" not in sys.modules
-            raise ZeroDivisionError
         assert sys.modules["llvmlite.binding.ffi"] is table
 
     def test_first_line(self):
