@@ -5,6 +5,7 @@ with the context of that hop (context distillation).
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 
 from lmtools.core.seeds import derive
 from lmtools.data.records import Question
@@ -58,6 +59,9 @@ def preference_rows(
             one for one in group.tried() if settings.explorers is None or one.explorer in settings.explorers
         ]
         pairs += [(group, *pair) for pair in preference_pairs(tried, settings.max_pairs, seed)]
-    for group, chosen, rejected in draw(pairs, settings.total_pairs, derive(recipe.seed, "all pairs")):
-        prompt = prompt_text(group, questions, policy, retriever, recipe)
-        yield {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+    drawn = draw(pairs, settings.total_pairs, derive(recipe.seed, "all pairs"))
+    for _, members in groupby(drawn, key=lambda pair: id(pair[0])):
+        prompt = ""
+        for group, chosen, rejected in members:
+            prompt = prompt or prompt_text(group, questions, policy, retriever, recipe)
+            yield {"prompt": prompt, "chosen": chosen, "rejected": rejected}
