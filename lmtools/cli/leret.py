@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from lmtools.cli.leret_run import DEFAULT, finish, open_run, read_recipe, search_line, show_plan
+from lmtools.cli.leret_run import DEFAULT, open_run, read_recipe, search_line, show_plan
 from lmtools.cli.options import Backend, DryRun, Json, Model, Out, Recipe, Resume, Seed, Set, emit
+from lmtools.cli.runs import finish
 from lmtools.core.errors import RunError
 
 QUESTION = "Your question"

@@ -1,22 +1,17 @@
-"""What train, explore, eval and quickstart share: a recipe, an open run directory, and how a run ends."""
+"""What train, explore, eval and quickstart share: a recipe and an open run directory."""
 
 import shlex
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmtools.cli.invocation import as_called
+from lmtools.cli import runs
 from lmtools.cli.options import BackendName, emit, overrides
-from lmtools.core.progress import say
-from lmtools.core.recipe import dump_recipe, load_recipe
-from lmtools.core.resume import started_with
-from lmtools.core.run import Run, default_out, last_unfinished
+from lmtools.core.recipe import load_recipe
+from lmtools.core.run import Run
 
 if TYPE_CHECKING:
-    from lmtools.core.results import Results
     from lmtools.leret.recipe import LeretRecipe
     from lmtools.leret.setup import Setup
 
@@ -57,16 +52,16 @@ def open_run(
 
     policy = policy_hash(trained) if trained else {}
     setup = prepare(recipe)
-    inputs = {**setup.inputs, **policy}
-    if pick_up and out is None and not resume:
-        last = last_unfinished("leret", action)
-        resume = last is not None and started_with(last, dump_recipe(recipe), inputs, recipe.seed)
-        if resume:
-            say(f"{last}/ was interrupted: continuing it")
-    directory = out or Path(agree(lambda: str(default_out("leret", action, resume=resume))))
-    command = ["lmtools", *sys.argv[1:]]
-    with Run.create(
-        directory, recipe, command=command, inputs=inputs, resume=resume, seed=recipe.seed
+    with runs.open_run(
+        "leret",
+        action,
+        recipe,
+        inputs={**setup.inputs, **policy},
+        seed=recipe.seed,
+        out=out,
+        resume=resume,
+        pick_up=pick_up,
+        agree=agree,
     ) as run:
         yield setup, run
 
@@ -79,16 +74,6 @@ def show_plan(recipe: "LeretRecipe", json: bool) -> None:
     emit(plan, json)
     if not json:
         print_dry_run(plan)
-
-
-def finish(run: Run, results: "Results", json: bool, closing: str) -> None:
-    """End a run: its metrics, the table, and ``closing``, in which command lines become typeable."""
-    from lmtools.leret.summary import print_table
-
-    run.finish(results)
-    print_table(results)
-    say(f"\n{as_called(closing)}")
-    emit({"run": str(run.directory), **asdict(results)}, json)
 
 
 def search_line(trained: Path, question: str) -> str:

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmtools.cli.leret_run import finish, open_run, read_recipe, search_line, show_plan
+from lmtools.cli.leret_run import open_run, read_recipe, search_line, show_plan
 from lmtools.cli.options import Backend, DryRun, Json, Model, Out, Resume, Seed, Set
+from lmtools.cli.runs import finish
 from lmtools.core.progress import say
 
 if TYPE_CHECKING:

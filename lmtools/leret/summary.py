@@ -1,29 +1,6 @@
-"""A run's table and its finding in plain words, for the terminal."""
+"""What a run found, in plain words."""
 
 from lmtools.core.results import Difference, Results
-
-
-def print_table(results: Results) -> None:
-    """The rows as a table on stderr, with intervals; kinds of questions are left out."""
-    from rich.console import Console
-    from rich.table import Table
-
-    if not results.rows:
-        return
-    names = [name for name in results.rows[0].metrics if "/" not in name]
-    table = Table(box=None, pad_edge=False)
-    table.add_column("")
-    for name in names:
-        table.add_column(name, justify="right")
-    for row in results.rows:
-        cells = []
-        for name in names:
-            interval = row.metrics.get(name)
-            cells.append(
-                f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]" if interval else "-"
-            )
-        table.add_row(row.name, *cells)
-    Console(stderr=True).print(table)
 
 
 def finding(results: Results, metric: str) -> str:

@@ -1,0 +1,68 @@
+"""The losses that a temperature head learns from, on summaries of logits.
+
+Written with the multiplier s of each token (calibrated logits are s z) and its summary: the cross-entropy is
+``-log p_y = log Z(s) + s g_y`` and the smoothing term ``-(1/V) sum_i log p_i = log Z(s) + s mean(g)``.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lmtools.ats.summary import TOP, Summary
+
+LossName = Literal["selective_smoothing", "selective_smoothing_code", "cross_entropy", "full_smoothing"]
+
+
+def cross_entropy(summary: Summary, multiplier: Tensor) -> Tensor:
+    """``-log p_y`` of every token, nats: (n,)."""
+    return summary.log_partition(multiplier) + multiplier * summary.label
+
+
+def smoothing(summary: Summary, multiplier: Tensor, top_k: int | None = None) -> Tensor:
+    """Cross-entropy to the uniform distribution over all tokens, or over the ``top_k`` most probable: (n,).
+
+    Raises:
+        ValueError: ``top_k`` is none of ``TOP``.
+    """
+    if top_k is not None and top_k not in TOP:
+        raise ValueError(f"top_k must be one of {TOP}, not {top_k}")
+    gap = summary.mean if top_k is None else summary.top[..., TOP.index(top_k)]
+    return summary.log_partition(multiplier) + multiplier * gap
+
+
+def full_smoothing(summary: Summary, multiplier: Tensor, alpha: float, top_k: int | None = None) -> Tensor:
+    """Label smoothing of every token: ``(1 - alpha) cross-entropy + alpha smoothing``, (n,)."""
+    right = cross_entropy(summary, multiplier)
+    return (1 - alpha) * right + alpha * smoothing(summary, multiplier, top_k)
+
+
+def selective_smoothing(
+    summary: Summary, multiplier: Tensor, alpha: float, top_k: int | None = None
+) -> Tensor:
+    """The paper's loss, (n,): a token whose top choice is right is sharpened, any other one is flattened.
+
+    right: ``(1 - alpha) cross-entropy``; wrong: ``alpha smoothing``.
+    """
+    partition = summary.log_partition(multiplier)  # once for both branches
+    gap = summary.mean if top_k is None else summary.top[..., TOP.index(top_k)]
+    flat = alpha * (partition + multiplier * gap)
+    # A right token's own gap is 0, so its cross-entropy is the partition.
+    return torch.where(summary.right, (1 - alpha) * partition, flat)
+
+
+def selective_smoothing_code(
+    summary: Summary, multiplier: Tensor, alpha: float, masked: int, top_k: int | None = None
+) -> Tensor:
+    """The public code's form, a scalar: each group's mean is weighted by the *other* group's share.
+
+    Args:
+        masked: prompt and padding tokens beside these; the code counts them as wrong, so that the effective
+            alpha depends on the prompts' length.
+    """
+    right = summary.right
+    n_right, n = right.sum(), len(right) + masked
+    each = selective_smoothing(summary, multiplier, alpha, top_k)
+    mean_right = each[right].sum() / n_right.clamp(min=1)
+    mean_wrong = each[~right].sum() / (~right).sum().clamp(min=1)
+    return mean_right * (n - n_right) / n + mean_wrong * n_right / n

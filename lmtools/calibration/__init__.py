@@ -1,0 +1,1 @@
+"""How honest a model's probabilities are: tasks, answers with confidences, and the table made of them."""
