@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 BLOCK = 2_000_000
 """Cluster draws held in memory at once; larger bootstraps go block by block."""
+WEIGHTS = 100_000
+"""Weights held at once: few enough that a statistic's arrays of this size stay in a processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def bootstrap_mean(
     sums = np.bincount(members, weights=array)
     sizes = np.bincount(members).astype(np.float64)
     means = [sums[draw].sum(axis=1) / sizes[draw].sum(axis=1) for draw in _draws(len(sums), resamples, seed)]
-    return _interval(float(array.mean()), np.concatenate(means), len(array))
+    return percentile_interval(float(array.mean()), np.concatenate(means), len(array))
 
 
 def paired_difference(
@@ -91,7 +93,34 @@ def bootstrap(
             results.append(float(statistic(*(array[chosen] for array in arrays))))
     if not np.isfinite(results).all():
         raise ValueError("the statistic is not finite on some resample")
-    return _interval(float(statistic(*arrays)), np.array(results), n)
+    return percentile_interval(float(statistic(*arrays)), np.array(results), n)
+
+
+def resample_weights(
+    n: int, clusters: Sequence[Any] | None = None, resamples: int = 2000, seed: int = 0
+) -> Iterator[Floats]:
+    """How often each of ``n`` values occurs in each resample: blocks of shape (resamples of the block, n).
+
+    A statistic that takes such weights needs no loop over resamples. The draws are those of the functions
+    above for the same seed and clusters.
+
+    Raises:
+        ValueError: no values, ``resamples`` below 1, or a number of ``clusters`` other than ``n``.
+    """
+    if n < 1:
+        raise ValueError("a bootstrap needs at least one value")
+    members = _cluster_index(clusters, n)
+    count = int(members.max()) + 1
+    for draw in _draws(count, resamples, seed, max(1, WEIGHTS // n)):
+        cells = draw + count * np.arange(len(draw))[:, None]
+        times = np.bincount(cells.ravel(), minlength=count * len(draw)).reshape(len(draw), count)
+        yield times.astype(np.float64) if clusters is None else times[:, members].astype(np.float64)
+
+
+def percentile_interval(value: float, resampled: Floats, n: int) -> Interval:
+    """The interval of a statistic from its resamples (r,), which must be finite and at least one."""
+    low, high = np.quantile(resampled, (0.025, 0.975))
+    return Interval(value=value, low=float(low), high=float(high), n=n)
 
 
 def _checked(values: ArrayLike) -> Floats:
@@ -115,16 +144,14 @@ def _cluster_index(clusters: Sequence[Any] | None, n: int) -> NDArray[np.intp]:
     return np.array([number.setdefault(name, len(number)) for name in clusters], dtype=np.intp)
 
 
-def _draws(clusters: int, resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """Blocks of cluster draws with replacement, ``resamples`` rows of length ``clusters`` in all."""
+def _draws(clusters: int, resamples: int, seed: int, block: int | None = None) -> Iterator[NDArray[np.int64]]:
+    """Blocks of at most ``block`` draws of all clusters with replacement, ``resamples`` rows in all.
+
+    The draws do not depend on the size of the blocks.
+    """
     if resamples < 1:
         raise ValueError("resamples must be at least 1")
     rng = np.random.default_rng(seed)
-    step = max(1, BLOCK // clusters)
+    step = block or max(1, BLOCK // clusters)
     for start in range(0, resamples, step):
         yield rng.integers(0, clusters, size=(min(step, resamples - start), clusters))
-
-
-def _interval(value: float, resampled: Floats, n: int) -> Interval:
-    low, high = np.quantile(resampled, (0.025, 0.975))
-    return Interval(value=value, low=float(low), high=float(high), n=n)

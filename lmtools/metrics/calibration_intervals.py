@@ -1,0 +1,109 @@
+"""Every calibration metric with its bootstrap interval, and differences between two methods, paired.
+
+Whole clusters (questions) are drawn with replacement, the same ones for every metric and for both methods.
+Intervals are percentile intervals. Those of binned errors are moved: the noise within bins makes the error of
+a resample larger on average than that of the data (Kumar et al. 2019), so the mean excess is taken off first.
+They tell how far the same measurement on other questions would be from this one; that a binned error of few
+answers is itself too large, they do not mend.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lmtools.core.statistics import Interval, percentile_interval, resample_weights
+from lmtools.metrics.calibration import accuracy, brier, ece, mce, nll, rms_ce
+from lmtools.metrics.selection import auroc_each, selective_accuracy
+from lmtools.metrics.tally import Answers, Floats, Tally, answers
+
+METRICS: Mapping[str, Callable[[Tally], Floats]] = {
+    "accuracy": accuracy.each,
+    "ece": ece.each,
+    "ece-mass": partial(ece.each, mass=True),
+    "rms-ce": rms_ce.each,
+    "mce": mce.each,
+    "brier": brier.each,
+    "nll": nll.each,
+    "auroc": auroc_each,
+    "selective@50": partial(selective_accuracy.each, coverage=0.5),
+    "selective@80": partial(selective_accuracy.each, coverage=0.8),
+}
+"""Name in result files -> the metric of every resample, NaN where it is undefined."""
+BINNED = frozenset({"ece", "ece-mass", "rms-ce", "mce"})
+
+
+def measure(
+    confidence: ArrayLike,
+    correct: ArrayLike,
+    clusters: Sequence[Any] | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """All ``METRICS`` of graded answers with 95 % intervals; ``clusters`` (n,) names each answer's question.
+
+    A metric that is undefined (AUROC where all or none are right) is left out; a resample where it is
+    undefined does not count for its interval.
+
+    Raises:
+        ValueError: as the metrics do, or a number of ``clusters`` other than n.
+    """
+    graded = answers(confidence, correct)
+    n = len(graded.order)
+    blocks = [_all(graded, weights) for weights in resample_weights(n, clusters, resamples, seed)]
+    return _intervals(_all(graded), _joined(blocks), n)
+
+
+def differences(
+    a_confidence: ArrayLike,
+    a_correct: ArrayLike,
+    b_confidence: ArrayLike,
+    b_correct: ArrayLike,
+    clusters: Sequence[Any] | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """All ``METRICS`` of method a minus those of method b, where row i of both answers the same question.
+
+    A metric that is undefined for either is left out.
+
+    Raises:
+        ValueError: as ``measure``, or methods with different numbers of answers.
+    """
+    a, b = answers(a_confidence, a_correct), answers(b_confidence, b_correct)
+    n = len(a.order)
+    if len(b.order) != n:
+        raise ValueError(f"paired answers must be of one length, not {n} and {len(b.order)}")
+    drawn = resample_weights(n, clusters, resamples, seed)
+    blocks = [_minus(_all(a, weights), _all(b, weights)) for weights in drawn]
+    return _intervals(_minus(_all(a), _all(b)), _joined(blocks), n, least=-1.0)
+
+
+def _all(graded: Answers, weights: Floats | None = None) -> dict[str, Floats]:
+    tally = graded.tally(weights)
+    return {name: each(tally) for name, each in METRICS.items()}
+
+
+def _minus(a: dict[str, Floats], b: dict[str, Floats]) -> dict[str, Floats]:
+    return {name: a[name] - b[name] for name in a}
+
+
+def _joined(blocks: Sequence[dict[str, Floats]]) -> dict[str, Floats]:
+    return {name: np.concatenate([block[name] for block in blocks]) for name in METRICS}
+
+
+def _intervals(
+    values: dict[str, Floats], resampled: dict[str, Floats], n: int, least: float = 0.0
+) -> dict[str, Interval]:
+    """The intervals of all metrics that are defined; none reaches below ``least``."""
+    found = {}
+    for name, (value,) in values.items():
+        defined = resampled[name][~np.isnan(resampled[name])]
+        if np.isnan(value) or not defined.size:
+            continue
+        if name in BINNED:
+            defined = np.maximum(defined - (defined.mean() - value), least)
+        found[name] = percentile_interval(float(value), defined, n)
+    return found
