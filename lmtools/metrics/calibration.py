@@ -20,7 +20,7 @@ from lmtools.metrics.tally import Floats, Metric, Tally, answers, lowest, summed
 
 BINS = 15
 CLIP = 1e-7
-"""NLL takes confidences as at least this far from 0 and 1, about float32's step below 1."""
+"""The least probability that NLL reckons with: about float32's step below 1."""
 PER_BIN = 100
 
 
@@ -41,10 +41,11 @@ def brier(tally: Tally) -> Floats:
 def nll(tally: Tally) -> Floats:
     """Mean negative log-likelihood in nats of whether the answer is right: ``-log c``, or ``-log(1 - c)``.
 
-    ``c`` is the confidence clipped to [``CLIP``, 1 - ``CLIP``]: a wrong answer of confidence 1 costs 16.1.
+    Either probability counts as at least ``CLIP``: a wrong answer of confidence 1 costs 16.1 nats.
     """
-    c = np.clip(tally.confidence, CLIP, 1 - CLIP)
-    return (tally.right @ -np.log(c) + (tally.mass - tally.right) @ -np.log1p(-c)) / tally.total
+    if_right = -np.log(np.maximum(tally.confidence, CLIP))
+    if_wrong = -np.log(np.maximum(1 - tally.confidence, CLIP))
+    return (tally.right @ if_right + (tally.mass - tally.right) @ if_wrong) / tally.total
 
 
 @Metric

@@ -97,13 +97,13 @@ def _joined(blocks: Sequence[dict[str, Floats]]) -> dict[str, Floats]:
 def _intervals(
     values: dict[str, Floats], resampled: dict[str, Floats], n: int, least: float = 0.0
 ) -> dict[str, Interval]:
-    """The intervals of all metrics that are defined; none reaches below ``least``."""
+    """The intervals of all metrics that are defined; a moved one stays between ``least`` and 1."""
     found = {}
     for name, (value,) in values.items():
         defined = resampled[name][~np.isnan(resampled[name])]
         if np.isnan(value) or not defined.size:
             continue
         if name in BINNED:
-            defined = np.maximum(defined - (defined.mean() - value), least)
+            defined = np.clip(defined - (defined.mean() - value), least, 1.0)
         found[name] = percentile_interval(float(value), defined, n)
     return found
