@@ -10,10 +10,11 @@ from lmtools.core.errors import DataError
 from lmtools.data.explain import near_miss
 from lmtools.data.formats import QUESTIONS, READERS, closest, detect
 from lmtools.data.gold import check_questions
+from lmtools.data.open import iter_passages, open_source, peek
+from lmtools.data.places import read_source
 from lmtools.data.reader import Reader, Tally, read_originals, unique_passages
 from lmtools.data.records import Passage, Question
 from lmtools.data.rows import Row
-from lmtools.data.sources import iter_passages, open_source, peek, read_source
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from pydantic import BaseModel
 
 from lmtools.core.files import write_jsonl
 from lmtools.data.jsonl import json_object
+from lmtools.data.open import iter_passages, iter_questions, open_source
 from lmtools.data.reader import Kind, Tally
-from lmtools.data.sources import iter_passages, iter_questions, open_source
 
 
 @dataclass(frozen=True)
