@@ -11,7 +11,10 @@ from lmtools.core.progress import say
 
 app = typer.Typer(no_args_is_help=True, help="Check data files and convert public formats.")
 
-SOURCE_HELP = "A file (JSONL, JSON, CSV; .gz too), `atlas`, `atlas:SPLIT`, or `hf:REPO[:CONFIG][:SPLIT]`."
+SOURCE_HELP = (
+    "A file (JSONL, JSON, CSV; .gz too), a folder of MMLU tables, `atlas`, `atlas:PART`, `data:FILE` of the "
+    "data folder, or `hf:REPO[:CONFIG][:SPLIT]`."
+)
 
 
 class KindName(StrEnum):
@@ -19,6 +22,9 @@ class KindName(StrEnum):
 
     questions = "questions"
     corpus = "corpus"
+    instructions = "instructions"
+    choices = "choices"
+    truthful = "truthful"
 
 
 @app.command("check")
@@ -38,10 +44,8 @@ def check(
     checked = check_source(source, corpus=corpus)
     emit(checked, json)
     if not json:
-        counts = [f"{checked.records} records"]
-        counts += [f"{checked.questions} questions"] if checked.questions else []
-        counts += [f"{checked.passages} passages"] if checked.passages else []
-        typer.echo(f"{source}: {checked.label}; {', '.join(counts)}; no faults")
+        counts = ", ".join([f"{checked.records} records", *checked.counts()])
+        typer.echo(f"{source}: {checked.label}; {counts}; no faults")
         for remark in checked.remarks:
             typer.echo(f"  note: {remark}")
 
@@ -49,9 +53,7 @@ def check(
 @app.command("prepare")
 def prepare(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP)],
-    to: Annotated[
-        KindName, typer.Option("--to", help="What to write: the questions, or the passages they come with.")
-    ],
+    to: Annotated[KindName, typer.Option("--to", help="What to write of it; `corpus` are its passages.")],
     out: Annotated[
         Path,
         typer.Option(
@@ -69,12 +71,10 @@ def prepare(
 ) -> None:
     """Convert a public data set to JSONL as lmtools reads it. The file appears whole or not at all."""
     from lmtools.data.prepare import prepare as prepare_source
+    from lmtools.data.reader import NOUNS
 
     prepared = prepare_source(source, to.value, out, limit=limit, format=format)
     emit(prepared, json)
-    say(
-        f"{out}: {prepared.written} {'questions' if to is KindName.questions else 'passages'} from "
-        f"{prepared.records} records ({prepared.format})"
-    )
+    say(f"{out}: {prepared.written} {NOUNS[to.value]} from {prepared.records} records ({prepared.format})")
     for reason, count in prepared.left_out.items():
         say(f"  left out: {count} ({reason})")

@@ -1,25 +1,28 @@
 """What a data source is, and what is wrong with it."""
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import cast
 
-from pydantic import BaseModel
+from pydantic import AliasChoices, BaseModel
+from pydantic.fields import FieldInfo
 
 from lmtools.core.errors import DataError
 from lmtools.data.explain import near_miss
 from lmtools.data.formats import QUESTIONS, READERS, closest, detect
 from lmtools.data.gold import check_questions
-from lmtools.data.open import iter_passages, open_source, peek
+from lmtools.data.open import iter_made, open_source, peek
 from lmtools.data.places import read_source
-from lmtools.data.reader import Reader, Tally, read_originals, unique_passages
-from lmtools.data.records import Passage, Question
+from lmtools.data.reader import NOUNS, Kind, Reader, Tally, read_originals, unique_passages
+from lmtools.data.records import MultipleChoice, Passage, Question, Record
 from lmtools.data.rows import Row
 
 
 @dataclass(frozen=True)
 class Checked:
-    """The verdict on a source without faults: its format, how much it holds, and remarks."""
+    """The verdict on a source without faults: its format, how much of each kind it holds, and remarks."""
 
     source: str
     format: str
@@ -27,7 +30,18 @@ class Checked:
     records: int
     questions: int
     passages: int
+    instructions: int
+    choices: int
+    truthful: int
     remarks: tuple[str, ...]
+
+    def counts(self) -> list[str]:
+        """How much there is of what there is: ``500 questions``."""
+        held: dict[Kind, int] = {
+            "questions": self.questions, "corpus": self.passages, "instructions": self.instructions,
+            "choices": self.choices, "truthful": self.truthful,
+        }  # fmt: skip
+        return [f"{count} {NOUNS[kind]}" for kind, count in held.items() if count]
 
 
 def check(source: str, *, corpus: str | None = None) -> Checked:
@@ -46,18 +60,41 @@ def check(source: str, *, corpus: str | None = None) -> Checked:
     reader = _reader(source, first, fields)
     tally = Tally()
     records = list(read_originals(reader, rows, tally))
-    questions = list(chain.from_iterable(map(reader.questions, records))) if reader.questions else []
-    contexts = chain.from_iterable(map(reader.passages, records)) if reader.passages else ()
-    passages = list(contexts if reader.model is Passage else unique_passages(contexts, Tally()))
+    made = {kind: list(_made(reader, kind, records, tally)) for kind in reader.makes}
     if corpus is not None:
+        questions = cast("list[Question]", made.get("questions", []))
         if not questions:
             raise DataError(
                 f"{source}: {reader.label}: no questions to compare with {corpus}", fix="drop --corpus"
             )
-        titles = (passage.title for passage in iter_passages(open_source(corpus, "corpus"), Tally()))
-        check_questions(questions, titles)
-    remarks = (*_likely_misspelt(fields, reader.model), *_about(questions, passages))
-    return Checked(source, reader.name, reader.label, tally.records, len(questions), len(passages), remarks)
+        passages = iter_made(open_source(corpus, "corpus"), "corpus", Tally())
+        check_questions(questions, (passage.title for passage in cast("Iterable[Passage]", passages)))
+    left_out = tuple(f"{count} left out: each {reason}" for reason, count in tally.left_out.items())
+    counts = {kind: len(found) for kind, found in made.items()}
+    return Checked(
+        source=source,
+        format=reader.name,
+        label=reader.label,
+        records=tally.records,
+        questions=counts.get("questions", 0),
+        passages=counts.get("corpus", 0),
+        instructions=counts.get("instructions", 0),
+        choices=counts.get("choices", 0),
+        truthful=counts.get("truthful", 0),
+        remarks=(*_likely_misspelt(fields, reader.model), *left_out, *_about(made)),
+    )
+
+
+def _made(reader: Reader, kind: Kind, records: Sequence[BaseModel], tally: Tally) -> Iterable[Record]:
+    """The records of a kind; what yields none is counted once, under the first kind."""
+    found = list(map(list, map(reader.makes[kind], records)))
+    if kind != "corpus" and kind == next(iter(reader.makes)):
+        for _ in range(found.count([])):
+            tally.leave_out(reader.unused)
+    made = chain.from_iterable(found)
+    if kind == "corpus" and reader.model is not Passage:
+        return unique_passages(cast("Iterable[Passage]", made), Tally())
+    return made
 
 
 def _reader(source: str, first: Row | None, fields: Sequence[str]) -> Reader:
@@ -77,23 +114,41 @@ def _reader(source: str, first: Row | None, fields: Sequence[str]) -> Reader:
 
 def _likely_misspelt(fields: Collection[str], model: type[BaseModel]) -> list[str]:
     """Unknown fields that look like an optional one that is absent: nothing else would ever tell."""
-    known = set(model.model_fields)
+    known = {name for field, info in model.model_fields.items() for name in known_by(field, info)}
     unknown = [field for field in fields if field not in known and field.lstrip("_") not in known]
     optional = [
-        name for name, field in model.model_fields.items() if name not in fields and not field.is_required()
+        name
+        for name, info in model.model_fields.items()
+        if not known_by(name, info) & set(fields) and not info.is_required()
     ]
     found = [(near_miss(name, unknown, cutoff=0.8), name) for name in optional]
     return [f"`{field}` is ignored; is `{name}` meant?" for field, name in found if field is not None]
 
 
-def _about(questions: list[Question], passages: list[Passage]) -> list[str]:
+def known_by(field: str, info: FieldInfo) -> set[str]:
+    """The names that a field may have in a file."""
+    alias = info.validation_alias
+    named = alias.choices if isinstance(alias, AliasChoices) else [alias or field]
+    return {name for name in named if isinstance(name, str)}
+
+
+def _about(made: Mapping[Kind, Sequence[Record]]) -> list[str]:
     """What is allowed and yet worth knowing."""
-    bare = sum(not question.supporting for question in questions)
-    repeated = len(passages) - len({passage.title for passage in passages})
-    empty = sum(not passage.text.strip() for passage in passages)
+    questions = cast("Sequence[Question]", made.get("questions", ()))
+    passages = cast("Sequence[Passage]", made.get("corpus", ()))
+    choices = cast("Sequence[MultipleChoice]", made.get("choices", ()))
+    answers = Counter(question.answer for question in choices)
     counts = {
-        "questions without gold titles: they teach and measure no retrieval": bare,
-        "passages whose title another passage has too: either counts as found": repeated,
-        "passages without text": empty,
+        "questions without gold titles: they teach and measure no retrieval": sum(
+            not question.supporting for question in questions
+        ),
+        "passages whose title another passage has too: either counts as found": len(passages)
+        - len({passage.title for passage in passages}),
+        "passages without text": sum(not passage.text.strip() for passage in passages),
+        "questions with the same choice twice": sum(
+            len(set(question.choices)) < len(question.choices) for question in choices
+        ),
+        "questions, and the right choice always stands in the same place": len(choices)
+        * (len(answers) == 1 < len(choices)),
     }
     return [f"{count} {what}" for what, count in counts.items() if count]

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from lmtools.data.faults import Fault
+from lmtools.data.records import BROKEN
 
 MAX_TEXT = 1_000_000
 """The longest text of a field, in characters: far above any passage, and too long for any prompt."""
@@ -122,6 +123,16 @@ def _translate(line: int, error: Mapping[str, Any], record: dict[str, Any]) -> F
         return _too_deep(line) if "recursion" in error["msg"] else broken
     if kind == "string_too_short":
         return Fault(line, field, "is empty", "write at least one character")
+    if kind == BROKEN:
+        return Fault(line, field, error["msg"], error["ctx"]["mend"])
+    if kind == "literal_error":
+        expected = error["ctx"]["expected"].replace("'", "`")
+        return Fault(
+            line, field, f"expected {expected}, found {describe(error['input'])}", f"write {expected}"
+        )
+    if kind == "too_short":
+        least = error["ctx"]["min_length"]
+        return Fault(line, field, f"{describe(error['input'])}, and at least {least} are needed", "add more")
     if error["input"] is None and kind in EXPECTED:
         return Fault(
             line,

@@ -10,16 +10,24 @@ MAX_SHOWN = 20
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong: ``line`` (or record, where lines mean nothing) counts from 1; ``field`` may be ''."""
+    """One thing wrong: ``line`` (or record, where lines mean nothing) counts from 1; ``field`` may be ''.
+
+    ``file`` is named where the source is a folder of several.
+    """
 
     line: int
     field: str
     problem: str
     mend: str
+    file: str = ""
 
     def at(self, place: object, unit: str = "") -> str:
         """``PLACE:LINE: FIELD: problem``."""
-        return f"{place}:{unit}{self.line}: " + (f"{self.field}: " if self.field else "") + self.problem
+        return (
+            f"{self.file or place}:{unit}{self.line}: "
+            + (f"{self.field}: " if self.field else "")
+            + self.problem
+        )
 
 
 class BrokenRecordsError(DataError):
@@ -51,7 +59,7 @@ class Faults:
         self._place, self._unit = place, unit
         self._shown: list[Fault] = []
         self._total = 0
-        self._ids: dict[str, int] = {}
+        self._ids: dict[str, tuple[str, int]] = {}
 
     def add(self, faults: Iterable[Fault]) -> None:
         """Note faults; only the first 20 are kept."""
@@ -60,12 +68,13 @@ class Faults:
             if len(self._shown) < MAX_SHOWN:
                 self._shown.append(fault)
 
-    def see_id(self, line: int, id: str) -> None:
+    def see_id(self, line: int, id: str, file: str = "") -> None:
         """Note a fault if an earlier line has this id."""
-        first = self._ids.setdefault(id, line)
-        if first != line:
-            problem = f"{id!r} is the id of {self._unit or 'line '}{first} too"
-            self.add([Fault(line, "id", problem, "give every record its own id")])
+        first = self._ids.setdefault(id, (file, line))
+        if first != (file, line):
+            where = f"{self._unit or 'line '}{first[1]}" + (f" of {first[0]}" if first[0] != file else "")
+            problem = f"{id!r} is the id of {where} too"
+            self.add([Fault(line, "id", problem, "give every record its own id", file)])
 
     def check(self) -> None:
         """Raises: BrokenRecordsError: there is a fault."""

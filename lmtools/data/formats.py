@@ -1,44 +1,72 @@
 """The formats that lmtools reads, and how it tells them apart: by the fields of the records."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 
 from lmtools.core.errors import DataError
+from lmtools.data.alpaca import ALPACA
 from lmtools.data.explain import near_miss
+from lmtools.data.golden_answers import GOLDEN_ANSWERS, POPQA
 from lmtools.data.hotpotqa import HOTPOTQA
 from lmtools.data.hover import HOVER
+from lmtools.data.instructions import CONVERSATIONS, INSTRUCTIONS
+from lmtools.data.mmlu import MMLU
 from lmtools.data.musique import MUSIQUE
-from lmtools.data.reader import Kind, Reader
-from lmtools.data.records import Passage, Question
+from lmtools.data.reader import Kind, Reader, itself
+from lmtools.data.records import MultipleChoice, Passage, Question, TruthfulQuestion
+from lmtools.data.truthfulqa import TRUTHFULQA, TRUTHFULQA_CHOICES, TRUTHFULQA_HUB
 from lmtools.data.two_wiki import TWO_WIKI
 
-
-def _itself(record: Question) -> Iterable[Question]:
-    return (record,)
-
-
-def _passage_itself(record: Passage) -> Iterable[Passage]:
-    return (record,)
-
-
 QUESTIONS = Reader(
-    "questions", "questions in the lmtools contract", frozenset({"question"}), Question, questions=_itself
+    name="questions",
+    label="questions in the lmtools contract",
+    marks=frozenset({"question"}),
+    model=Question,
+    makes={"questions": itself},
 )
 CORPUS = Reader(
-    "corpus",
-    "passages in the lmtools contract",
-    frozenset({"title", "text"}),
-    Passage,
-    passages=_passage_itself,
+    name="corpus",
+    label="passages in the lmtools contract",
+    marks=frozenset({"title", "text"}),
+    model=Passage,
+    makes={"corpus": itself},
+)
+CHOICES = Reader(
+    name="choices",
+    label="multiple-choice questions in the lmtools contract",
+    marks=frozenset({"question", "choices"}),
+    model=MultipleChoice,
+    makes={"choices": itself},
+)
+TRUTHFUL = Reader(
+    name="truthful",
+    label="questions with false answers in the lmtools contract",
+    marks=frozenset({"question", "incorrect"}),
+    model=TruthfulQuestion,
+    makes={"truthful": itself, "questions": itself},
 )
 
-READERS: tuple[Reader, ...] = (TWO_WIKI, HOTPOTQA, HOVER, MUSIQUE, CORPUS, QUESTIONS)
+CONTRACTS: Mapping[Kind, Reader] = {
+    "questions": QUESTIONS,
+    "corpus": CORPUS,
+    "instructions": INSTRUCTIONS,
+    "choices": CHOICES,
+    "truthful": TRUTHFUL,
+}
+"""The format in which lmtools itself keeps each kind."""
+
+READERS: tuple[Reader, ...] = (
+    *(TWO_WIKI, HOTPOTQA, HOVER, MUSIQUE),
+    *(GOLDEN_ANSWERS, POPQA, TRUTHFULQA_CHOICES, TRUTHFULQA, TRUTHFULQA_HUB, MMLU),
+    *(ALPACA, INSTRUCTIONS, CONVERSATIONS),
+    *(CHOICES, TRUTHFUL, CORPUS, QUESTIONS),
+)
 """Tried in this order: a format whose fields include another's stands before it."""
 
 
 def detect(fields: Collection[str], kind: Kind | None = None) -> Reader | None:
     """The first format all of whose marks are among ``fields``, rather one that makes ``kind``."""
     fitting = [reader for reader in READERS if reader.marks <= set(fields)]
-    wanted = [reader for reader in fitting if kind is not None and reader.makes(kind)]
+    wanted = [reader for reader in fitting if kind is not None and kind in reader.makes]
     return next(iter(wanted or fitting), None)
 
 

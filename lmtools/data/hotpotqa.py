@@ -74,6 +74,5 @@ HOTPOTQA = Reader(
     label="HotpotQA",
     marks=frozenset({"question", "supporting_facts", "context"}),
     model=HotpotRecord,
-    questions=question,
-    passages=passages,
+    makes={"questions": question, "corpus": passages},
 )

@@ -41,5 +41,5 @@ HOVER = Reader(
     label="HoVer",
     marks=frozenset({"claim", "supporting_facts"}),
     model=HoverRecord,
-    questions=question,
+    makes={"questions": question},
 )

@@ -102,7 +102,7 @@ def expect_jsonl(path: Path, first: bytes) -> None:
     if found:
         raise DataError(
             f"{path}: {found}, where one JSON object a line (JSONL) is expected",
-            fix=f"convert it: lmtools data prepare {path} --to questions|corpus --out FILE.jsonl",
+            fix=f"convert it: lmtools data prepare {path} --to KIND --out FILE.jsonl",
         )
 
 

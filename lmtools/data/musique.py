@@ -73,6 +73,5 @@ MUSIQUE = Reader(
     label="MuSiQue",
     marks=frozenset({"question", "paragraphs"}),
     model=MusiqueRecord,
-    questions=question,
-    passages=passages,
+    makes={"questions": question, "corpus": passages},
 )

@@ -3,6 +3,7 @@
 atlas                         the bundled corpus; atlas:train, atlas:dev, atlas:test its questions
 hf:repo[:config][:split]      a data set of the Hugging Face hub, or a folder that ``datasets`` can load
 data:hotpotqa/dev.json        a file of the data folder: $LMTOOLS_DATA, or ../shared/data beside the checkout
+data:mmlu/test                a folder of tables in MMLU's form
 anything else                 a file: JSONL in the contract, or a known original format, gzipped or not
 """
 
@@ -10,9 +11,10 @@ import os
 from pathlib import Path
 
 from lmtools.core.errors import DataError
-from lmtools.core.files import sha256_file
+from lmtools.core.files import sha256_file, sha256_text
 from lmtools.core.paths import PACKAGE, bundled
 from lmtools.data import hub
+from lmtools.data.mmlu import is_mmlu, mmlu_rows, tables
 from lmtools.data.raw import open_data
 from lmtools.data.rows import Rows, read_rows
 
@@ -27,17 +29,21 @@ def read_source(source: str) -> Rows:
     """The rows of a source of any format; raises as ``open_source`` does."""
     if source.startswith(hub.PREFIX):
         return Rows(source, hub.rows(hub.load(source)), unit="record ")
-    return read_rows(source_path(source))
+    path = source_path(source)
+    return mmlu_rows(path) if is_mmlu(path) else read_rows(path)
 
 
 def source_hash(source: str) -> str:
-    """SHA-256 of a source's content: of a file its bytes, of a hub data set its records.
+    """SHA-256 of a source's content: of a file its bytes, of a folder those of its tables, of a hub data set
+    its records.
 
     Raises as ``load_questions`` does.
     """
     if source.startswith(hub.PREFIX):
         return hub.content_hash(hub.load(source))
     path = source_path(source)
+    if is_mmlu(path) and path.is_dir():
+        return sha256_text("".join(f"{table.name} {sha256_file(table)}\n" for table in tables(path)))
     with open_data(path):  # for its messages
         return sha256_file(path)
 

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from pydantic import BaseModel
-
 from lmtools.core.files import write_jsonl
 from lmtools.data.jsonl import json_object
-from lmtools.data.open import iter_passages, iter_questions, open_source
+from lmtools.data.open import iter_made, open_source
 from lmtools.data.reader import Kind, Tally
+from lmtools.data.records import Record
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Prepared:
 def prepare(
     source: str, kind: Kind, out: Path, *, limit: int | None = None, format: str = "auto"
 ) -> Prepared:
-    """Write the questions or the corpus of ``source`` to ``out``, which appears whole or not at all.
+    """Write the records of one kind of ``source`` to ``out``, which appears whole or not at all.
 
     Repeated records and pages are written once. The whole source is checked, also beyond ``limit``.
 
@@ -38,13 +37,12 @@ def prepare(
     """
     opened = open_source(source, kind, format)
     tally = Tally(drop_repeats=True)
-    found: Iterator[BaseModel]
-    found = iter_questions(opened, tally) if kind == "questions" else iter_passages(opened, tally)
-    written = write_jsonl(out, map(json_object, _first(found, limit, tally)))
+    found = _first(iter_made(opened, kind, tally), limit, tally)
+    written = write_jsonl(out, map(json_object, found))
     return Prepared(source, opened.reader.name, out, tally.records, written, tally.left_out)
 
 
-def _first(records: Iterator[BaseModel], limit: int | None, tally: Tally) -> Iterable[BaseModel]:
+def _first(records: Iterator[Record], limit: int | None, tally: Tally) -> Iterable[Record]:
     """The first ``limit`` records; the rest is still read, so that its faults are found."""
     yield from islice(records, limit)
     for _ in records:

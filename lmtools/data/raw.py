@@ -49,6 +49,22 @@ def open_data(path: Path) -> Iterator[IO[bytes]]:
         ) from error
 
 
+def read_text(path: Path) -> str:
+    """The whole of a text file.
+
+    Raises:
+        DataError: as ``open_data`` does, or it is not UTF-8.
+    """
+    with open_data(path) as stream:
+        data = stream.read().removeprefix(BOM)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        problem = f"{path}:{line}: byte 0x{data[error.start]:02x} is not UTF-8"
+        raise DataError(problem, fix="save the file as UTF-8") from error
+
+
 def foreign_format(first: bytes) -> str | None:
     """What a file that begins with this line is, if it is not JSONL and that can be told."""
     for magic, name in FOREIGN.items():

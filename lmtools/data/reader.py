@@ -1,11 +1,11 @@
-"""What a reader of a public format is: a model of its records, and how one becomes questions and passages.
+"""What a reader of a format is: a model of its records, and how one becomes records of our contracts.
 
 A new format is a file with a pydantic model of the original record, a function or two, and a ``Reader`` that
 ``lmtools.data.formats`` lists.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
@@ -13,31 +13,40 @@ from pydantic import BaseModel, ValidationError
 from lmtools.core.errors import DataError
 from lmtools.data.explain import explain_value, text_faults
 from lmtools.data.faults import Fault, Faults
-from lmtools.data.records import Passage, Question
+from lmtools.data.records import Passage, Record
 from lmtools.data.rows import Rows
 
-Kind = Literal["questions", "corpus"]
-"""What can be made of a source."""
+Kind = Literal["questions", "corpus", "instructions", "choices", "truthful"]
+"""What can be made of a source, as ``--to`` names it."""
+NOUNS: Mapping[Kind, str] = {
+    "questions": "questions",
+    "corpus": "passages",
+    "instructions": "instructions",
+    "choices": "multiple-choice questions",
+    "truthful": "questions with false answers",
+}
+"""What a source of each kind holds, in messages."""
 
 
 @dataclass(frozen=True)
 class Reader:
-    """A format: its name, the fields it is known by, its record, and what a record holds.
+    """A format: its name, the fields it is known by, its record, and what can be made of a record.
 
-    ``questions`` and ``passages`` are None where the format has no such thing; a function may yield nothing
-    for a record that is of no use (an unanswerable question).
+    A function of ``makes`` may yield nothing for a record that is of no use; ``unused`` says why, in the
+    words that follow "it".
     """
 
     name: str
     label: str
     marks: frozenset[str]
     model: type[BaseModel]
-    questions: Callable[[Any], Iterable[Question]] | None = None
-    passages: Callable[[Any], Iterable[Passage]] | None = None
+    makes: Mapping[Kind, Callable[[Any], Iterable[Record]]]
+    unused: str = "is unanswerable"
 
-    def makes(self, kind: Kind) -> bool:
-        """Whether this format holds that."""
-        return (self.questions if kind == "questions" else self.passages) is not None
+
+def itself(record: Record) -> Iterable[Record]:
+    """What a format in one of our contracts makes of a record."""
+    return (record,)
 
 
 @dataclass
@@ -66,20 +75,21 @@ def read_originals(reader: Reader, rows: Rows, tally: Tally) -> Iterator[Any]:
     """
     faults = Faults(rows.place, rows.unit)
     seen: dict[str, int] = {}
-    with_id = "id" in reader.model.model_fields
+    with_id = "id" in reader.model.model_fields or hasattr(reader.model, "id")
     for row in rows.rows:
         tally.records += 1
         record = None if row.faults else _validated(reader.model, row.value)
         if record is None:
             unreadable = Fault(row.number, "", f"no record of {reader.label}", "compare it with the others")
-            faults.add(row.faults or explain_value(row.number, row.value, reader.model) or [unreadable])
+            found = row.faults or explain_value(row.number, row.value, reader.model) or [unreadable]
+            faults.add(replace(fault, file=row.file) for fault in found)
             continue
         if with_id:
             id: str = getattr(record, "id")  # noqa: B009  (not every record has one)
             if tally.drop_repeats and seen.get(id) == hash(record):
                 tally.leave_out("repeats an earlier record")
                 continue
-            faults.see_id(row.number, id)
+            faults.see_id(row.number, id, row.file)
             if tally.drop_repeats:
                 seen[id] = hash(record)
         yield record

@@ -1,13 +1,31 @@
 """The records that flow through lmtools, one frozen model per data contract."""
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+BROKEN = "contract"
+"""The type of errors whose text and ``mend`` stand in the fault as they are."""
 
 
 def as_tuples(value: object) -> object:
     """Lists, at any depth, as the tuples that a frozen record keeps; anything else is left as it is."""
     return tuple(as_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def broken(problem: str, mend: str) -> PydanticCustomError:
+    """What a validator raises where a value breaks the contract."""
+    return PydanticCustomError(BROKEN, "{problem}", {"problem": problem, "mend": mend})
 
 
 Texts = Annotated[tuple[str, ...], BeforeValidator(as_tuples)]
@@ -32,9 +50,79 @@ class Question(Record):
     """``bridge``, ``comparison``, a number of hops; empty where the source does not say."""
 
 
+class TruthfulQuestion(Question):
+    """A question that invites a falsehood: ``answer`` and ``aliases`` are true, ``incorrect`` is not."""
+
+    incorrect: Texts = Field(min_length=1)
+
+
 class Passage(Record):
     """A passage of a corpus; ``title`` is what ``Question.supporting`` refers to."""
 
     id: str = Field(min_length=1)
     title: str
     text: str
+
+
+class MultipleChoice(Record):
+    """A question with its options; ``answer`` is the place of the right one, from 0."""
+
+    id: str = Field(min_length=1)
+    question: str = Field(min_length=1)
+    choices: Texts = Field(min_length=2)
+    answer: int
+    subject: str = ""
+
+    @field_validator("answer")
+    @classmethod
+    def _within(cls, answer: int, info: ValidationInfo) -> int:
+        count = len(info.data.get("choices", ()))
+        if count and not 0 <= answer < count:
+            problem = f"there is no choice {answer} among {count}, counted from 0"
+            raise broken(problem, f"write the place of the right choice, 0 to {count - 1}")
+        return answer
+
+
+class Turn(Record):
+    """One turn of a conversation in a file."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+def answered(messages: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    """The turns, if the assistant's answer to another turn ends them, or if there is none."""
+    if messages and messages[-1].role != "assistant":
+        problem = f"the last turn is the {messages[-1].role}'s"
+        raise broken(problem, "end with the assistant's turn: it is what is learned")
+    if messages and not messages[-1].content:
+        raise broken("the last turn is empty", "write at least one character, or drop the record")
+    if len(messages) == 1:
+        raise broken("there is no turn before the assistant's", "begin with what the user says")
+    return messages
+
+
+Turns = Annotated[tuple[Turn, ...], BeforeValidator(as_tuples), AfterValidator(answered)]
+"""A conversation that ends with the assistant's answer."""
+
+
+class Instruction(Record):
+    """What a user says and what is to be answered: ``prompt`` and ``completion``, or else ``messages``."""
+
+    prompt: str = ""
+    completion: str = ""
+    messages: Turns = ()
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if self.messages and (self.prompt or self.completion):
+            raise broken("both `messages` and a prompt or completion", "keep one of the two forms")
+        if not self.messages and not (self.prompt and self.completion):
+            raise broken("neither `messages` nor a prompt with its completion", "write one of the two forms")
+        return self
+
+    def split(self) -> tuple[tuple[Turn, ...], str]:
+        """The turns before the answer, and the answer."""
+        if self.messages:
+            return self.messages[:-1], self.messages[-1].content
+        return (Turn(role="user", content=self.prompt),), self.completion

@@ -15,18 +15,22 @@ from lmtools.core.errors import DataError
 from lmtools.data.explain import MAX_TEXT, decode
 from lmtools.data.faults import Fault
 from lmtools.data.jsonl import jsonl_lines
-from lmtools.data.raw import BOM, foreign_format, open_data
+from lmtools.data.raw import BOM, foreign_format, open_data, read_text
 
 LIST_COLUMNS = frozenset({"aliases", "supporting"})
 """Columns of a table whose cells hold a list: ``["a", "b"]`` or ``a | b``."""
 
 
 class Row(NamedTuple):
-    """A line (or record) number from 1, the JSON value there, and the faults that kept it from being read."""
+    """A line (or record) number from 1, the JSON value there, and the faults that kept it from being read.
+
+    ``file`` is named where the source is a folder of several.
+    """
 
     number: int
     value: Any
     faults: tuple[Fault, ...] = ()
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def _jsonl(path: Path) -> Iterator[Row]:
 
 
 def _array(path: Path) -> Iterator[Row]:
-    text = _text(path)
+    text = read_text(path)
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
@@ -94,7 +98,7 @@ def _array(path: Path) -> Iterator[Row]:
 
 def _table(path: Path, delimiter: str) -> Iterator[Row]:
     csv.field_size_limit(max(csv.field_size_limit(), 10 * MAX_TEXT))
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""), delimiter=delimiter)
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter=delimiter)
     columns = len(reader.fieldnames or ())
     try:
         for cells in reader:
@@ -119,14 +123,3 @@ def _cell(column: str, text: str) -> Any:
         value, faults = decode(0, text.encode("utf-8", "surrogatepass"))
         return text if faults else value
     return [part for part in map(str.strip, text.split("|")) if part]
-
-
-def _text(path: Path) -> str:
-    with open_data(path) as stream:
-        data = stream.read().removeprefix(BOM)
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        problem = f"{path}:{line}: byte 0x{data[error.start]:02x} is not UTF-8"
-        raise DataError(problem, fix="save the file as UTF-8") from error

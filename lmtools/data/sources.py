@@ -1,19 +1,31 @@
 """Records of a source, read whole and checked; what a source may be: ``lmtools.data.places``."""
 
 from pathlib import Path
+from typing import TypeVar, cast
 
 from lmtools.core.files import write_jsonl
 from lmtools.core.paths import cache_dir
 from lmtools.data.formats import CORPUS
 from lmtools.data.gold import check_questions
 from lmtools.data.jsonl import json_object
-from lmtools.data.open import iter_passages, iter_questions, open_source
+from lmtools.data.open import iter_made, open_source
 from lmtools.data.places import source_hash
 from lmtools.data.raw import BOM
-from lmtools.data.reader import Tally
-from lmtools.data.records import Passage, Question
+from lmtools.data.reader import Kind, Tally
+from lmtools.data.records import Instruction, MultipleChoice, Passage, Question, Record, TruthfulQuestion
 
-__all__ = ["check_questions", "corpus_file", "load_passages", "load_questions", "source_hash"]
+__all__ = [
+    "check_questions",
+    "corpus_file",
+    "load_choices",
+    "load_instructions",
+    "load_passages",
+    "load_questions",
+    "load_truthful",
+    "source_hash",
+]
+
+Made = TypeVar("Made", bound=Record)
 
 
 def load_questions(source: str, *, limit: int | None = None, format: str = "auto") -> list[Question]:
@@ -26,7 +38,7 @@ def load_questions(source: str, *, limit: int | None = None, format: str = "auto
         DataError: there is no such source, it holds no questions, or its records are wrong.
         MachineError: the hub cannot be reached.
     """
-    return list(iter_questions(open_source(source, "questions", format), Tally()))[:limit]
+    return _load(source, "questions", Question, format)[:limit]
 
 
 def load_passages(source: str, *, format: str = "auto") -> list[Passage]:
@@ -34,7 +46,28 @@ def load_passages(source: str, *, format: str = "auto") -> list[Passage]:
 
     Raises as ``load_questions`` does.
     """
-    return list(iter_passages(open_source(source, "corpus", format), Tally()))
+    return _load(source, "corpus", Passage, format)
+
+
+def load_instructions(source: str, *, limit: int | None = None, format: str = "auto") -> list[Instruction]:
+    """The instructions of a source with their answers, in order; arguments and errors as ``load_questions``.
+
+    Alpaca's records without an output are left out.
+    """
+    return _load(source, "instructions", Instruction, format)[:limit]
+
+
+def load_choices(source: str, *, limit: int | None = None, format: str = "auto") -> list[MultipleChoice]:
+    """The multiple-choice questions of a source, in order; arguments and errors as ``load_questions``.
+
+    Of a folder in MMLU's form, those of all its tables by name.
+    """
+    return _load(source, "choices", MultipleChoice, format)[:limit]
+
+
+def load_truthful(source: str, *, limit: int | None = None, format: str = "auto") -> list[TruthfulQuestion]:
+    """The questions of a source that has false answers too; arguments and errors as ``load_questions``."""
+    return _load(source, "truthful", TruthfulQuestion, format)[:limit]
 
 
 def corpus_file(source: str) -> Path:
@@ -50,8 +83,13 @@ def corpus_file(source: str) -> Path:
         return path
     converted = cache_dir("corpora", f"{source_hash(source)[:32]}.jsonl")
     if not converted.exists():
-        write_jsonl(converted, map(json_object, iter_passages(opened, Tally())))
+        write_jsonl(converted, map(json_object, iter_made(opened, "corpus", Tally())))
     return converted
+
+
+def _load(source: str, kind: Kind, record: type[Made], format: str) -> list[Made]:
+    """Every record of a kind, whose type the kind decides."""
+    return cast("list[Made]", list(iter_made(open_source(source, kind, format), kind, Tally())))
 
 
 def _wrapped(path: Path) -> bool:

@@ -45,6 +45,5 @@ TWO_WIKI = Reader(
     label="2WikiMultihopQA",
     marks=frozenset({"question", "supporting_facts", "context", "evidences"}),
     model=TwoWikiRecord,
-    questions=question,
-    passages=passages,
+    makes={"questions": question, "corpus": passages},
 )
