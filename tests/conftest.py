@@ -5,7 +5,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from tiny import save_tiny_llama
+
+settings.register_profile("lmtools", deadline=None)  # other work on the machine must fail no test
+settings.load_profile("lmtools")
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
