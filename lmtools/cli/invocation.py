@@ -13,7 +13,9 @@ import sys
 from pathlib import Path
 
 NAME = "lmtools"
-COMMAND = re.compile(rf"(?<![\w./-]){NAME} (?=--|(?:quickstart|leret|generate|models|recipes|data|doctor)\b)")
+COMMAND = re.compile(
+    rf"(?<![\w./-]){NAME} (?=--|(?:quickstart|leret|eval|generate|models|recipes|data|doctor)\b)"
+)
 """The program's name where a command or an option follows it, and nothing that is part of a path."""
 
 

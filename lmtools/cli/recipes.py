@@ -13,7 +13,10 @@ from lmtools.core.files import write_text
 from lmtools.core.progress import say
 from lmtools.core.recipe import RecipeInfo, find_recipe, list_recipes, load_recipe, recipe_system
 
-SCHEMAS = {"leret": "lmtools.leret.recipe:LeretRecipe"}
+SCHEMAS = {
+    "leret": "lmtools.leret.recipe:LeretRecipe",
+    "calibration": "lmtools.calibration.recipe:CalibrationRecipe",
+}
 """The schema of each system's recipes, as ``module:class``, imported when a recipe is checked."""
 
 app = typer.Typer(no_args_is_help=True, help="List, show, copy and check recipes.")

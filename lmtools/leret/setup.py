@@ -6,7 +6,6 @@ from itertools import pairwise
 from pathlib import Path
 
 from lmtools.core.errors import ModelError, RunError
-from lmtools.core.files import sha256_text
 from lmtools.core.run import Run
 from lmtools.data.records import Question
 from lmtools.data.sources import source_hash
@@ -18,8 +17,9 @@ from lmtools.leret.policy import Policy
 from lmtools.leret.prompts import encode
 from lmtools.leret.recipe import LeretRecipe
 from lmtools.models.chat import render
-from lmtools.models.files import resolve, resolve_texts
+from lmtools.models.files import resolve_texts
 from lmtools.models.fingerprint import fingerprint
+from lmtools.models.hashes import model_hashes
 from lmtools.models.load import load_tokenizer
 from lmtools.models.spec import ModelSpec
 from lmtools.retrieval.open import open_retriever
@@ -64,21 +64,6 @@ def keeping_passages(setup: Setup, run: Run) -> Setup:
     if setup.recipe.data.corpus is not None:
         return setup
     return replace(setup, retriever=KeptPassages(setup.retriever, run.journal("passages.jsonl")))
-
-
-def model_hashes(spec: ModelSpec) -> dict[str, str]:
-    """Name -> SHA-256 of a model's content, and of its adapter's.
-
-    A server does not tell its weights: there it is the hash of its address and the model's name.
-
-    Raises:
-        ModelError: one of them cannot be used.
-    """
-    if spec.backend == "server":
-        return {spec.name: sha256_text(f"{spec.server_url} {spec.adapter or spec.name}")}
-    files = resolve(spec)
-    adapter = {str(spec.adapter or files.adapter): files.adapter_digest} if files.adapter else {}
-    return {spec.name: files.digest, **adapter}
 
 
 def check_trainable(recipe: LeretRecipe) -> None:

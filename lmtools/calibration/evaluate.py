@@ -1,0 +1,101 @@
+"""`lmtools eval calibration`: tasks x methods -> `predictions.jsonl` -> metrics with intervals.
+
+Every chunk of questions is an entry of the journal, so a killed run goes on where it was; the model is opened
+when a chunk is missing, and not before.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from lmtools.calibration.ask import ask_answers, ask_choices
+from lmtools.calibration.predictions import Prediction, write_predictions
+from lmtools.calibration.reading import Reader
+from lmtools.calibration.setup import Setup
+from lmtools.calibration.table import make_table
+from lmtools.calibration.tasks import Choices, Task
+from lmtools.core.journal import Journal
+from lmtools.core.progress import progress, say
+from lmtools.core.results import Results, read_results
+from lmtools.core.run import Run
+
+OpenReader = Callable[[], Reader]
+FIELDS = ("id", "method", "answer", "confidence", "correct")
+"""What the journal keeps of a prediction; the task is in the key."""
+
+
+def evaluate(setup: Setup, run: Run, open_reader: OpenReader, recipe_name: str) -> Results:
+    """Ask everything, write `predictions.jsonl`, and measure it. A finished run is only read.
+
+    Raises:
+        LmtoolsError: the model, the head or the backend failed.
+    """
+    if not run.writes:
+        return run.results(recipe_name, ())
+    if run.path("metrics.json").exists():
+        return read_results(run.path("metrics.json"))
+    with run.stage("answer"):
+        predictions = predict(setup, run.journal(), open_reader)
+        write_predictions(run.path("predictions.jsonl"), predictions)
+    _check_compare(setup, predictions)
+    recipe = setup.recipe
+    with run.stage("measure"):
+        table = make_table(predictions, recipe.compare, recipe.resamples, recipe.seed)
+    return run.results(recipe_name, table.rows, table.differences)
+
+
+def predict(setup: Setup, journal: Journal, open_reader: OpenReader) -> list[Prediction]:
+    """All predictions, task by task; what the journal has is not asked again."""
+    found: list[Prediction] = []
+    total = sum(len(task.items) for task in setup.tasks)
+    with _when_needed(open_reader) as reader, progress(total, "answering") as bar:
+        for task in setup.tasks:
+            for start in range(0, len(task.items), setup.recipe.chunk):
+                key = f"{task.name}/{start}"
+                chunk = slice(start, start + setup.recipe.chunk)
+                if key not in journal:
+                    journal.append(key, _packed(_ask(task, chunk, reader(), setup)))
+                found += _unpacked(task.name, journal.get(key) or {})
+                bar.advance(len(task.items[chunk]))
+    return found
+
+
+def _ask(task: Task, chunk: slice, reader: Reader, setup: Setup) -> list[Prediction]:
+    if isinstance(task, Choices):
+        return ask_choices(task, task.items[chunk], reader, setup.rendering)
+    return ask_answers(task, task.items[chunk], reader, setup.rendering, setup.recipe, setup.given)
+
+
+@contextmanager
+def _when_needed(open_reader: OpenReader) -> Iterator[OpenReader]:
+    """A way to the reader, which is opened at the first call and closed at the end of the block."""
+    made: list[Reader] = []
+
+    def get() -> Reader:
+        if not made:
+            made.append(open_reader())
+        return made[0]
+
+    try:
+        yield get
+    finally:
+        for reader in made:
+            reader.close()
+
+
+def _packed(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    return {"predictions": [[getattr(one, field) for field in FIELDS] for one in predictions]}
+
+
+def _unpacked(task: str, entry: dict[str, Any]) -> list[Prediction]:
+    return [
+        Prediction(task=task, **dict(zip(FIELDS, row, strict=True))) for row in entry.get("predictions", ())
+    ]
+
+
+def _check_compare(setup: Setup, predictions: Sequence[Prediction]) -> None:
+    """Say which methods that were to be compared with are not there."""
+    measured = {prediction.method for prediction in predictions}
+    for name in setup.recipe.compare:
+        if name not in measured:
+            say(f"note: compare: {name!r} was not measured ({', '.join(sorted(measured))})")

@@ -1,0 +1,67 @@
+"""`predictions.jsonl`: every answer with its confidence, from which every figure is recomputed."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from lmtools.core.errors import DataError
+from lmtools.core.files import write_jsonl
+from lmtools.data.jsonl import jsonl_lines
+from lmtools.data.records import Record
+
+
+class Prediction(Record):
+    """One method's confidence in one answer.
+
+    ``answer`` is the text: of the chosen option, or as it was written. Several answers to one question are
+    several lines, in the same order for every method.
+    """
+
+    id: str
+    task: str
+    method: str
+    answer: str
+    confidence: float = Field(ge=0, le=1)
+    correct: bool
+
+
+def write_predictions(path: Path, predictions: Iterable[Prediction]) -> None:
+    """One JSON object a line, in one step."""
+    write_jsonl(path, (prediction.model_dump() for prediction in predictions))
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """The predictions of a file, in order.
+
+    Raises:
+        DataError: the file is missing or a line is no prediction; names the first.
+    """
+    found = []
+    for number, line in jsonl_lines(path):
+        try:
+            found.append(Prediction.model_validate_json(line))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"]))
+            raise DataError(
+                f"{path}:{number}: {field}: {first['msg']}", fix="make the file again with its recipe"
+            ) from error
+    return found
+
+
+def grouped(predictions: Iterable[Prediction]) -> dict[str, dict[str, list[Prediction]]]:
+    """Task -> method -> predictions, in order of appearance."""
+    found: dict[str, dict[str, list[Prediction]]] = {}
+    for prediction in predictions:
+        found.setdefault(prediction.task, {}).setdefault(prediction.method, []).append(prediction)
+    return found
+
+
+def columns(predictions: Sequence[Prediction]) -> tuple[list[float], list[bool], list[str]]:
+    """Confidence, correctness and question id of each."""
+    return (
+        [prediction.confidence for prediction in predictions],
+        [prediction.correct for prediction in predictions],
+        [prediction.id for prediction in predictions],
+    )

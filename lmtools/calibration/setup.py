@@ -1,0 +1,64 @@
+"""From a recipe to what a measurement works with: tasks, form of the prompts, given answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lmtools.calibration.definition import ChoicesTask, Definition
+from lmtools.calibration.given_answers import only_answered, read_given
+from lmtools.calibration.prompt import Rendering, open_rendering
+from lmtools.calibration.recipe import CalibrationRecipe
+from lmtools.calibration.tasks import Task, read_tasks
+from lmtools.core.files import sha256_file, sha256_text
+from lmtools.data.sources import source_hash
+from lmtools.models.hashes import model_hashes
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a measurement works with; ``inputs`` are the SHA-256 of everything that was read.
+
+    ``given`` holds the answers of each question where they were written elsewhere; else it is None.
+    """
+
+    recipe: CalibrationRecipe
+    tasks: tuple[Task, ...]
+    rendering: Rendering
+    given: Mapping[str, tuple[str, ...]] | None
+    inputs: dict[str, str]
+
+
+def prepare(recipe: CalibrationRecipe) -> Setup:
+    """Read and check tasks and data, load the tokenizer, hash all inputs but the head.
+
+    Raises:
+        RecipeError: a task is unknown.
+        DataError: a source is missing or wrong.
+        ModelError: the model cannot be used.
+        MachineError: a download failed.
+    """
+    tasks, given = read_inputs(recipe)
+    inputs = model_hashes(recipe.model)
+    for task in tasks:
+        inputs |= task_hashes(task.name, task.definition)
+    if recipe.answers.file is not None:
+        inputs[recipe.answers.file] = sha256_file(Path(recipe.answers.file).expanduser())
+    return Setup(recipe, tasks, open_rendering(recipe.model, recipe.chat), given, inputs)
+
+
+def read_inputs(recipe: CalibrationRecipe) -> tuple[tuple[Task, ...], dict[str, tuple[str, ...]] | None]:
+    """The tasks, and the given answers, if there are any; raises as ``prepare`` does for them."""
+    tasks = read_tasks(recipe)
+    if recipe.answers.file is None:
+        return tasks, None
+    given = read_given(Path(recipe.answers.file).expanduser(), tasks)
+    return only_answered(tasks, given), given
+
+
+def task_hashes(name: str, definition: Definition) -> dict[str, str]:
+    """SHA-256 of a task's definition and of its sources."""
+    sources = [definition.source]
+    if isinstance(definition, ChoicesTask) and definition.demonstrations is not None:
+        sources.append(definition.demonstrations)
+    hashes = {f"task {name}": sha256_text(definition.model_dump_json())}
+    return hashes | {source: source_hash(source) for source in sources}

@@ -1,0 +1,81 @@
+"""``lmtools eval``: measure a model."""
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lmtools.cli.eval_run import measure, show_plan
+from lmtools.cli.options import (
+    Backend,
+    DryRun,
+    Json,
+    Model,
+    Out,
+    Recipe,
+    Resume,
+    Seed,
+    Set,
+    overrides,
+)
+from lmtools.core.recipe import load_recipe
+
+DEFAULT = "calibration/quickstart"
+app = typer.Typer(no_args_is_help=True, help="Measure a model: is it right as often as it is sure?")
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--task",
+        metavar="NAME|FILE",
+        help="In place of the recipe's tasks: mmlu, truthfulqa, truthfulqa-free, triviaqa, nq, popqa, atlas, "
+        "atlas-short, a JSONL file of questions, or a YAML definition; repeatable.",
+    ),
+]
+Head = Annotated[
+    Path | None,
+    typer.Option(
+        "--head",
+        metavar="RUN",
+        help="A run of `lmtools ats fit`: its head and baselines are measured beside the uncalibrated model, "
+        "which is then that run's.",
+        file_okay=False,
+    ),
+]
+
+
+@app.callback()
+def evaluate() -> None:
+    """Measure a model: is it right as often as it is sure?"""
+
+
+@app.command()
+def calibration(
+    task: Tasks = None,
+    head: Head = None,
+    recipe: Recipe = None,
+    settings: Set = None,
+    model: Model = None,
+    backend: Backend = None,
+    out: Out = None,
+    seed: Seed = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+    resume: Resume = False,
+) -> None:
+    """Is the model right as often as it says? Accuracy, ECE, Brier, AUROC ... with intervals and diagrams.
+
+    As it stands: the built-in model on the bundled questions, about 2 minutes on two CPU cores.
+    """
+    from lmtools.calibration.recipe import CalibrationRecipe
+    from lmtools.cli.eval_run import fitted_model
+
+    given = [] if head is None else fitted_model(head)
+    if task:
+        given.append(f"tasks={json_module.dumps(task)}")
+    given += overrides(settings, model, backend, seed)
+    config = load_recipe(CalibrationRecipe, recipe, given, default=DEFAULT)
+    if dry_run:
+        show_plan(config, json)
+        return
+    measure("eval", "calibration", config, recipe or DEFAULT, out=out, resume=resume, json=json)
