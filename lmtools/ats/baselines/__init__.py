@@ -1,0 +1,1 @@
+"""What a head is measured against: calibration methods that do not look at the text."""
