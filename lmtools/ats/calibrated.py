@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, GenerationMixin, PreTrainedModel
+from transformers import DynamicCache, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from lmtools.ats.artefact import DIGITS, find_head, head_digest, load_head
@@ -64,13 +64,12 @@ class ObservedLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
 
     main_input_name = "input_ids"
     _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_flex_attn = True
     _supports_attention_backend = True
 
     def __init__(self, lm: Any, heads: Mapping[str, TemperatureHead]) -> None:
         causal = lm.get_base_model() if hasattr(lm, "get_base_model") else lm
-        super().__init__(copy.deepcopy(causal.config))
+        super().__init__(PreTrainedConfig())
+        self.config = causal.config  # which transformers would check for this class, and perhaps change
         self.lm = lm
         self.heads = nn.ModuleDict(dict(heads)).to(lm.device)
         self.generation_config = copy.deepcopy(causal.generation_config)
