@@ -140,7 +140,7 @@ def load_head(directory: Path, base: LoadedModel | None = None) -> TemperatureHe
     """
     settings = read_settings(directory)
     if base is not None:
-        check_base(settings, base, directory)
+        check_base(settings, directory, base.identity, base.model.config)
     head = build_head(settings.head, settings.shape)
     path = directory / WEIGHTS
     try:
@@ -151,14 +151,14 @@ def load_head(directory: Path, base: LoadedModel | None = None) -> TemperatureHe
     return head.to(base.device if base is not None else "cpu").eval().requires_grad_(False)
 
 
-def check_base(settings: HeadSettings, base: LoadedModel, directory: Path) -> None:
-    """Whether a head was fitted on this model.
+def check_base(settings: HeadSettings, directory: Path, identity: str, config: Any) -> None:
+    """Whether the head in ``directory`` was fitted on the model of this identity and configuration.
 
     Raises:
         ModelError: naming what differs.
     """
-    mine, theirs = settings.base, BaseInfo.of("", base.identity)
-    sizes, found = asdict(settings.shape), asdict(base_shape(base.model.config))
+    mine, theirs = settings.base, BaseInfo.of("", identity)
+    sizes, found = asdict(settings.shape), asdict(base_shape(config))
     wrong = [f"{name} {sizes[name]}, not {found[name]}" for name in sizes if sizes[name] != found[name]]
     if wrong:
         fault = f"a model of another shape ({wrong[0]})"

@@ -1,0 +1,104 @@
+"""A model with a fitted head on it, as one directory that vLLM serves with calibrated probabilities.
+
+    export_vllm(Path("runs/ats/head"), Path("calibrated"), ModelSpec())
+    vllm serve calibrated                          # wherever lmtools is installed beside vLLM
+
+It holds the base model's files, the head's tensors under the prefix ``lmtools_ats.`` in one more file, and a
+``config.json`` that names the head and the architecture which lmtools tells vLLM (``vllm_plugin``).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from lmtools.ats.artefact import HeadSettings, check_base, find_head, load_head, read_settings
+from lmtools.ats.export_files import index_weights, link_weights, new_directory, texts
+from lmtools.ats.vllm_plugin import PREFIX, SETTINGS, SUPPORTED
+from lmtools.core.errors import ModelError
+from lmtools.core.files import write_json
+from lmtools.models.files import ModelFiles, read_json, resolve
+from lmtools.models.load import identity, load
+from lmtools.models.spec import ModelSpec
+
+HEAD = "model-head.safetensors"
+
+
+def export_vllm(head: Path, out: Path, spec: ModelSpec) -> Path:
+    """Write the calibrated model to ``out``, which is then complete, or else absent; returns ``out``.
+
+    Weights are linked where the disk allows it and copied elsewhere; an adapter is merged into them first, at
+    the precision of ``spec``. The files load at any precision.
+
+    Args:
+        head: a run of ``lmtools ats fit``, or a head's directory.
+        out: a directory that is empty, or does not exist yet.
+        spec: the model that the head was fitted on.
+
+    Raises:
+        ModelError: there is no head, it is for another model, or vLLM cannot compute it.
+        RunError: ``out`` is in use.
+        MachineError: it cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    directory = find_head(head)
+    settings, files = read_settings(directory), resolve(spec)
+    architecture = check_exportable(settings, directory, files, spec)
+    tensors = {f"{SETTINGS}.{name}": value for name, value in load_head(directory).state_dict().items()}
+    with new_directory(out) as folder:
+        with _weights(spec, files, folder) as base:
+            link_weights(base, folder)
+            config = read_json(base / "config.json")
+        for text in texts(files.path):
+            (folder / text.name).write_bytes(text.read_bytes())
+        save_file(tensors, folder / HEAD, metadata={"format": "pt"})
+        index_weights(folder)
+        config |= {"architectures": [PREFIX + architecture], SETTINGS: _described(settings)}
+        write_json(folder / "config.json", config)
+    return out
+
+
+def check_exportable(settings: HeadSettings, directory: Path, files: ModelFiles, spec: ModelSpec) -> str:
+    """The base model's architecture, if the head in ``directory`` can run inside vLLM; loads no weights.
+
+    Raises:
+        ModelError: the head is for another model, or vLLM cannot compute it.
+    """
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(files.path, trust_remote_code=spec.trust_remote_code)
+    check_base(settings, directory, identity(spec, files), config)
+    architecture = (config.architectures or ["model without architecture"])[0]
+    if architecture not in SUPPORTED:
+        raise ModelError(
+            f"{spec.name} is a {architecture}; heads run inside vLLM on {', '.join(SUPPORTED)}",
+            fix="use the head with the hf backend: lmtools generate --calibrated HEAD",
+        )
+    head = settings.head
+    if head.needs_logits and (head.kind == "transformer" or "argmax-row" in head.features):
+        missing = "logits of prompt tokens" if head.kind == "transformer" else "output projection's rows"
+        raise ModelError(
+            f"the {head.kind} head {directory} is on {', '.join(head.features)}: vLLM has no {missing}",
+            fix="use it with the hf backend, or fit one with head.features=[hidden]",
+        )
+    return str(architecture)
+
+
+@contextmanager
+def _weights(spec: ModelSpec, files: ModelFiles, folder: Path) -> Iterator[Path]:
+    """Where the weights to export are: the base model's, or merged with an adapter's for the while."""
+    if files.adapter is None:
+        yield files.path
+        return
+    with TemporaryDirectory(dir=folder) as merged:
+        load(spec, merge=True).model.save_pretrained(merged)
+        yield Path(merged)
+
+
+def _described(settings: HeadSettings) -> dict[str, Any]:
+    """What the model class reads of the head, and what people may want to know of it."""
+    head = settings.head.model_dump(mode="json")
+    return {"head": head, "shape": asdict(settings.shape), "base": asdict(settings.base)}
