@@ -7,12 +7,15 @@ generator = HfGenerator(ModelSpec(name="builtin:smollm2-135m-instruct"))
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import compress
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
-from lmtools.core.errors import MachineError, ModelError
+from lmtools.core.errors import MachineError
 from lmtools.generation.decode import Row, decode_batch, pad
+from lmtools.generation.encoding import Encoding
 from lmtools.generation.past import Pasts
 from lmtools.generation.prefix import pack, plan_groups
 from lmtools.generation.protocol import Completion, Sampling
@@ -25,6 +28,8 @@ T = TypeVar("T")
 MOST_ROWS = 256
 LOGITS = 1 << 26
 """Logits held at a time when scoring (256 MiB)."""
+See = Callable[[Tensor, Tensor], list[list[T]]]
+"""See ``HfGenerator.read``."""
 
 
 class HfGenerator:
@@ -48,11 +53,12 @@ class HfGenerator:
 
     def _start(self, loaded: LoadedModel, batch_tokens: int) -> None:
         self._loaded, self._budget = loaded, batch_tokens
-        self._model, self._tokenizer, self._device = loaded.model, loaded.tokenizer, loaded.device
+        self._model, self._device = loaded.model, loaded.device
         self._pasts = Pasts(loaded.model, batch_tokens)
         self._ends = frozenset(end_ids(loaded.tokenizer, loaded.model.generation_config))
         self._vocabulary = int(loaded.model.get_input_embeddings().weight.shape[0])
-        self._longest = int(getattr(loaded.model.config, "max_position_embeddings", 0) or 0) or 1 << 30
+        longest = int(getattr(loaded.model.config, "max_position_embeddings", 0) or 0) or 1 << 30
+        self.encoding = Encoding(loaded.tokenizer, longest)
 
     @property
     def identity(self) -> str:
@@ -64,10 +70,14 @@ class HfGenerator:
     ) -> list[list[Completion]]:
         """``samples`` completions of every prompt; equal requests are computed once."""
         texts = list(dict.fromkeys(prompts))
-        encoded = self._encode(texts)
+        encoded = self.encoding.encode(texts)
         each = draws(sampling, samples)
         rows = [
-            Row(index, self._room(encoded[index], sampling), sample_seed(text, sampling, draw))
+            Row(
+                index,
+                self.encoding.room(encoded[index], sampling.max_tokens),
+                sample_seed(text, sampling, draw),
+            )
             for index, text in enumerate(texts)
             for draw in range(each)
         ]
@@ -76,41 +86,64 @@ class HfGenerator:
             limits = [len(ids) - 1 for ids in encoded]
             for prefix, batch in self._batches(encoded, limits, MOST_ROWS, steps, each):
                 self._spared(partial(self._write, rows, encoded, prefix, sampling), batch)
-        done = [row.completion(self._ends, self._decode) for row in rows]
+        done = [row.completion(self._ends, self.encoding.decode) for row in rows]
         found = dict(zip(texts, by_prompt(done, len(texts), samples), strict=True))
         return [list(found[prompt]) for prompt in prompts]
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, ...]]:
         """Log-probabilities of each continuation's tokens, natural log; prompts' prefixes are shared."""
         unique = list(dict.fromkeys(pairs))
-        heads = self._encode([prompt for prompt, _ in unique])
-        tails = self._encode([continuation for _, continuation in unique], empty=True)
-        found: list[tuple[float, ...]] = [()] * len(unique)
-        scored = [index for index, tail in enumerate(tails) if tail]
-        fed = [heads[index] + tails[index][:-1] for index in scored]
-        for ids in fed:
-            self._check_length(ids)
-        limits = [len(heads[index]) - 1 for index in scored]
-        most = LOGITS // (self._vocabulary * max((len(tails[index]) for index in scored), default=1))
-        for prefix, batch in self._batches(fed, limits, most):
-            run = partial(self._continuations, fed, [tails[index] for index in scored], prefix)
-            for member, values in zip(batch, self._spared(run, batch), strict=True):
-                found[scored[member]] = values
-        by_pair = dict(zip(unique, found, strict=True))
-        return [by_pair[pair] for pair in pairs]
+        heads = self.encoding.encode([prompt for prompt, _ in unique])
+        tails = self.encoding.encode([continuation for _, continuation in unique], empty=True)
+        found = dict(zip(unique, self.read(heads, tails, _likelihoods), strict=True))
+        return [tuple(found[pair]) for pair in pairs]
 
     def options(self, prompts: Sequence[str], options: Sequence[str]) -> list[tuple[float, ...]]:
         """Each option's log-probability as the next token, over the full vocabulary."""
-        tokens = [self._one_token(option) for option in options]
+        tokens = [self.encoding.one_token(option) for option in options]
+
+        def see(logits: Tensor, _: Tensor) -> list[list[list[float]]]:
+            found: list[list[list[float]]]
+            found = (logits[..., tokens] - logits.logsumexp(dim=-1, keepdim=True)).tolist()
+            return found
+
         texts = list(dict.fromkeys(prompts))
-        fed = self._encode(texts)
+        rows = self.read(
+            self.encoding.encode(texts), [[0]] * len(texts), see
+        )  # a last token is not fed: any will do
+        found = dict(zip(texts, rows, strict=True))
+        return [tuple(found[prompt][0]) for prompt in prompts]
+
+    def read(self, heads: Sequence[list[int]], tails: Sequence[list[int]], see: See[T]) -> list[list[T]]:
+        """What ``see`` makes of the logits at every token of the tails, each after its head.
+
+        Args:
+            heads: token ids of each prompt, none empty; the prefixes that they share are run once.
+            tails: token ids of what follows each; the last one is not fed.
+            see: the logits (rows, tokens, vocabulary) from which the tokens (rows, tokens) are predicted, to
+                one value a token, row by row; called right after the forward pass, for at most ``LOGITS``
+                logits. What it gives for padding, on the left, is dropped.
+
+        Returns:
+            One list for each tail, as long as the tail.
+
+        Raises:
+            ModelError: a row is longer than the model's context.
+            MachineError: there is not enough memory.
+        """
+        found: list[list[T]] = [[] for _ in tails]
+        asked = [index for index, tail in enumerate(tails) if tail]
+        fed = [heads[index] + tails[index][:-1] for index in asked]
         for ids in fed:
-            self._check_length(ids)
-        found: dict[str, tuple[float, ...]] = {}
-        for prefix, batch in self._batches(fed, [len(ids) - 1 for ids in fed], MOST_ROWS):
-            values = self._spared(partial(self._next, fed, tokens, prefix), batch)
-            found |= zip([texts[member] for member in batch], values, strict=True)
-        return [found[prompt] for prompt in prompts]
+            self.encoding.check_length(ids)
+        limits = [len(heads[index]) - 1 for index in asked]
+        wanted = [tails[index] for index in asked]
+        most = LOGITS // (self._vocabulary * max(map(len, wanted), default=1))
+        for prefix, batch in self._batches(fed, limits, most):
+            rows = self._spared(partial(self._read, fed, wanted, see, prefix), batch)
+            for member, values in zip(batch, rows, strict=True):
+                found[asked[member]] = values
+        return found
 
     def close(self) -> None:
         """Drop the model; its memory is free once nobody else holds it."""
@@ -135,35 +168,30 @@ class HfGenerator:
         capacity = max(map(len, suffixes)) + max(row.limit for row in writing)
         with self._pasts.ready():
             past = self._pasts.start(prefix, capacity)
-            decode_batch(past, suffixes, writing, sampling, self._ends, self._decode, self._device)
+            decode_batch(past, suffixes, writing, sampling, self._ends, self.encoding.decode, self._device)
         for member, written in zip(batch, writing, strict=True):
             rows[member].take(written)
         return [None] * len(batch)
 
-    def _continuations(
-        self, fed: list[list[int]], tails: list[list[int]], prefix: list[int], batch: list[int]
-    ) -> list[tuple[float, ...]]:
-        """Log-probabilities of the tokens in ``tails``, whose last one was not fed."""
-        keep = max(len(tails[member]) for member in batch)
-        logits = self._forward([fed[member] for member in batch], prefix, keep)
-        ids, valid = pad([tails[member] for member in batch], self._device)
-        values = logits.gather(2, ids[:, :, None])[:, :, 0] - logits.logsumexp(dim=-1)
-        return [tuple(row[ok].tolist()) for row, ok in zip(values, valid, strict=True)]
-
-    def _next(
-        self, fed: list[list[int]], tokens: list[int], prefix: list[int], batch: list[int]
-    ) -> list[tuple[float, ...]]:
-        """Log-probabilities of ``tokens`` right after each row."""
-        logits = self._forward([fed[member] for member in batch], prefix, keep=1)[:, 0]
-        values = logits[:, tokens] - logits.logsumexp(dim=-1, keepdim=True)
-        return [tuple(row) for row in values.tolist()]
-
-    def _forward(self, fed: list[list[int]], prefix: list[int], keep: int) -> torch.Tensor:
-        """Logits of the last ``keep`` positions: (rows, ``keep``, vocabulary)."""
-        suffixes = [ids[len(prefix) :] for ids in fed]
+    def _read(
+        self, fed: list[list[int]], wanted: list[list[int]], see: See[T], prefix: list[int], batch: list[int]
+    ) -> list[list[T]]:
+        """``read`` for the rows ``batch``, in windows of tokens where one row has too many for ``LOGITS``."""
+        ids, valid = pad([fed[member][len(prefix) :] for member in batch], self._device)
+        tokens, there = pad([wanted[member] for member in batch], self._device)
+        before, keep = ids.shape[1] - tokens.shape[1], tokens.shape[1]
+        window = max(1, LOGITS // (self._vocabulary * len(batch)))
+        found: list[list[T]] = [[] for _ in batch]
         with self._pasts.ready():
-            past = self._pasts.start(prefix, max(map(len, suffixes)))
-            return past.forward(*pad(suffixes, self._device), keep=keep)
+            past = self._pasts.start(prefix, ids.shape[1])
+            for start in range(0, keep, window):
+                stop = min(start + window, keep)
+                new = slice(before + start if start else 0, before + stop)
+                logits = past.forward(ids[:, new], valid[:, new], keep=stop - start)
+                values = see(logits, tokens[:, start:stop])
+                for row, some, ok in zip(found, values, there[:, start:stop].tolist(), strict=True):
+                    row += compress(some, ok)
+        return found
 
     def _batches(
         self, fed: list[list[int]], limits: list[int], most: int, growth: int = 0, copies: int = 1
@@ -194,36 +222,9 @@ class HfGenerator:
         middle = len(batch) // 2
         return self._spared(run, batch[:middle]) + self._spared(run, batch[middle:])
 
-    def _encode(self, texts: Sequence[str], empty: bool = False) -> list[list[int]]:
-        if not texts:
-            return []
-        encoded: list[list[int]] = self._tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-        if not empty and not all(encoded):
-            raise ModelError("a prompt has no tokens", fix="give every prompt at least one character")
-        return encoded
 
-    def _room(self, ids: list[int], sampling: Sampling) -> int:
-        """The most tokens a prompt may be continued by within the model's context."""
-        self._check_length(ids)
-        return min(sampling.max_tokens, self._longest - len(ids))
-
-    def _check_length(self, ids: list[int]) -> None:
-        if len(ids) >= self._longest:
-            raise ModelError(
-                f"a prompt has {len(ids)} tokens, and the model's context is {self._longest}",
-                fix="shorten the prompts, or use a model with a longer context",
-            )
-
-    def _one_token(self, option: str) -> int:
-        [ids] = self._encode([option], empty=True)
-        if len(ids) != 1:
-            raise ModelError(
-                f"option {option!r} is {len(ids)} tokens for this model, not one",
-                fix="use options that are single tokens, such as ' A' or 'A'",
-            )
-        return ids[0]
-
-    def _decode(self, ids: Sequence[int]) -> str:
-        return str(
-            self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        )
+def _likelihoods(logits: Tensor, tokens: Tensor) -> list[list[float]]:
+    """Log-probabilities of the tokens (rows, tokens) under the logits (rows, tokens, vocabulary)."""
+    found: list[list[float]]
+    found = (logits.gather(2, tokens[:, :, None])[:, :, 0] - logits.logsumexp(dim=-1)).tolist()
+    return found

@@ -5,6 +5,7 @@ import torch
 from tiny import save_adapter
 
 from lmtools.core.errors import MachineError, ModelError
+from lmtools.generation import hf
 from lmtools.generation import prefix as prefix_module
 from lmtools.generation.hf import HfGenerator
 from lmtools.generation.past import Pasts, PlainPast, SharedPast
@@ -238,6 +239,22 @@ def test_scores_in_small_batches_are_the_same(loaded, generator):
     for a, b in zip(generator.score(pairs), small.score(pairs), strict=True):
         assert a == pytest.approx(b, abs=1e-5)
     assert generator.score(pairs)[8] == ()
+
+
+def test_an_answer_of_many_logits_is_read_in_windows(generator, monkeypatch):
+    pairs = [(MIXED[5], " the Seine flows through Paris"), (MIXED[1], " river")]
+    expected, held = generator.score(pairs), []
+
+    def see(logits, tokens):
+        held.append(tuple(logits.shape[:2]))
+        return hf._likelihoods(logits, tokens)
+
+    heads, tails = (generator.encoding.encode(texts) for texts in zip(*pairs, strict=True))
+    monkeypatch.setattr(hf, "LOGITS", 3 * generator._vocabulary)
+    for values, whole in zip(generator.read(heads, tails, see), expected, strict=True):
+        assert values == pytest.approx(whole, abs=1e-5)
+    assert max(rows * tokens for rows, tokens in held) == 3
+    assert sum(rows * tokens for rows, tokens in held) == sum(map(len, tails))
 
 
 def test_options_are_log_probabilities_over_the_whole_vocabulary(loaded, generator):
