@@ -10,6 +10,7 @@ from lmtools.ats.calibrated import CalibratedLM, ObservedLM, calibrate, observe
 from lmtools.ats.features import features
 from lmtools.ats.heads import base_shape, build_head
 from lmtools.core.errors import ModelError
+from lmtools.generation.decode import pad
 from lmtools.generation.hf import HfGenerator
 from lmtools.generation.past import PlainPast, SharedPast
 from lmtools.generation.protocol import Sampling
@@ -325,7 +326,9 @@ def test_watching_heads_see_shared_prefixes(loaded):
     generator = HfGenerator.from_loaded(observe(loaded, heads))
     ids = [loaded.tokenizer(SHARED + text)["input_ids"] for text in PROMPTS]
     shared = len(loaded.tokenizer(SHARED)["input_ids"]) - 3
-    generator._forward(ids, ids[0][:shared], keep=1)
+    with generator._pasts.ready():
+        past = generator._pasts.start(ids[0][:shared], max(map(len, ids)))
+        past.forward(*pad([tokens[shared:] for tokens in ids], "cpu"), keep=1)
     model = generator._model
     for row, tokens in enumerate(ids):
         hidden = loaded.model(torch.tensor([tokens]), output_hidden_states=True).hidden_states[-1]
