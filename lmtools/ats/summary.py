@@ -26,8 +26,8 @@ MULTIPLIERS = (0.05, 10.0)
 """The range over which a summary is as good as the logits."""
 ERROR = 1e-3
 """Nats by which log Z may be off inside that range."""
-WIDTH = 0.04
-"""Width of the bins near the top: at the largest multiplier still 0.4."""
+WIDTH = 0.036
+"""Width of the bins near the top: at the largest multiplier still 0.36."""
 EVEN = 28
 """How many bins have that width; each one after them is ``RATIO`` times its lower edge wide."""
 RATIO = WIDTH / (EVEN * WIDTH)
