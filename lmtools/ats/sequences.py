@@ -14,12 +14,10 @@ from lmtools.core.errors import DataError
 from lmtools.data.records import Instruction
 from lmtools.models.chat import Message, end_of_turn, render
 
-Layout = Literal["chat", "question-answer", "q-a", "instruction-response", "answer", "bare"]
+Layout = Literal["chat", "question-answer", "instruction-response", "bare"]
 PLAIN: dict[str, tuple[str, str]] = {
     "question-answer": ("Question: {}\nAnswer:", " "),
-    "q-a": ("Q: {}\nA:", " "),
     "instruction-response": ("Instruction: {}\nResponse:", " "),
-    "answer": ("{}\nAnswer:", " "),
     "bare": ("{}\n", ""),
 }
 """Text before a response, and what stands between the two; a line end closes it, an empty line follows."""
