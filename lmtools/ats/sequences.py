@@ -14,10 +14,12 @@ from lmtools.core.errors import DataError
 from lmtools.data.records import Instruction
 from lmtools.models.chat import Message, end_of_turn, render
 
-Layout = Literal["chat", "question-answer", "instruction-response", "bare"]
+Layout = Literal["chat", "question-answer", "q-a", "instruction-response", "answer", "bare"]
 PLAIN: dict[str, tuple[str, str]] = {
     "question-answer": ("Question: {}\nAnswer:", " "),
+    "q-a": ("Q: {}\nA:", " "),
     "instruction-response": ("Instruction: {}\nResponse:", " "),
+    "answer": ("{}\nAnswer:", " "),
     "bare": ("{}\n", ""),
 }
 """Text before a response, and what stands between the two; a line end closes it, an empty line follows."""

@@ -46,7 +46,7 @@ def test_a_long_sequence_is_cut_and_counted():
 
 def test_no_response_within_the_limit():
     with pytest.raises(DataError, match="max_tokens=3"):
-        sequences(TOKENIZER, [ONE], ["bare"], 3, seed=0)
+        sequences(TOKENIZER, [ONE], ["q-a"], 3, seed=0)
 
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=30).filter(
