@@ -1,6 +1,8 @@
 """``lmtools generate``: text from any model and backend, for one prompt or a file of them."""
 
 import json as json_module
+import math
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,8 +17,18 @@ from lmtools.core.progress import say
 from lmtools.core.recipe_faults import describe_faults
 
 if TYPE_CHECKING:
-    from lmtools.generation.protocol import Completion
-    from lmtools.generation.requests import GenerateConfig, Request
+    from lmtools.calibration.recipe import ConfidenceName
+    from lmtools.generation.protocol import Completion, Generator
+    from lmtools.generation.requests import GenerateConfig, Opener, Request
+    from lmtools.models.spec import ModelSpec
+
+
+class ConfidenceKind(StrEnum):
+    """How a completion's confidence is made."""
+
+    mean = "mean"
+    product = "product"
+    length_normalised = "length-normalised"
 
 
 def generate(
@@ -45,6 +57,24 @@ def generate(
     raw: Annotated[
         bool, typer.Option("--raw", help="Continue the text as it is, without the chat template.")
     ] = False,
+    calibrated: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibrated",
+            metavar="HEAD",
+            help="Put a temperature head on the model (a run of `lmtools ats fit`, or the head in it): "
+            "completions then carry calibrated `probabilities` of their tokens and a `confidence`. "
+            "hf backend only.",
+        ),
+    ] = None,
+    confidence: Annotated[
+        ConfidenceKind | None,
+        typer.Option(
+            "--confidence",
+            help="With --calibrated, what the confidence is of the probabilities of the completion's "
+            "tokens (without the one that ended it): their mean, product or geometric mean. [mean]",
+        ),
+    ] = None,
     settings: Set = None,
     model: Model = None,
     backend: Backend = None,
@@ -52,12 +82,18 @@ def generate(
     json: Json = False,
 ) -> None:
     """Generate text. Answers are cached, save a server's: what was asked before costs nothing."""
+    if confidence is not None and calibrated is None:
+        raise LmtoolsError(
+            "--confidence needs --calibrated HEAD", fix="name a run of `lmtools ats fit`, or leave it out"
+        )
     own = {"max_tokens": max_tokens, "temperature": temperature, "samples": samples, "raw": raw or None}
     config = _config(settings, model, backend, seed, own)
     requests = _requests(prompt, input)
     from lmtools.generation.requests import answer
 
-    rows = [row(request, completions) for request, completions in answer(requests, config)]
+    opened = None if calibrated is None else _opener(calibrated)
+    kind = None if calibrated is None else (confidence or ConfidenceKind.mean).value
+    rows = [row(request, found, kind) for request, found in answer(requests, config, opened)]
     if output is not None:
         write_jsonl(output, rows)
         say(f"wrote {output}: {len(rows)} prompts")
@@ -67,21 +103,51 @@ def generate(
             typer.echo(json_module.dumps(found, ensure_ascii=False) if input else texts(found))
 
 
-def row(request: "Request", completions: "list[Completion]") -> dict[str, Any]:
-    """A request and its completions as one line of the output; ``logprob`` is the sum over the tokens."""
+def row(
+    request: "Request", completions: "list[Completion]", confidence: "ConfidenceName | None" = None
+) -> dict[str, Any]:
+    """A request and its completions as one line of the output; ``logprob`` is the sum over the tokens.
+
+    With a kind of ``confidence``, each completion has one, and the ``probabilities`` of its tokens.
+    """
     answers = [
         {"text": done.text, "finish": done.finish, "tokens": len(done.tokens), "logprob": sum(done.logprobs)}
+        | ({} if confidence is None else certainty(done, confidence))
         for done in completions
     ]
     return {**request.model_dump(mode="json", by_alias=True, exclude_none=True), "completions": answers}
 
 
+def certainty(done: "Completion", kind: "ConfidenceName") -> dict[str, Any]:
+    """The ``confidence`` in a completion, and the ``probabilities`` of all its tokens."""
+    from lmtools.calibration.confidence import answer_confidence, answer_tokens
+
+    probabilities = [math.exp(value) for value in done.logprobs]
+    value = answer_confidence(answer_tokens(probabilities, done), kind)
+    return {"confidence": value, "confidence_kind": kind, "probabilities": probabilities}
+
+
 def texts(found: dict[str, Any]) -> str:
-    """The completions of one prompt, numbered where there are several."""
-    answers = [completion["text"].strip() for completion in found["completions"]]
+    """The completions of one prompt, numbered where there are several, with their confidence if they have."""
+    answers = [
+        completion["text"].strip()
+        + (f"\n(confidence {completion['confidence']:.2f})" if "confidence" in completion else "")
+        for completion in found["completions"]
+    ]
     if len(answers) == 1:
         return str(answers[0])
     return "\n".join(f"[{number}] {text}" for number, text in enumerate(answers, start=1))
+
+
+def _opener(head: Path) -> "Opener":
+    """Opens the model with a head on it."""
+
+    def opened(spec: "ModelSpec", cache: bool) -> "Generator":
+        from lmtools.ats.open import open_calibrated
+
+        return open_calibrated(spec, head, cache)
+
+    return opened
 
 
 def _requests(prompt: str | None, input: Path | None) -> "list[Request]":

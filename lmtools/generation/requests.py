@@ -15,11 +15,13 @@ from lmtools.core.progress import progress
 from lmtools.data.jsonl import read_records
 from lmtools.data.records import Record
 from lmtools.generation.open import open_generator
-from lmtools.generation.protocol import Completion, Sampling
+from lmtools.generation.protocol import Completion, Generator, Sampling
 from lmtools.models.chat import Message, render
 from lmtools.models.load import load_tokenizer
 from lmtools.models.spec import ModelSpec
 
+Opener = Callable[[ModelSpec, bool], Generator]
+"""Opens a generator for a model; whether its answers are kept on disk."""
 CHUNK = 128
 """Requests answered at a time; what is answered is in the cache, should the rest be interrupted."""
 
@@ -103,15 +105,22 @@ def rendering(config: GenerateConfig) -> Callable[[Request], str]:
     return lambda request: render(tokenizer, request.conversation(), system=config.system)
 
 
-def answer(requests: Sequence[Request], config: GenerateConfig) -> Iterator[tuple[Request, list[Completion]]]:
+def answer(
+    requests: Sequence[Request], config: GenerateConfig, opened: Opener | None = None
+) -> Iterator[tuple[Request, list[Completion]]]:
     """Every request with its completions, in order; progress is shown on stderr.
+
+    Args:
+        requests: what to answer.
+        config: what generates, and how.
+        opened: makes the generator in place of ``open_generator``; takes its arguments.
 
     Raises:
         LmtoolsError: the model or the backend failed.
     """
     text = rendering(config)
     prompts = [text(request) for request in requests]
-    generator = open_generator(config.model, cache=config.cache)
+    generator = (opened or open_generator)(config.model, config.cache)
     with progress(len(requests), "generating") as bar:
         for start in range(0, len(requests), CHUNK):
             some = slice(start, start + CHUNK)
