@@ -2,9 +2,8 @@
 
 import json as json_module
 import math
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
@@ -21,14 +20,6 @@ if TYPE_CHECKING:
     from lmtools.generation.protocol import Completion, Generator
     from lmtools.generation.requests import GenerateConfig, Opener, Request
     from lmtools.models.spec import ModelSpec
-
-
-class ConfidenceKind(StrEnum):
-    """How a completion's confidence is made."""
-
-    mean = "mean"
-    product = "product"
-    length_normalised = "length-normalised"
 
 
 def generate(
@@ -68,7 +59,7 @@ def generate(
         ),
     ] = None,
     confidence: Annotated[
-        ConfidenceKind | None,
+        Literal["mean", "product", "length-normalised"] | None,
         typer.Option(
             "--confidence",
             help="With --calibrated, what the confidence is of the probabilities of the completion's "
@@ -92,7 +83,7 @@ def generate(
     from lmtools.generation.requests import answer
 
     opened = None if calibrated is None else _opener(calibrated)
-    kind = None if calibrated is None else (confidence or ConfidenceKind.mean).value
+    kind = None if calibrated is None else confidence or "mean"
     rows = [row(request, found, kind) for request, found in answer(requests, config, opened)]
     if output is not None:
         write_jsonl(output, rows)
