@@ -76,10 +76,8 @@ class Line(Config):
         return found
 
 
-ConfidenceMap = Logistic | Steps | Line
-CONFIDENCE_MAP: TypeAdapter[ConfidenceMap] = TypeAdapter(
-    Annotated[ConfidenceMap, Field(discriminator="kind")]
-)
+ConfidenceMap = Annotated[Logistic | Steps | Line, Field(discriminator="kind")]
+CONFIDENCE_MAP: TypeAdapter[ConfidenceMap] = TypeAdapter(ConfidenceMap)
 """Reads a map from JSON: ``CONFIDENCE_MAP.validate_python(map.model_dump(mode="json")) == map``."""
 
 

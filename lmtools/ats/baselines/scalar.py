@@ -23,7 +23,7 @@ CLOSE = 1e-4
 """How near to the best ``log s`` the search ends."""
 
 
-class _InChunks(Summary):
+class InChunks(Summary):
     """A summary whose partition function needs little memory beside it."""
 
     def log_partition(self, multiplier: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def fit_scalar(summary: Summary, loss: Loss, clip: tuple[float, float] = MULTIPL
             "there are no response tokens to fit a temperature on",
             fix="give instructions whose completions are not empty",
         )
-    parts = _InChunks(**vars(summary))
+    parts = InChunks(**vars(summary))
 
     def mean(log_multiplier: float) -> float:
         s = torch.full_like(summary.label, math.exp(log_multiplier), dtype=torch.float64)

@@ -6,6 +6,7 @@ numbers are never held.
 """
 
 import copy
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,11 @@ class VectorScaling:
     def __call__(self, logits: Tensor) -> Tensor:
         """Calibrated logits: (..., vocabulary) to the same."""
         return torch.addcmul(self.bias, logits, self.weight)
+
+    @property
+    def digest(self) -> str:
+        """By content: a SHA-256 in hexadecimal."""
+        return hashlib.sha256(_bytes(self)).hexdigest()
 
     def to(self, device: str) -> "VectorScaling":
         """The same on a device."""
@@ -139,9 +145,8 @@ def save_vector(scaling: VectorScaling, path: Path) -> None:
     Raises:
         MachineError: it cannot be written.
     """
-    tensors = {"weight": scaling.weight.cpu().contiguous(), "bias": scaling.bias.cpu().contiguous()}
     with atomic_writer(path, "wb") as stream:
-        stream.write(save(tensors))
+        stream.write(_bytes(scaling))
 
 
 def load_vector(path: Path) -> VectorScaling:
@@ -161,6 +166,12 @@ def load_vector(path: Path) -> VectorScaling:
             f"{path} is no vector scaling: {reason}", fix="fit again: lmtools ats fit"
         ) from error
     return VectorScaling(weight.float(), bias.float())
+
+
+def _bytes(scaling: VectorScaling) -> bytes:
+    tensors = {"weight": scaling.weight.cpu().contiguous(), "bias": scaling.bias.cpu().contiguous()}
+    content: bytes = save(tensors)
+    return content
 
 
 def _finite(logits: Tensor) -> Tensor:
