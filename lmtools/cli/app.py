@@ -20,6 +20,7 @@ MEMBERS = {
         "lmtools.cli.quickstart", "quickstart", "Built-in model, bundled data: train, measure and report."
     ),
     "leret": Member("lmtools.cli.leret", "app", "LeReT: a model that writes better search queries."),
+    "ats": Member("lmtools.cli.ats", "app", "ATS: a head that makes a model's probabilities honest."),
     "eval": Member("lmtools.cli.eval", "app", "Measure a model: is it right as often as it is sure?"),
     "generate": Member("lmtools.cli.generate", "generate", "Generate text with any model and backend."),
     "models": Member("lmtools.cli.models", "app", "Fetch and list the built-in models."),

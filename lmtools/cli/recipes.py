@@ -15,6 +15,7 @@ from lmtools.core.recipe import RecipeInfo, find_recipe, list_recipes, load_reci
 
 SCHEMAS = {
     "leret": "lmtools.leret.recipe:LeretRecipe",
+    "ats": "lmtools.ats.recipe:AtsRecipe",
     "calibration": "lmtools.calibration.recipe:CalibrationRecipe",
 }
 """The schema of each system's recipes, as ``module:class``, imported when a recipe is checked."""

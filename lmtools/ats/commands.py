@@ -1,0 +1,110 @@
+"""`lmtools ats fit`: run the model once, fit everything on what it computed, measure on held-out tokens."""
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import torch
+
+from lmtools.ats.baselines.artefact import Baselines
+from lmtools.ats.cache import FeatureCache
+from lmtools.ats.extract import extract
+from lmtools.ats.fit import Fit, clear, fit_baselines, fit_head, head_directories
+from lmtools.ats.heads import TemperatureHead
+from lmtools.ats.measure import UNCALIBRATED, TokenScores, joined, of_logits, of_multipliers, table
+from lmtools.ats.methods import VECTOR, in_order
+from lmtools.ats.setup import Setup
+from lmtools.ats.train import log_multipliers
+from lmtools.core.progress import say
+from lmtools.core.results import Results, read_results
+from lmtools.core.run import Run
+from lmtools.models.load import LoadedModel, load
+
+MEASURED = 256
+"""Tokens whose logits are computed at a time."""
+
+
+def fit(setup: Setup, run: Run, recipe_name: str) -> Results:
+    """Fit every method of the recipe. A finished run is only read.
+
+    Raises:
+        ModelError: the model's numbers, or the loss of a head, are not finite.
+        MachineError: the cache or the run cannot be written.
+    """
+    if not run.writes:
+        return run.results(recipe_name, ())
+    if run.path("metrics.json").exists():
+        return read_results(run.path("metrics.json"))
+    spec = setup.recipe.model
+
+    @cache
+    def open_model() -> LoadedModel:
+        return load(spec, merge=spec.dtype == "float32")
+
+    with run.stage("read"):
+        found = Fit(setup, read(setup, open_model), open_model)
+        rows, tokens = (int(found.cache.arrays[name][-1]) for name in ("rows", "tokens"))
+        say(f"{len(found.cache)} sequences, {rows:,} tokens, {tokens:,} of them before a response token")
+    heads = {}
+    for name, (config, directory) in head_directories(found, run).items():
+        with run.stage(f"fit {name}"):
+            heads[name] = fit_head(found, config, directory, run)
+    with run.stage("fit baselines"):
+        baselines = fit_baselines(found, run)
+    with run.stage("measure"):
+        results = measure(found, heads, baselines, run, recipe_name)
+    clear(run)
+    return results
+
+
+def read(setup: Setup, open_model: Callable[[], LoadedModel]) -> FeatureCache:
+    """The language model's one pass."""
+    recipe = setup.recipe
+    return extract(
+        setup.rows,
+        setup.identity,
+        open_model,
+        batch_tokens=recipe.model.batch_tokens,
+        dtype=recipe.data.cache_dtype,
+        from_logits=any(head.needs_logits for head in recipe.heads),
+    )
+
+
+def measure(
+    found: Fit, heads: dict[str, TemperatureHead], baselines: Baselines, run: Run, recipe_name: str
+) -> Results:
+    """Every method on the held-out tokens, or on all where none are held out."""
+    recipe, held = found.setup.recipe, found.setup.split.measured
+    if not found.setup.split.validation:
+        say("nothing is held out (data.validation=0): every method is measured on what it was fitted on")
+    summary, masked = found.cache.summary(held), found.masked(held)
+    fixed = {UNCALIBRATED: 0.0, **{name: s for name, s in baselines.scalars.items() if name not in heads}}
+    multipliers = {name: torch.full_like(summary.label, value) for name, value in fixed.items()}
+    for name, head in heads.items():
+        multipliers[name] = log_multipliers(head, found.batches(head.config), held)
+    scores = {
+        name: of_multipliers(summary, values.exp(), found.objective, masked)
+        for name, values in multipliers.items()
+    }
+    base = scores[UNCALIBRATED]
+    for name, adjust in baselines.maps.items():
+        scores[name] = TokenScores({}, adjust(base.confidence), base.correct)
+    if baselines.vector is not None:
+        scores[VECTOR] = _vector_scores(found, baselines, held)
+    clusters = np.repeat(np.arange(len(held)), found.cache.counts()[list(held)]).tolist()
+    ordered = {name: scores[name] for name in in_order(scores)}
+    return run.results(recipe_name, *table(ordered, clusters, recipe.resamples, recipe.seed))
+
+
+def _vector_scores(found: Fit, baselines: Baselines, held: tuple[int, ...]) -> TokenScores:
+    """Vector scaling works on whole logits, a few tokens at a time."""
+    places, labels = found.cache.tokens(held), torch.from_numpy(found.cache.of_tokens("labels", held))
+    output = found.output
+    assert baselines.vector is not None
+    vector = baselines.vector.to(str(output.device))
+    parts = []
+    for start in range(0, len(places), MEASURED):
+        group = slice(start, start + MEASURED)
+        logits = vector(output(found.cache.states(places[group])).float())
+        parts.append(of_logits(logits, labels[group].to(logits.device)))
+    return joined(parts)

@@ -1,0 +1,157 @@
+"""`--dry-run`: check everything, show one real sequence, estimate disk, memory and work. Loads no weights."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Any, TypeVar
+
+import numpy as np
+
+from lmtools.ats.cache import SequenceRows, shapes
+from lmtools.ats.head_config import BaseShape, HeadConfig, base_shape
+from lmtools.ats.recipe import AtsRecipe
+from lmtools.ats.setup import check_model, make_sequences, model_config, read_instructions, split
+from lmtools.core.errors import MachineError
+from lmtools.core.progress import say
+from lmtools.models.files import resolve_texts
+from lmtools.models.load import load_tokenizer
+from lmtools.models.size import parameters
+
+T = TypeVar("T")
+BYTES = {"float32": 4, "bfloat16": 2}
+COPIES = 6
+"""Of a head in training: weights, gradients, two moments, the best ones, and those of the state file."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token of the example; ``response``: whether the heads learn from it."""
+
+    text: str
+    response: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a fit would do; what cannot be told is empty or None."""
+
+    instructions: int
+    example: tuple[Token, ...]
+    """The first sequence that the model reads."""
+    sequences: int
+    cut: int
+    """Sequences that lose their end to `data.max_tokens`."""
+    tokens: int
+    response_tokens: int
+    passes: int
+    """Of the language model over the tokens: one, whatever is fitted."""
+    cache_gib: float | None
+    head_parameters: int | None
+    training_gib: float | None
+    weights_gib: float | None
+    unchecked: tuple[str, ...] = ()
+    """What could not be checked, and why, a sentence each."""
+
+
+def dry_run(recipe: AtsRecipe) -> Plan:
+    """Everything that can be known before any weight is loaded.
+
+    Raises:
+        DataError: something is wrong with the instructions.
+        ModelError: something is wrong with the model's files.
+    """
+    check_model(recipe)
+    unchecked: list[str] = []
+
+    def attempt(what: str, step: Callable[[], T]) -> T | None:
+        try:
+            return step()
+        except MachineError as error:
+            unchecked.append(f"{what}: {error.message.splitlines()[0]}")
+            return None
+
+    instructions = attempt("the instructions", lambda: read_instructions(recipe))
+    files = attempt("the tokenizer", lambda: resolve_texts(recipe.model))
+    size = attempt("the model's size", lambda: parameters(recipe.model))
+    tokenizer = load_tokenizer(recipe.model, files) if files else None
+    shape = base_shape(model_config(recipe, files)) if files else None
+    made = make_sequences(recipe, instructions, tokenizer) if instructions and tokenizer else None
+    rows = SequenceRows.of(made.marked) if made else None
+    if rows:
+        split(len(rows.marked), recipe.data.validation, recipe.seed)
+    known = rows.known() if rows else None
+    heads = [head_parameters(head, shape) for head in recipe.heads] if shape else []
+    return Plan(
+        instructions=len(instructions or ()),
+        example=_tokens(tokenizer, made.marked[0]) if made else (),
+        sequences=len(made.marked) if made else 0,
+        cut=made.cut if made else 0,
+        tokens=int(known["rows"][-1]) if known else 0,
+        response_tokens=int(known["tokens"][-1]) if known else 0,
+        passes=1,
+        cache_gib=_gib(_cache_bytes(recipe, known, shape)) if known and shape else None,
+        head_parameters=heads[0] if heads else None,
+        training_gib=_gib(4 * COPIES * max(heads)) if heads else None,
+        weights_gib=_gib(size * BYTES[recipe.model.dtype]) if size else None,
+        unchecked=tuple(unchecked),
+    )
+
+
+def head_parameters(config: HeadConfig, shape: BaseShape) -> int:
+    """The number of a head's weights."""
+    import torch
+
+    from lmtools.ats.heads import build_head
+
+    with torch.device("meta"):
+        return sum(weight.numel() for weight in build_head(config, shape).parameters())
+
+
+def _cache_bytes(recipe: AtsRecipe, known: Any, shape: BaseShape) -> int:
+    from_logits = any(head.needs_logits for head in recipe.heads)
+    fields = shapes(known, shape.hidden, recipe.data.cache_dtype, from_logits).values()
+    return sum(prod(size) * np.dtype(dtype).itemsize for size, dtype in fields)
+
+
+def _gib(count: float) -> float:
+    return round(count / 2**30, 3)
+
+
+def _tokens(tokenizer: Any, marked: Any) -> tuple[Token, ...]:
+    texts = [tokenizer.decode([id]) for id in marked.ids]
+    return tuple(Token(text, mark) for text, mark in zip(texts, marked.response, strict=True))
+
+
+def shown(example: tuple[Token, ...]) -> str:
+    """The example as text, what is learnt in brackets.
+
+    >>> shown((Token("Q?", False), Token(" Yes", True), Token(".", True), Token("\\n", False)))
+    'Q?[[ Yes.]]\\n'
+    """
+    parts, inside = [], False
+    for token in example:
+        if token.response != inside:
+            parts.append("[[" if token.response else "]]")
+            inside = token.response
+        parts.append(token.text)
+    return "".join(parts) + ("]]" if inside else "")
+
+
+def print_dry_run(plan: Plan) -> None:
+    """The plan for a person, on stderr."""
+    if plan.example:
+        learnt = sum(token.response for token in plan.example)
+        say(f"--- a sequence of {len(plan.example)} tokens; heads learn from the {learnt} in [[ ]] ---")
+        say(f"{shown(plan.example)}\n")
+        lost = f", {plan.cut} of them cut" if plan.cut else ""
+        say(f"{plan.instructions} instructions make {plan.sequences} sequences{lost}")
+        say(f"the model reads {plan.tokens:,} tokens once; {plan.response_tokens:,} are learnt from")
+    if plan.cache_gib is not None:
+        say(f"disk: {plan.cache_gib} GiB of cache")
+    if plan.head_parameters is not None:
+        say(f"the head has {plan.head_parameters:,} weights; training takes {plan.training_gib} GiB")
+    if plan.weights_gib is not None:
+        say(f"memory: {plan.weights_gib} GiB of weights, and what a batch needs")
+    for sentence in plan.unchecked:
+        say(f"not checked: {sentence}")
+    say(f"{'all else' if plan.unchecked else 'everything'} checks out; run it without --dry-run")

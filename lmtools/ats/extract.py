@@ -1,0 +1,239 @@
+"""The one pass of the language model: hidden states and summaries of logits, into the feature cache.
+
+Batches go from long sequences to short ones, so that little of them is padding and what does not fit in
+memory fails at once. Each one is recorded in a journal beside the cache when it is on the disk: a killed pass
+goes on where it was.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lmtools.ats.cache import (
+    FROM_LOGITS,
+    SUMMARY,
+    Array,
+    FeatureCache,
+    SequenceRows,
+    cache_key,
+    open_arrays,
+    shapes,
+)
+from lmtools.ats.features import features
+from lmtools.ats.output_layer import OutputLayer, last_states
+from lmtools.ats.summary import summarise
+from lmtools.core.errors import MachineError, ModelError
+from lmtools.core.files import write_json
+from lmtools.core.journal import Journal
+from lmtools.core.paths import cache_dir
+from lmtools.core.progress import progress, say
+from lmtools.models.load import LoadedModel
+
+ROOM = 2**24
+"""Logits computed at a time: 64 MiB, and a few times as much while they are summarised."""
+DAMAGED = (OSError, ValueError, EOFError)
+
+
+def extract(
+    sequences: SequenceRows,
+    identity: str,
+    load: Callable[[], LoadedModel],
+    *,
+    batch_tokens: int,
+    dtype: str = "float16",
+    from_logits: bool = False,
+) -> FeatureCache:
+    """The cache of these sequences; the model is loaded only if some of it is missing.
+
+    Args:
+        sequences: what the model reads.
+        identity: the model by content, as ``LoadedModel.identity``.
+        load: opens that model.
+        batch_tokens: tokens (padding included) in one forward pass.
+        dtype: of the kept hidden states.
+        from_logits: also keep, of every row, what features are made of beside the hidden state.
+
+    Raises:
+        ModelError: the model's numbers are not finite, or too large for ``dtype``.
+        MachineError: the cache cannot be written.
+    """
+    folder = cache_dir("ats", cache_key(identity, sequences, dtype, from_logits)[:32])
+    known = sequences.known()
+    names = [*known, "hidden", *SUMMARY, *(FROM_LOGITS if from_logits else ())]
+    with _alone(folder):
+        if (arrays := _finished(folder, names, len(sequences.marked))) is None:
+            with _writable(folder):
+                _run(folder, sequences, known, load, batch_tokens, dtype, from_logits)
+            arrays = open_arrays(folder, names)
+        else:
+            say(f"the model's features are in the cache: {folder}")
+    return FeatureCache(arrays)
+
+
+def _finished(folder: Path, names: list[str], count: int) -> dict[str, Array] | None:
+    """The fields of a whole cache; None where it is not whole. A damaged one is removed."""
+    if not (folder / "journal.jsonl").exists():
+        return None
+    try:
+        arrays = open_arrays(folder, names)
+        with Journal(folder / "journal.jsonl") as journal:
+            return arrays if _done(journal) == count else None
+    except DAMAGED:
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+
+
+def _done(journal: Journal) -> int:
+    """How many sequences were read, from the first on."""
+    return max((int((journal.get(key) or {})["end"]) for key in journal), default=0)
+
+
+def _run(
+    folder: Path,
+    sequences: SequenceRows,
+    known: Mapping[str, Array],
+    load: Callable[[], LoadedModel],
+    batch_tokens: int,
+    dtype: str,
+    from_logits: bool,
+) -> None:
+    """Read what has not been read."""
+    loaded = load()
+    hidden = int(OutputLayer(loaded).rows.shape[1])
+    write_json(folder / "about.json", {"model": loaded.identity, "sequences": len(sequences.marked)})
+    arrays = _create(folder, known, shapes(known, hidden, dtype, from_logits))
+    reader = _BatchReader(loaded, arrays, known, from_logits)
+    rows = known["rows"]
+    with (
+        Journal(folder / "journal.jsonl") as journal,
+        progress(int(rows[-1]), "tokens read by the model") as bar,
+    ):
+        done = _done(journal)
+        bar.advance(int(rows[done]))
+        for start, end in _batches(np.diff(rows), batch_tokens, done):
+            reader.read(start, [sequences.inputs(index) for index in range(start, end)])
+            for array in arrays.values():
+                array.flush()
+            journal.append(str(start), {"end": end})
+            bar.advance(int(rows[end] - rows[start]))
+
+
+def _batches(lengths: Array, batch_tokens: int, start: int) -> Iterator[tuple[int, int]]:
+    """Runs of sequences, from ``start`` on, of at most ``batch_tokens`` padded tokens or of one sequence."""
+    while start < len(lengths):
+        end = min(len(lengths), start + max(1, batch_tokens // int(lengths[start])))
+        yield start, end
+        start = end
+
+
+class _BatchReader:
+    """Runs the model on a batch and writes its rows."""
+
+    def __init__(
+        self, loaded: LoadedModel, arrays: Mapping[str, Any], known: Mapping[str, Array], from_logits: bool
+    ) -> None:
+        self._loaded, self._arrays, self._known = loaded, arrays, known
+        self._output = OutputLayer(loaded)
+        self._from_logits = from_logits
+
+    def read(self, first: int, sequences: list[tuple[int, ...]]) -> None:
+        """Fill the rows of the sequences from number ``first`` on."""
+        width = max(map(len, sequences))
+        ids = torch.zeros(len(sequences), width, dtype=torch.long)
+        valid = torch.zeros(len(sequences), width, dtype=torch.bool)
+        for row, tokens in enumerate(sequences):
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+            valid[row, : len(tokens)] = True
+        device = self._loaded.device
+        states = last_states(self._loaded, ids.to(device))[valid.to(device)]
+        start, token = int(self._known["rows"][first]), int(self._known["tokens"][first])
+        self._arrays["hidden"][start : start + len(states)] = _narrow(states, self._arrays["hidden"].dtype)
+        wanted = torch.from_numpy(np.array(self._known["wanted"][start : start + len(states)])).to(device)
+        step = max(1, ROOM // len(self._output.rows))
+        for part in range(0, len(states), step):
+            chosen = wanted[part : part + step]
+            group = states[part : part + step]
+            if not self._from_logits:
+                group = group[chosen]
+            if not len(group):
+                continue
+            logits = self._output(group)
+            if self._from_logits:
+                self._keep_features(start + part, group, logits)
+                logits = logits[chosen]
+            token = self._keep_summaries(token, logits)
+
+    def _keep_summaries(self, token: int, logits: Tensor) -> int:
+        """Summaries of the response tokens from number ``token`` on; returns the number after the last."""
+        end = token + len(logits)
+        labels = torch.from_numpy(self._known["labels"][token:end]).to(logits.device)
+        for name, value in vars(summarise(logits, labels)).items():
+            self._arrays[name][token:end] = value.cpu().numpy()
+        return end
+
+    def _keep_features(self, row: int, states: Tensor, logits: Tensor) -> None:
+        """What features are made of, of the rows from number ``row`` on."""
+        found = features(("max-logit", "log-std"), states, logits).cpu().numpy()
+        part = slice(row, row + len(logits))
+        self._arrays["max_logit"][part], self._arrays["log_std"][part] = found.T
+        self._arrays["argmax"][part] = logits.argmax(dim=-1).cpu().numpy()
+
+
+def _narrow(states: Tensor, dtype: Any) -> Array:
+    kept = states.float().cpu().numpy().astype(dtype)
+    if not np.isfinite(kept).all():
+        raise ModelError(
+            f"the model's hidden states are too large for {dtype}", fix="set data.cache_dtype=float32"
+        )
+    return kept
+
+
+def _create(folder: Path, known: Mapping[str, Array], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """The files, their places on the disk taken; those of an unfinished pass as they are."""
+    arrays = {}
+    for name, (shape, dtype) in wanted.items():
+        path = folder / f"{name}.npy"
+        begun = path.exists() and (folder / "journal.jsonl").exists()
+        arrays[name] = np.lib.format.open_memmap(
+            path, mode="r+" if begun else "w+", dtype=None if begun else np.dtype(dtype), shape=shape
+        )
+        if not begun and hasattr(os, "posix_fallocate"):
+            # A mapped file that finds the disk full would end the process without a word.
+            with path.open("r+b") as stream:
+                os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+    for name, values in known.items():
+        np.save(folder / f"{name}.npy", values, allow_pickle=False)
+    return arrays
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Of several processes one reads, the others wait and find it done."""
+    from filelock import FileLock
+
+    with _writable(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.parent / f".{folder.name}.lock")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise MachineError(
+            f"cannot write the feature cache {folder}: {error.strerror or error}",
+            fix="free some space, or set LMTOOLS_CACHE to a directory that can be written",
+        ) from error

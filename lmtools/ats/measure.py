@@ -1,0 +1,138 @@
+"""How good each method is on held-out tokens: loss, NLL, calibration error of the top choice, multiplier."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lmtools.ats.baselines.scalar import InChunks
+from lmtools.ats.objective import Objective
+from lmtools.ats.summary import Summary
+from lmtools.core.results import Difference, Row
+from lmtools.core.statistics import (
+    Floats,
+    Interval,
+    bootstrap_mean,
+    paired_difference,
+    percentile_interval,
+    resample_weights,
+)
+
+UNCALIBRATED = "uncalibrated"
+BINS = 15
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """What a method makes of n tokens.
+
+    ``means`` are (n,) each and are averaged; ``confidence`` (n,) is the probability of the top choice, and
+    ``correct`` (n,) whether that is the right token.
+    """
+
+    means: Mapping[str, Floats]
+    confidence: Floats
+    correct: NDArray[np.bool_]
+
+
+def of_multipliers(summary: Summary, multiplier: Tensor, objective: Objective, masked: int) -> TokenScores:
+    """The scores of multipliers, (n,) one a token.
+
+    Args:
+        masked: tokens beside these, see ``Objective``.
+    """
+    parts, s = InChunks(**vars(summary)), multiplier.double()
+    partition = parts.log_partition(s)
+    return TokenScores(
+        {
+            "loss": objective.each(parts, s, masked).numpy(),
+            "nll": (partition + s * summary.label).numpy(),
+            "multiplier": s.numpy(),
+        },
+        partition.neg().exp().clamp(max=1).numpy(),
+        summary.right.numpy(),
+    )
+
+
+def of_logits(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """NLL, top probability and whether the top choice is right, (k,) each, of logits (k, vocabulary)."""
+    chances = logits.float().log_softmax(dim=-1)
+    top, choice = chances.max(dim=-1)
+    return -chances.gather(1, labels[:, None])[:, 0], top.exp(), choice == labels
+
+
+def table(
+    scores: Mapping[str, TokenScores], clusters: Sequence[int], resamples: int, seed: int
+) -> tuple[list[Row], list[Difference]]:
+    """A row for each method, and each one's differences from the uncalibrated model.
+
+    Args:
+        scores: by method, of the same n tokens; "uncalibrated" is among them.
+        clusters: (n,), the sequence of each token: tokens of a sequence are not independent.
+    """
+    rows, differences = [], []
+    base = scores[UNCALIBRATED]
+    for name, mine in scores.items():
+        metrics = {
+            metric: bootstrap_mean(values, clusters, resamples, seed) for metric, values in mine.means.items()
+        }
+        metrics["token-ece"] = ece_interval([_gaps(mine, clusters)], clusters, resamples, seed)
+        rows.append(Row(name, metrics))
+        if name == UNCALIBRATED:
+            continue
+        for metric, values in mine.means.items():
+            if metric in base.means and metric != "multiplier":
+                found = paired_difference(values, base.means[metric], clusters, resamples, seed)
+                differences.append(Difference.of(name, UNCALIBRATED, metric, found))
+        both = [_gaps(mine, clusters), _gaps(base, clusters)]
+        found = ece_interval(both, clusters, resamples, seed)
+        differences.append(Difference.of(name, UNCALIBRATED, "token-ece", found))
+    return rows, differences
+
+
+def _gaps(scores: TokenScores, clusters: Sequence[int]) -> Floats:
+    """Sum of confidence minus correctness, by sequence and bin of the confidence: (sequences, BINS)."""
+    _, places = np.unique(np.asarray(clusters), return_inverse=True)
+    # As the metric ``ece``: a bin holds its upper edge, the first one 0 as well.
+    bins = np.searchsorted(np.arange(1, BINS) / BINS, scores.confidence, side="left")
+    cells = np.bincount(
+        places * BINS + bins,
+        weights=scores.confidence - scores.correct,
+        minlength=(int(places.max()) + 1) * BINS,
+    )
+    found: Floats = cells.reshape(-1, BINS).astype(np.float64)
+    return found
+
+
+def ece_interval(gaps: Sequence[Floats], clusters: Sequence[int], resamples: int, seed: int) -> Interval:
+    """The expected calibration error of one method, or the first one's minus the second's.
+
+    ``sum_b |sum of confidence - correct in bin b| / n``, equal-width bins; whole sequences are resampled.
+    A resample's error is larger than the sample's in the mean, since an absolute value is taken of noise: the
+    resamples are moved by that much.
+
+    Args:
+        gaps: of each method, (sequences, BINS).
+    """
+    sizes = np.unique(np.asarray(clusters), return_counts=True)[1].astype(np.float64)
+
+    def error(weights: Floats) -> Floats:
+        found = [np.abs(weights @ one).sum(axis=1) / (weights @ sizes) for one in gaps]
+        return np.asarray(found[0] - found[1] if len(found) > 1 else found[0])
+
+    value = float(error(np.ones((1, len(sizes))))[0])
+    resampled = np.concatenate(
+        [error(block) for block in resample_weights(len(sizes), None, resamples, seed)]
+    )
+    lowest = -1.0 if len(gaps) > 1 else 0.0
+    moved = np.clip(resampled - (resampled.mean() - value), lowest, 1.0)
+    return percentile_interval(value, moved, int(sizes.sum()))
+
+
+def joined(parts: Sequence[tuple[Tensor, Tensor, Tensor]]) -> TokenScores:
+    """The scores of groups of tokens, as ``of_logits`` gives them."""
+    nll, confidence, correct = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
+    return TokenScores({"nll": nll.double().numpy()}, confidence.double().numpy(), correct.numpy())

@@ -1,0 +1,146 @@
+"""The training of one head on the cache: AdamW, early stopping on validation loss, exact resumption."""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lmtools.ats.baselines.scalar import InChunks
+from lmtools.ats.batches import Batches, by_length, shuffled
+from lmtools.ats.heads import TemperatureHead
+from lmtools.ats.objective import Objective
+from lmtools.ats.recipe import TrainSettings
+from lmtools.ats.training_state import Epoch, TrainingState
+from lmtools.core.errors import ModelError
+from lmtools.core.progress import Progress, progress, say
+from lmtools.core.seeds import derive
+
+EVALUATED = 8192
+"""Padded tokens of a batch without gradients."""
+
+
+def train_head(
+    head: TemperatureHead,
+    batches: Batches,
+    train: Sequence[int],
+    validation: Sequence[int],
+    objective: Objective,
+    settings: TrainSettings,
+    seed: int,
+    *,
+    state: Path | None = None,
+    finished: Callable[[Epoch], None] = lambda epoch: None,
+) -> TrainingState:
+    """Train ``head`` in place; it ends with the weights of the lowest validation loss, its start among them.
+
+    Without validation sequences it ends with those of the last epoch.
+
+    Args:
+        head: a new head, on the device of ``batches``.
+        train: sequences to train on.
+        validation: sequences that decide when to stop.
+        seed: of the order of the sequences.
+        state: where to keep the state after every epoch; one that is there is taken up.
+        finished: told of every epoch, those taken up included.
+
+    Raises:
+        ModelError: the loss is not a number.
+        RunError: ``state`` is broken.
+    """
+    optimizer = torch.optim.AdamW(
+        head.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    start = validation_loss(head, batches, validation, objective) if validation else math.inf
+    at = TrainingState(head, optimizer, copy.deepcopy(head.state_dict()), start)
+    if state is not None and state.exists():
+        at.load(state)
+        for epoch in at.epochs:
+            finished(epoch)
+    lengths = batches.cache.lengths()[list(train)]
+    steps = math.ceil(len(train) / settings.batch_sequences)
+    with progress(steps * (settings.epochs - len(at.epochs)), f"{head.config.kind}: batches") as bar:
+        while len(at.epochs) < settings.epochs and not (validation and at.waited() > settings.patience):
+            number = len(at.epochs) + 1
+            order = shuffled(lengths, settings.batch_sequences, derive(seed, "epoch", number))
+            groups = [[train[place] for place in batch] for batch in order]
+            loss = _epoch(at, batches, groups, objective, settings, bar)
+            held = validation_loss(head, batches, validation, objective) if validation else None
+            _conclude(at, Epoch(number, loss, held, held is None or held < at.lowest))
+            if state is not None:
+                at.save(state)
+            finished(at.epochs[-1])
+    head.load_state_dict(at.best)
+    head.eval()
+    return at
+
+
+def _conclude(at: TrainingState, epoch: Epoch) -> None:
+    """Add an epoch to the state, and tell of it."""
+    if epoch.best:
+        at.best = copy.deepcopy(at.head.state_dict())
+        at.lowest = at.lowest if epoch.validation is None else epoch.validation
+    at.epochs.append(epoch)
+    held = "" if epoch.validation is None else f", validation {epoch.validation:.4f}"
+    say(f"epoch {epoch.number}: loss {epoch.loss:.4f}{held}")
+
+
+def _epoch(
+    at: TrainingState,
+    batches: Batches,
+    groups: list[list[int]],
+    objective: Objective,
+    settings: TrainSettings,
+    bar: Progress,
+) -> float:
+    """One pass; returns the mean loss of the batches, before each one's step."""
+    at.head.train()
+    done, total = len(groups) * len(at.epochs), len(groups) * settings.epochs
+    sum_of_losses = 0.0
+    for step, sequences in enumerate(groups, start=done):
+        for group in at.optimizer.param_groups:
+            group["lr"] = settings.learning_rate * rate(step, total, settings)
+        batch = batches.make(sequences)
+        multiplier = at.head(batch.features, valid=batch.valid, wanted=batch.wanted).exp()
+        loss = objective.mean(batch.summary, multiplier, batch.masked)
+        if not torch.isfinite(loss):
+            raise ModelError("the loss of the head is not a number", fix="lower train.learning_rate")
+        at.optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(at.head.parameters(), settings.clip_grad)
+        at.optimizer.step()
+        sum_of_losses += float(loss.detach())
+        bar.advance()
+    return sum_of_losses / len(groups)
+
+
+def rate(step: int, total: int, settings: TrainSettings) -> float:
+    """The share of the peak learning rate at a step, from 0: linear up, then along a cosine to 0."""
+    up = min(1.0, (step + 1) / settings.warmup) if settings.warmup else 1.0
+    return up * (0.5 + 0.5 * math.cos(math.pi * step / total)) if settings.cosine else up
+
+
+def log_multipliers(head: TemperatureHead, batches: Batches, sequences: Sequence[int]) -> Tensor:
+    """Log multipliers of all response tokens of these sequences, in their order: (n,), on the processor."""
+    head.eval()
+    counts = batches.cache.counts()[list(sequences)]
+    found: list[Tensor] = [torch.empty(0)] * len(sequences)
+    with torch.no_grad():
+        for places in by_length(batches.cache.lengths()[list(sequences)], EVALUATED):
+            batch = batches.make([sequences[place] for place in places])
+            flat = head(batch.features, valid=batch.valid, wanted=batch.wanted).cpu()
+            for place, values in zip(places, flat.split(counts[places].tolist()), strict=True):
+                found[place] = values
+    return torch.cat(found) if found else torch.empty(0)
+
+
+def validation_loss(
+    head: TemperatureHead, batches: Batches, sequences: Sequence[int], objective: Objective
+) -> float:
+    """The loss of all response tokens of these sequences at once, from their summaries."""
+    summary = batches.cache.summary(sequences)
+    masked = int(batches.cache.lengths()[list(sequences)].sum()) - len(summary.label)
+    multiplier = log_multipliers(head, batches, sequences).exp()
+    return float(objective.mean(InChunks(**vars(summary)), multiplier.double(), masked))

@@ -1,0 +1,154 @@
+"""``lmtools ats``: fit, eval, export."""
+
+import json as json_module
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lmtools.cli.options import Backend, DryRun, Json, Model, Out, Recipe, Resume, Seed, Set, emit, overrides
+from lmtools.core.errors import RunError
+from lmtools.core.progress import say
+from lmtools.core.recipe import load_recipe
+
+if TYPE_CHECKING:
+    from lmtools.ats.recipe import AtsRecipe
+
+DEFAULT = "ats/quickstart"
+app = typer.Typer(no_args_is_help=True, help="Fit a small head that makes a model's probabilities honest.")
+FittedRun = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[RUN]",
+        help="A run of `lmtools ats fit`; without it, the last finished one under runs/.",
+        file_okay=False,
+    ),
+]
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--task",
+        metavar="NAME|FILE",
+        help="In place of the recipe's tasks, as for `lmtools eval calibration`.",
+    ),
+]
+
+
+class Format(StrEnum):
+    """What an exported model is for."""
+
+    vllm = "vllm"
+
+
+@app.command()
+def fit(
+    recipe: Recipe = None,
+    settings: Set = None,
+    model: Model = None,
+    backend: Backend = None,
+    out: Out = None,
+    seed: Seed = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+    resume: Resume = False,
+) -> None:
+    """Fit a temperature head and all baselines; a few minutes as it stands, on two CPU cores."""
+    from lmtools.ats.recipe import AtsRecipe
+
+    config = load_recipe(AtsRecipe, recipe, overrides(settings, model, backend, seed), default=DEFAULT)
+    if dry_run:
+        _show_plan(config, json)
+        return
+    from lmtools.ats.commands import fit as run_fit
+    from lmtools.ats.setup import prepare
+    from lmtools.cli.runs import finish, open_run
+
+    setup = prepare(config)
+    with open_run("ats", "fit", config, inputs=setup.inputs, seed=config.seed, out=out, resume=resume) as run:
+        results = run_fit(setup, run, recipe or DEFAULT)
+        closing = f"files: {run.directory}/   next: lmtools ats eval {run.directory}"
+        finish(run, results, json, closing, ("loss", "nll", "token-ece", "multiplier"))
+
+
+@app.command(name="eval")
+def evaluate(
+    run: FittedRun = None,
+    task: Tasks = None,
+    recipe: Recipe = None,
+    settings: Set = None,
+    out: Out = None,
+    seed: Seed = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+    resume: Resume = False,
+) -> None:
+    """Measure a fitted run on questions: `lmtools eval calibration` with its head and all its baselines."""
+    from lmtools.calibration.recipe import CalibrationRecipe
+    from lmtools.cli import eval_run
+    from lmtools.cli.eval import DEFAULT as MEASUREMENT
+
+    given = eval_run.fitted_model(fitted(run))
+    given += [f"tasks={json_module.dumps(task)}"] if task else []
+    given += overrides(settings, seed=seed)
+    config = load_recipe(CalibrationRecipe, recipe, given, default=MEASUREMENT)
+    if dry_run:
+        eval_run.show_plan(config, json)
+        return
+    eval_run.measure("ats", "eval", config, recipe or MEASUREMENT, out=out, resume=resume, json=json)
+
+
+@app.command()
+def export(
+    run: FittedRun = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="DIR", help="Where to; without it, `vllm` in the run.", file_okay=False
+        ),
+    ] = None,
+    format: Annotated[
+        Format,
+        typer.Option("--format", help="vllm: a model directory for `vllm serve` and `LLM(model=...)`."),
+    ] = Format.vllm,
+    json: Json = False,
+) -> None:
+    """Write the calibrated model as a directory that another engine serves."""
+    from lmtools.ats.export import export_vllm
+    from lmtools.ats.recipe import AtsRecipe
+
+    source = fitted(run)
+    spec = load_recipe(AtsRecipe, str(source / "recipe.yaml"), default=DEFAULT).model
+    written = export_vllm(source, to or source / format.value, spec)
+    emit({"run": str(source), "format": format.value, "path": str(written)}, json)
+    say(f"wrote {written}; serve it with: vllm serve {written}")
+
+
+def fitted(directory: Path | None, root: Path = Path("runs")) -> Path:
+    """The named fitted run, or the one that was finished last.
+
+    Raises:
+        RunError: it is none, or none is named and there is none.
+    """
+    if directory is not None:
+        if not (directory / "recipe.yaml").is_file() or not (directory / "head" / "head.json").is_file():
+            raise RunError(
+                f"{directory}: holds no fitted head",
+                fix="name the run directory that `lmtools ats fit` made, such as runs/ats-fit",
+            )
+        return directory
+    # The last thing that a fit writes, and others write too.
+    found = [path for path in root.glob("*/metrics.json") if (path.parent / "head" / "head.json").is_file()]
+    if not found:
+        raise RunError(f"no fitted head under {root}/", fix="fit one: lmtools ats fit")
+    return max(found, key=lambda path: path.stat().st_mtime).parent
+
+
+def _show_plan(config: "AtsRecipe", json: bool) -> None:
+    """``--dry-run``."""
+    from lmtools.ats.dry_run import dry_run, print_dry_run
+
+    plan = dry_run(config)
+    emit(plan, json)
+    if not json:
+        print_dry_run(plan)
