@@ -98,7 +98,13 @@ class TrainSettings(Config):
 
     epochs: int = Field(default=4, ge=1, description="Passes over the cached features, at most.")
     batch_sequences: int = Field(default=8, ge=1, description="Sequences a step.")
-    learning_rate: float = Field(default=5e-4, gt=0, description="Peak rate of AdamW.")
+    learning_rate: float = Field(default=1e-4, gt=0, description="Peak rate of AdamW.")
+    output_learning_rate: float = Field(
+        default=3e-3,
+        gt=0,
+        description="Peak rate for the output layer, which starts at zero: with a high one the head is a "
+        "linear function of its states first, and keeps more of that on text it has not seen.",
+    )
     weight_decay: float = Field(default=0.0, ge=0, description="AdamW's decoupled weight decay.")
     warmup: int = Field(default=20, ge=0, description="Steps of linear warm-up.")
     cosine: bool = Field(

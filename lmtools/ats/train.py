@@ -50,9 +50,7 @@ def train_head(
         ModelError: the loss is not a number.
         RunError: ``state`` is broken.
     """
-    optimizer = torch.optim.AdamW(
-        head.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
+    optimizer = _optimizer(head, settings)
     start = validation_loss(head, batches, validation, objective) if validation else math.inf
     at = TrainingState(head, optimizer, copy.deepcopy(head.state_dict()), start)
     if state is not None and state.exists():
@@ -85,6 +83,19 @@ def _conclude(at: TrainingState, epoch: Epoch) -> None:
     at.epochs.append(epoch)
     held = "" if epoch.validation is None else f", validation {epoch.validation:.4f}"
     say(f"epoch {epoch.number}: loss {epoch.loss:.4f}{held}")
+
+
+def _optimizer(head: TemperatureHead, settings: TrainSettings) -> torch.optim.AdamW:
+    """AdamW with a rate of its own for the output layer."""
+    named = list(head.named_parameters())
+    output = [value for name, value in named if name.startswith("output.")]
+    inner = [value for name, value in named if not name.startswith("output.")]
+    groups = [
+        {"params": values, "peak": peak}
+        for values, peak in ((inner, settings.learning_rate), (output, settings.output_learning_rate))
+        if values
+    ]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
 
 
 def _epoch(

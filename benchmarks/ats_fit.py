@@ -1,0 +1,180 @@
+"""An epoch of fitting a temperature head: from lmtools' cache, and the way of the method's public code.
+
+    python benchmarks/ats_fit.py                some minutes on two cores
+    python benchmarks/ats_fit.py --rounds 3
+
+The peer ``recompute`` runs the language model on every batch, makes logits of all its positions, applies the
+head to all of them, and takes the loss from log-softmax over the whole vocabulary; gradients reach the head
+alone. Same sequences, same batches, same loss, same precision (float32). Both take a step with AdamW.
+
+    speedup         seconds of the peer over seconds from the cache
+    largest_tensor  numbers in the largest tensor that an epoch makes
+
+lmtools runs before and after each epoch of the peer, so that a busy machine is busy for both. The cache is
+made once, at about the cost of one of the peer's epochs; that is not part of the figures. Writes
+benchmarks/results/ats_fit.json.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lmtools.ats.batches import Batches
+from lmtools.ats.commands import read
+from lmtools.ats.head_config import HeadConfig, HeadKind
+from lmtools.ats.heads import TemperatureHead, build_head
+from lmtools.ats.objective import Objective
+from lmtools.ats.recipe import AtsRecipe, DataSettings, TrainSettings
+from lmtools.ats.setup import Setup, prepare
+from lmtools.ats.train import train_head
+from lmtools.core.manifest import machine, versions
+from lmtools.core.results import Results, Row
+from lmtools.core.statistics import Interval, bootstrap_mean
+from lmtools.models.load import LoadedModel, load
+
+RESULTS = Path(__file__).parent / "results" / "ats_fit.json"
+KINDS: tuple[HeadKind, ...] = ("transformer", "mlp", "linear")
+ALPHA = 0.5
+
+
+class Largest(TorchDispatchMode):
+    """Notes the size of the largest tensor that any operation makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for value in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(value, Tensor):
+                self.numbers = max(self.numbers, value.numel())
+        return out
+
+
+def from_cache(head: TemperatureHead, batches: Batches, setup: Setup) -> None:
+    """One epoch of lmtools."""
+    settings = TrainSettings(epochs=1, batch_sequences=setup.recipe.train.batch_sequences)
+    train_head(head, batches, setup.split.train, [], Objective(setup.recipe.loss), settings, seed=0)
+
+
+def recompute(head: TemperatureHead, loaded: LoadedModel, setup: Setup) -> None:
+    """One epoch with the language model and whole logits in it."""
+    optimizer = torch.optim.AdamW(head.parameters(), lr=5e-4)
+    size = setup.recipe.train.batch_sequences
+    order = list(setup.split.train)
+    for start in range(0, len(order), size):
+        chosen = [setup.rows.marked[index] for index in order[start : start + size]]
+        width = max(len(one.ids) for one in chosen)
+        ids = torch.tensor([list(one.ids) + [0] * (width - len(one.ids)) for one in chosen])
+        answers = torch.tensor([list(one.response) + [False] * (width - len(one.ids)) for one in chosen])
+        with torch.no_grad():
+            found = loaded.model(input_ids=ids, output_hidden_states=True, use_cache=False)
+        scaled = found.logits[:, :-1] * head(found.hidden_states[-1][:, :-1]).exp()[..., None]
+        loss = selective_smoothing(scaled, ids[:, 1:], answers[:, 1:])
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(head.parameters(), 1.0)
+        optimizer.step()
+
+
+def selective_smoothing(logits: Tensor, labels: Tensor, answers: Tensor) -> Tensor:
+    """The paper's loss over logits (rows, tokens, vocabulary), as its public code computes it."""
+    log_p = logits.log_softmax(dim=-1)
+    right = logits.argmax(dim=-1) == labels
+    own = -log_p.gather(-1, labels[..., None])[..., 0]
+    each = torch.where(right, (1 - ALPHA) * own, -ALPHA * log_p.mean(dim=-1))
+    return each[answers].mean()
+
+
+def seconds(run: Callable[[], None]) -> float:
+    """How long a run takes."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def compare(kind: HeadKind, setup: Setup, loaded: LoadedModel, batches: Batches, rounds: int) -> list[Row]:
+    """The rows of one kind of head."""
+
+    def head() -> TemperatureHead:
+        return build_head(HeadConfig(kind=kind), setup.shape)
+
+    ours: list[float] = []
+    theirs: list[float] = []
+    ratios: list[float] = []
+    for _ in range(rounds):
+        before = seconds(lambda: from_cache(head(), batches, setup))
+        peer = seconds(lambda: recompute(head(), loaded, setup))
+        after = seconds(lambda: from_cache(head(), batches, setup))
+        ours += [before, after]
+        theirs.append(peer)
+        ratios.append(peer / ((before + after) / 2))
+        print(
+            f"{kind}: {peer:.2f} s, from the cache {before:.2f} and {after:.2f} s",
+            file=sys.stderr,
+            flush=True,
+        )
+    with Largest() as mine:
+        from_cache(head(), batches, setup)
+    with Largest() as other:
+        recompute(head(), loaded, setup)
+    return [
+        Row(
+            f"{kind}/cache",
+            {
+                "seconds": bootstrap_mean(ours),
+                "speedup": bootstrap_mean(ratios),
+                "largest_tensor": once(mine.numbers),
+            },
+        ),
+        Row(
+            f"{kind}/recompute",
+            {"seconds": bootstrap_mean(theirs), "largest_tensor": once(other.numbers)},
+        ),
+    ]
+
+
+def once(value: float) -> Interval:
+    """A figure without spread."""
+    return Interval(value, value, value, 1)
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--instructions", type=int, default=160)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--threads", type=int, help="torch's threads; without it torch decides")
+    options = parser.parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    recipe = AtsRecipe(data=DataSettings(limit=options.instructions, layouts=("chat",)))
+    setup, loaded = prepare(recipe), load(recipe.model)
+    cache = read(setup, lambda: loaded)
+    rows: list[Row] = []
+    for kind in KINDS:
+        batches = Batches(cache, HeadConfig(kind=kind), loaded.device)
+        rows += compare(kind, setup, loaded, batches, options.rounds)
+    tokens = sum(len(setup.rows.marked[index].ids) for index in setup.split.train)
+    setting = {
+        "sequences": len(setup.split.train), "tokens": tokens, "vocabulary": setup.shape.vocabulary,
+        "logits": tokens * setup.shape.vocabulary, "threads": torch.get_num_threads(),
+    }  # fmt: skip
+    rows.append(Row("setting", {name: once(value) for name, value in setting.items()}))
+    command = "python " + " ".join(["benchmarks/ats_fit.py", *arguments])
+    Results("benchmarks/ats_fit", command, 0, versions(), machine(), tuple(rows)).write(RESULTS)
+    for row in rows:
+        print(row.name, {name: round(value.value, 2) for name, value in row.metrics.items()})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
