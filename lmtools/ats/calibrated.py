@@ -110,14 +110,15 @@ class ObservedLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """As the base model's; ``labels`` are not taken.
+        """As the base model's.
 
         Raises:
             ModelError: the cache was filled without the heads, or the model's states are not numbers.
+            ValueError: there are no inputs, or ``labels``: the base model's loss is not that of these logits.
         """
         states = inputs_embeds if input_ids is None else input_ids
-        if states is None:
-            raise ValueError("give input_ids or inputs_embeds")
+        if states is None or kwargs.get("labels") is not None:
+            raise ValueError("give input_ids or inputs_embeds, and no labels")
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         cache = self._cache(past_key_values, use_cache)
         context = self._context(states, kept, attention_mask, position_ids, cache)

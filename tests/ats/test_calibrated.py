@@ -364,6 +364,12 @@ def test_states_that_are_not_numbers_are_an_error(tiny_llama):
             calibrated(base, kind=kind).model(batch(base).input_ids)
 
 
+def test_labels_are_refused(loaded):
+    ids = batch(loaded).input_ids
+    with pytest.raises(ValueError, match="no labels"):
+        calibrated(loaded).model(ids, labels=ids)
+
+
 def test_calibrate_reads_a_run_and_tells_the_head_by_content(loaded, tmp_path):
     names = []
     for seed in (0, 1):
