@@ -1,7 +1,8 @@
 """A calibration measurement from the shell: opens model and run, measures, draws, prints the tables."""
 
 import json as json_module
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from lmtools.calibration.reading import Reader
     from lmtools.calibration.recipe import CalibrationRecipe
     from lmtools.core.results import Results
+    from lmtools.core.run import Run
 
 SHOWN = ("accuracy", "ece", "brier", "auroc")
 """The metrics of the printed tables; the result file has them all."""
@@ -36,6 +38,16 @@ def measure(
     json: bool,
 ) -> None:
     """Run a calibration measurement to its end; ``recipe`` is the name that its result file carries."""
+    with measurement(system, action, config, recipe, out=out, resume=resume) as (run, results):
+        say(as_called(f"\nfiles: {run.directory}/   (predictions.jsonl, metrics.json, plots/*.svg)"))
+        emit({"run": str(run.directory), **asdict(results)}, json)
+
+
+@contextmanager
+def measurement(
+    system: str, action: str, config: "CalibrationRecipe", recipe: str, *, out: Path | None, resume: bool
+) -> "Iterator[tuple[Run, Results]]":
+    """A measurement that is finished and printed, in its run directory."""
     from lmtools.calibration.evaluate import evaluate
     from lmtools.calibration.setup import prepare
     from lmtools.report.calibration import write_plots
@@ -49,8 +61,7 @@ def measure(
             write_plots(run.path("predictions.jsonl"), results, run.path("plots"))
         run.finish(results)
         print_tables(results)
-        say(as_called(f"\nfiles: {run.directory}/   (predictions.jsonl, metrics.json, plots/*.svg)"))
-        emit({"run": str(run.directory), **asdict(results)}, json)
+        yield run, results
 
 
 def reader_of(config: "CalibrationRecipe") -> "Callable[[], Reader]":

@@ -51,10 +51,15 @@ def open_run(
 
 
 def finish(run: Run, results: "Results", json: bool, closing: str, metrics: Sequence[str] = ()) -> None:
-    """End a run: its metrics, a table of them, and ``closing``, in which command lines become typeable."""
+    """End a run: its metrics, a table of them, ``closing``, and with ``json`` the results on stdout."""
+    run.finish(results)
+    ending(results, closing, metrics)
+    emit({"run": str(run.directory), **asdict(results)}, json)
+
+
+def ending(results: "Results", closing: str, metrics: Sequence[str] = ()) -> None:
+    """For people: a table, and ``closing``, in which command lines become typeable."""
     from lmtools.report.table import print_table
 
-    run.finish(results)
     print_table(results, metrics)
     say(f"\n{as_called(closing)}")
-    emit({"run": str(run.directory), **asdict(results)}, json)
