@@ -18,7 +18,7 @@ from lmtools.ats.artefact import HeadSettings, check_base, find_head, load_head,
 from lmtools.ats.export_files import index_weights, link_weights, new_directory, texts
 from lmtools.ats.vllm_plugin import PREFIX, SETTINGS, SUPPORTED
 from lmtools.core.errors import ModelError
-from lmtools.core.files import write_json
+from lmtools.core.files import atomic_writer, write_json
 from lmtools.models.files import ModelFiles, read_json, resolve
 from lmtools.models.load import identity, load
 from lmtools.models.spec import ModelSpec
@@ -42,7 +42,7 @@ def export_vllm(head: Path, out: Path, spec: ModelSpec) -> Path:
         RunError: ``out`` is in use.
         MachineError: it cannot be written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     directory = find_head(head)
     settings, files = read_settings(directory), resolve(spec)
@@ -54,7 +54,8 @@ def export_vllm(head: Path, out: Path, spec: ModelSpec) -> Path:
             config = read_json(base / "config.json")
         for text in texts(files.path):
             (folder / text.name).write_bytes(text.read_bytes())
-        save_file(tensors, folder / HEAD, metadata={"format": "pt"})
+        with atomic_writer(folder / HEAD, "wb") as stream:
+            stream.write(save(tensors, metadata={"format": "pt"}))
         index_weights(folder)
         config |= {"architectures": [PREFIX + architecture], SETTINGS: _described(settings)}
         write_json(folder / "config.json", config)

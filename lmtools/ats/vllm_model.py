@@ -100,7 +100,7 @@ class Calibrated:
             found = hidden_states[:, self._width :].contiguous().view(torch.float32)
         else:
             found = self.lmtools_ats(features(self._names, hidden, logits)).unsqueeze(-1)
-        return logits * found.exp()
+        return logits.mul_(found.exp())  # its own copy, or of no more use to anyone
 
     @property
     def compute_logits_local(self) -> Any:

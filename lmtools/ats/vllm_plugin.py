@@ -3,6 +3,8 @@
 Imports neither torch nor vLLM by itself: vLLM loads the model class when a model asks for it by name.
 """
 
+from lmtools.models.files import HEAD_KEY
+
 PREFIX = "LmtoolsAts"
 """In front of the base model's architecture: ``LmtoolsAtsLlamaForCausalLM``."""
 
@@ -16,7 +18,7 @@ SUPPORTED = (
 )
 """The base architectures that a head can be exported with."""
 
-SETTINGS = "lmtools_ats"
+SETTINGS = HEAD_KEY
 """The key of ``config.json`` that says which head it is, and the prefix of the head's tensors."""
 
 

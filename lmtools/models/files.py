@@ -14,6 +14,8 @@ from lmtools.models.fingerprint import fingerprint, weights_fingerprint
 from lmtools.models.spec import BUILTIN_LM, ModelSpec
 
 PATTERNS = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+HEAD_KEY = "lmtools_ats"
+"""In ``config.json``: the temperature head of a model that was exported with one for vLLM."""
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
 

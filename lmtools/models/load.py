@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmtools.core.errors import MachineError, ModelError
-from lmtools.models.files import ModelFiles, resolve
+from lmtools.models.files import HEAD_KEY, ModelFiles, read_json, resolve
 from lmtools.models.quiet import quietly
 from lmtools.models.spec import ModelSpec
 
@@ -39,13 +39,14 @@ def load(spec: ModelSpec, attention: str | None = None, *, merge: bool = False) 
         merge: add the adapter's weights to the model's, which is faster to run and cannot be trained on.
 
     Raises:
-        ModelError: the name, directory or adapter cannot be used.
+        ModelError: the name, directory or adapter cannot be used, or it is a model exported for vLLM.
         MachineError: a download failed, or there is not enough memory.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
     files = resolve(spec)
+    _check_headless(spec, files)
     device = pick_device(spec.device)
     options: dict[str, Any] = {"attn_implementation": attention} if attention else {}
     with _explained(spec), quietly():
@@ -113,6 +114,17 @@ def pick_device(name: str) -> str:
             fix="set model.device=auto or cpu",
         ) from error
     return name
+
+
+def _check_headless(spec: ModelSpec, files: ModelFiles) -> None:
+    """Transformers would leave an exported model's temperature head out without a word."""
+    head = read_json(files.path / "config.json").get(HEAD_KEY)
+    if head is not None:
+        base = head.get("base", {}).get("name", "its base model")
+        raise ModelError(
+            f"{spec.name} is {base} with a temperature head, exported for vLLM",
+            fix=f"use --backend vllm; or, with the hf backend, {base} itself and --calibrated HEAD",
+        )
 
 
 @contextmanager
