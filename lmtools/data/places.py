@@ -1,6 +1,7 @@
 """A source's name, and what it stands for: a file, a folder, a data set of the hub.
 
-atlas                         the bundled corpus; atlas:train, atlas:dev, atlas:test its questions
+atlas                         the bundled corpus; atlas:train, atlas:dev, atlas:test its questions;
+                              atlas:instructions, atlas:choices and, to show, atlas:choices.dev
 hf:repo[:config][:split]      a data set of the Hugging Face hub, or a folder that ``datasets`` can load
 data:hotpotqa/dev.json        a file of the data folder: $LMTOOLS_DATA, or ../shared/data beside the checkout
 data:mmlu/test                a folder of tables in MMLU's form
@@ -22,6 +23,9 @@ DATA_PREFIX = "data:"
 ATLAS = {
     "atlas": "corpus.jsonl",
     **{f"atlas:{split}": f"questions.{split}.jsonl" for split in ("train", "dev", "test")},
+    "atlas:instructions": "instructions.jsonl",
+    "atlas:choices": "choices.test.jsonl",
+    "atlas:choices.dev": "choices.dev.jsonl",
 }
 
 

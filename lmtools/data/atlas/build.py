@@ -1,6 +1,7 @@
 """Make the atlas from its tables and templates: ``python -m lmtools.data.atlas.build``.
 
-Writes ``corpus.jsonl`` and ``questions.{train,dev,test}.jsonl``; the same tables give the same bytes.
+Writes ``corpus.jsonl``, ``questions.{train,dev,test}.jsonl``, ``choices.{test,dev}.jsonl`` and
+``instructions.jsonl``; the same tables give the same bytes.
 """
 
 import sys
@@ -9,20 +10,29 @@ from pathlib import Path
 
 from lmtools.core.files import write_jsonl
 from lmtools.data.atlas import path
+from lmtools.data.atlas.choices import posed
 from lmtools.data.atlas.entities import Atlas
+from lmtools.data.atlas.instructions import instructions
+from lmtools.data.atlas.known import Known
 from lmtools.data.atlas.passages import corpus
 from lmtools.data.atlas.questions import splits
+from lmtools.data.atlas.statements import Claims
 from lmtools.data.atlas.tables import load
 from lmtools.data.records import Record
 
 
 def build(folder: Path) -> dict[str, int]:
     """Write the data set into ``folder``; returns the number of records of each file."""
-    atlas = Atlas(load())
-    files: dict[str, Sequence[Record]] = {"corpus.jsonl": corpus(atlas)}
-    files.update({f"questions.{name}.jsonl": found for name, found in splits(atlas).items()})
+    known = Known(Atlas(load()))
+    claims = Claims(known)
+    parts = posed(claims)
+    files: dict[str, Sequence[Record]] = {"corpus.jsonl": corpus(known.atlas)}
+    files.update({f"questions.{name}.jsonl": found for name, found in splits(known).items()})
+    files.update({f"choices.{name}.jsonl": [one.question for one in found] for name, found in parts.items()})
+    asked = [one.claim for found in parts.values() for one in found]
+    files["instructions.jsonl"] = instructions(claims, asked)
     return {
-        name: write_jsonl(folder / name, (r.model_dump(mode="json") for r in records))
+        name: write_jsonl(folder / name, (r.model_dump(mode="json", exclude_unset=True) for r in records))
         for name, records in files.items()
     }
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from lmtools.data.atlas.choice import sample
 from lmtools.data.atlas.entities import Atlas, Entity, listing
+from lmtools.data.atlas.tables import key
 
 PEERS = {
     "country": {"peers": "region", "others": "continent"},
@@ -147,7 +148,9 @@ def _element(atlas: Atlas, entity: Entity, known: dict[str, str]) -> dict[str, s
 
 
 def _river(atlas: Atlas, entity: Entity, known: dict[str, str]) -> dict[str, str]:
+    main = atlas.get("river", key(entity.keys["mouth"]))
     return {
+        "stem": main.name if main else "",
         "towns": _names(_where(atlas, "city", "river", entity.key), 3, "towns", entity),
         "tributaries": _names(
             [r for r in atlas.kinds["river"] if r.keys["mouth"] == f"the {entity.key}"], 2, entity

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from lmtools.data.atlas.choice import pick, rank, shuffled
-from lmtools.data.atlas.entities import Atlas, Entity
-from lmtools.data.atlas.facts import facts
+from lmtools.data.atlas.entities import Entity
+from lmtools.data.atlas.known import Known
 from lmtools.data.atlas.passages import applicable, templates
 from lmtools.data.records import Question
 
@@ -15,7 +15,6 @@ SPLITS = {"train": 900, "dev": 200, "test": 500}
 """Questions per split."""
 SAME = 7
 """In tenths, how often a partner is sought that makes the answer yes; fewer are found than of the others."""
-PLACES = ("country", "state", "city")
 
 
 @dataclass(frozen=True)
@@ -58,16 +57,15 @@ def aliases(answer: str) -> tuple[str, ...]:
 
 
 class Writer:
-    """Writes questions; facts of entities are computed once."""
+    """Writes questions about what is known."""
 
-    def __init__(self, atlas: Atlas) -> None:
-        self.atlas = atlas
-        self.facts = {str(e): facts(atlas, e) for e in atlas.entities}
-        self.uses = Counter(e.name for e in atlas.entities)
+    def __init__(self, known: Known) -> None:
+        self.known = known
+        self.atlas, self.facts, self.uses = known.atlas, known.facts, known.uses
 
     def bridges(self, family: Bridge) -> Iterator[Question]:
         """All questions of a family, in a fixed pseudo-random order."""
-        for first in shuffled(filter(self._clear, self.atlas.kinds[family.first]), family.id):
+        for first in shuffled(filter(self.known.clear, self.atlas.kinds[family.first]), family.id):
             second = self.atlas.linked(first, family.link)
             answer = self.facts[str(second)].get(family.answer) if second else None
             if second is None or not answer:
@@ -75,10 +73,6 @@ class Writer:
             usable = [t for t in family.texts if self._fits(t, first)]
             text = pick(usable, family.id, first).format(a=self.facts[str(first)])
             yield self._question(family.id, text, answer, (first, second), "bridge")
-
-    def _clear(self, entity: Entity) -> bool:
-        """Whether the name alone says which place is meant: there is more than one Georgia, and one Perth."""
-        return entity.kind not in PLACES or (self.uses[entity.name] == 1 and "(" not in entity.key)
 
     def _fits(self, text: str, first: Entity) -> bool:
         """Whether all facts of a wording are known."""
@@ -91,7 +85,7 @@ class Writer:
     def comparisons(self, family: Comparison) -> Iterator[Question]:
         """One question per entity and partner, in a fixed pseudo-random order."""
         known = [e for e in self.atlas.kinds[family.kind] if self.facts[str(e)].get(family.field)]
-        known = [e for e in known if self.uses[e.name] == 1 and self._clear(e)]
+        known = [e for e in known if self.uses[e.name] == 1 and self.known.clear(e)]
         described = self._descriptions(family, known)
         for first in shuffled(known, family.id):
             wanted = int(rank(family.id, first, "same")[:8], 16) % 10 < SAME
@@ -141,10 +135,10 @@ class Writer:
         )
 
 
-def questions(atlas: Atlas) -> list[Question]:
+def questions(known: Known) -> list[Question]:
     """All questions, ordered by the hash of their id: no two share both their gold passages."""
     raw = templates("questions.yaml")
-    writer = Writer(atlas)
+    writer = Writer(known)
     found: dict[frozenset[str], Question] = {}
     for family in (Bridge(**entry) for entry in raw["bridge"]):
         _take(found, writer.bridges(family), family.share)
@@ -159,14 +153,15 @@ def _take(found: dict[frozenset[str], Question], new: Iterator[Question], share:
     found.update((frozenset(question.supporting), question) for question in islice(fresh, share))
 
 
-def splits(atlas: Atlas) -> dict[str, list[Question]]:
+def splits(known: Known) -> dict[str, list[Question]]:
     """The questions of each split, two thirds of them bridges; what is over ``SPLITS`` is left out."""
-    everything = questions(atlas)
+    everything = questions(known)
     rest = {kind: [q for q in everything if q.kind == kind] for kind in ("bridge", "comparison")}
     found = {}
     for name, size in SPLITS.items():
         bridges = round(size * 2 / 3)
         chosen = rest["bridge"][:bridges] + rest["comparison"][: size - bridges]
-        rest = {kind: [q for q in left if q not in chosen] for kind, left in rest.items()}
+        taken = {q.id for q in chosen}
+        rest = {kind: [q for q in left if q.id not in taken] for kind, left in rest.items()}
         found[name] = shuffled(chosen, "order")
     return found
