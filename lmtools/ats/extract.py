@@ -187,12 +187,12 @@ class _BatchReader:
 
 
 def _narrow(states: Tensor, dtype: Any) -> Array:
-    kept = states.float().cpu().numpy().astype(dtype)
-    if not np.isfinite(kept).all():
+    kept = states.cpu().to(getattr(torch, dtype.name))
+    if not torch.isfinite(kept).all():
         raise ModelError(
             f"the model's hidden states are too large for {dtype}", fix="set data.cache_dtype=float32"
         )
-    return kept
+    return kept.numpy()
 
 
 def _create(folder: Path, known: Mapping[str, Array], wanted: Mapping[str, Any]) -> dict[str, Any]:
