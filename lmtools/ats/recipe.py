@@ -33,7 +33,15 @@ class DataSettings(Config):
         default="atlas:instructions",
         description="Instructions with their answers: a path, `atlas:instructions` or `hf:repo:...`.",
     )
-    limit: int | None = Field(default=None, gt=0, description="Use only the first N instructions.")
+    max_response_words: int | None = Field(
+        default=None,
+        gt=0,
+        description="Leave out instructions whose response is longer. Of short responses more begin in the "
+        "same number of tokens, and the first token of an answer is where confidence matters most.",
+    )
+    limit: int | None = Field(
+        default=None, gt=0, description="Use only the first N instructions of those that are left."
+    )
     max_tokens: int = Field(
         default=512,
         ge=8,

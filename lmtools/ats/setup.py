@@ -92,16 +92,26 @@ def read_instructions(recipe: AtsRecipe) -> list[Instruction]:
     """The recipe's instructions.
 
     Raises:
-        DataError: the source is missing or wrong, or a response is blank.
+        DataError: the source is missing or wrong, a response is blank, or none is short enough.
     """
-    found = load_instructions(recipe.data.train, limit=recipe.data.limit)
-    for number, instruction in enumerate(found, start=1):
+    data = recipe.data
+    found: list[Instruction] = []
+    for number, instruction in enumerate(load_instructions(data.train), start=1):
         turns, response = instruction.split()
         if not response.strip():
             raise DataError(
                 f"{recipe.data.train}: instruction {number}, {turns[-1].content[:60]!r}: a blank response",
                 fix="write the response, or drop the record",
             )
+        if data.max_response_words is None or len(response.split()) <= data.max_response_words:
+            found.append(instruction)
+        if data.limit is not None and len(found) == data.limit:
+            break
+    if not found:
+        raise DataError(
+            f"{data.train}: no response has at most {data.max_response_words} words",
+            fix="raise data.max_response_words, or set it to null",
+        )
     return found
 
 

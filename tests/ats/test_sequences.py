@@ -1,11 +1,15 @@
 """Which tokens are responses, in every layout."""
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import tokenizer as tiny_tokenizer
 
+from lmtools.ats.recipe import AtsRecipe, DataSettings
 from lmtools.ats.sequences import PLAIN, sequences
+from lmtools.ats.setup import read_instructions
 from lmtools.core.errors import DataError
 from lmtools.data.records import Instruction
 
@@ -71,3 +75,20 @@ def test_every_instruction_comes_once_within_the_limit_and_the_seed_decides(pair
         b and not a for one in made.marked for a, b in zip((False, *one.response), one.response, strict=False)
     )
     assert runs == len(pairs)
+
+
+def test_long_responses_are_left_out_before_the_limit_counts(tmp_path):
+    path = tmp_path / "instructions.jsonl"
+    rows = [{"prompt": f"p{n}", "completion": " ".join(["word"] * n)} for n in (3, 1, 2, 1)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def found(**settings):
+        recipe = AtsRecipe(data=DataSettings(train=str(path), **settings))
+        return [instruction.prompt for instruction in read_instructions(recipe)]
+
+    assert found() == ["p3", "p1", "p2", "p1"]
+    assert found(max_response_words=2) == ["p1", "p2", "p1"]
+    assert found(max_response_words=2, limit=2) == ["p1", "p2"]
+    path.write_text(json.dumps(rows[0]) + "\n")
+    with pytest.raises(DataError, match="at most 2 words"):
+        found(max_response_words=2)
