@@ -4,8 +4,15 @@ import json
 
 import pytest
 
+from lmtools.ats import commands as ats_commands
+from lmtools.cli import quickstart as quickstart_module
 from lmtools.cli.app import run
+from lmtools.core.results import Results, Row
 from lmtools.leret import commands
+
+CALIBRATED = Results(
+    "calibration/quickstart", "lmtools", 0, {}, {}, (Row("uncalibrated", {}), Row("transformer", {}))
+)
 
 
 @pytest.fixture
@@ -22,6 +29,12 @@ def quickstart(tmp_path, monkeypatch, tiny_llama):
         "train.preference.enabled": "false",
         "eval.policies": "[sft, question]",  # differences are those of SFT in any order
         "eval.resamples": 100,
+        "ats.data.limit": 10,
+        "ats.compare": "[scalar]",
+        "ats.resamples": 100,
+        "calibration.tasks": "[atlas-short]",  # in bytes, multiple choice with its examples is too long
+        "calibration.limit": 4,
+        "calibration.resamples": 100,
     }
     settings = [word for key, value in small.items() for word in ("--set", f"{key}={value}")]
     return lambda *more: run(["quickstart", "--model", str(tiny_llama), *settings, *more])
@@ -39,7 +52,13 @@ def test_it_trains_measures_and_says_how_to_go_on(quickstart, tmp_path, capsys):
     assert made >= {
         "recipe.yaml", "manifest.json", "metrics.json", "samples.jsonl", "sft.jsonl", "policy", "traces",
     }  # fmt: skip
+    assert [row["name"] for row in answer["ats"]["rows"]] == [
+        "uncalibrated", "scalar (selective smoothing)", "transformer",
+    ]  # fmt: skip
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"leret-quickstart"}
+    assert made >= {"ats", "ats-eval"}
     assert "After 2 hops SFT finds" in err
+    assert "atlas-short: confidence missed the share of right answers by" in err
     [line] = [line for line in err.splitlines() if "lmtools leret search" in line]
     assert line.endswith("--policy runs/leret-quickstart")
 
@@ -59,6 +78,20 @@ def test_interrupted_and_called_again_it_goes_on(quickstart, tmp_path, capsys, m
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["leret-quickstart"]
 
 
+def test_interrupted_in_its_second_part_it_goes_on_there(quickstart, tmp_path, capsys, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ats_commands, "measure", stop)
+        assert quickstart() == 130
+    head = tmp_path / "runs/leret-quickstart/ats/head/head.safetensors"
+    written = head.stat().st_mtime_ns
+    assert quickstart() == 0
+    assert head.stat().st_mtime_ns == written
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["leret-quickstart"]
+
+
 def test_another_recipe_is_another_run(quickstart, tmp_path, capsys, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
@@ -74,6 +107,7 @@ def test_another_recipe_is_another_run(quickstart, tmp_path, capsys, monkeypatch
 
 def test_a_named_directory_with_a_run_is_an_error(quickstart, capsys, monkeypatch):
     monkeypatch.setattr(commands, "train", lambda setup, run, name: run.results(name, ()))
+    monkeypatch.setattr(quickstart_module, "_calibrate", lambda *_: CALIBRATED)
     assert quickstart("--out", "mine") == 0
     assert quickstart("--out", "mine") == 2
     assert "mine: holds a finished run" in capsys.readouterr().err
