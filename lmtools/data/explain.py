@@ -131,8 +131,9 @@ def _translate(line: int, error: Mapping[str, Any], record: dict[str, Any]) -> F
             line, field, f"expected {expected}, found {describe(error['input'])}", f"write {expected}"
         )
     if kind == "too_short":
-        least = error["ctx"]["min_length"]
-        return Fault(line, field, f"{describe(error['input'])}, and at least {least} are needed", "add more")
+        wanted = f"at least {error['ctx']['min_length']}"
+        problem = f"{wanted} expected, found {describe(error['input'])}"
+        return Fault(line, field, problem, f"write {wanted}")
     if error["input"] is None and kind in EXPECTED:
         return Fault(
             line,

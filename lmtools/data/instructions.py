@@ -22,7 +22,7 @@ class PromptRecord(Record):
 class ConversationRecord(Record):
     """Turns, the last one the answer."""
 
-    messages: Turns = Field(min_length=2)
+    messages: Turns = Field(min_length=1)
 
 
 def from_prompt(record: PromptRecord) -> Iterator[Instruction]:

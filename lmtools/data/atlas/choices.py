@@ -26,7 +26,8 @@ def posed(claims: Claims) -> dict[str, list[Posed]]:
         left = drawn(claims, kind, sum(PARTS.values()))
         for part, size in PARTS.items():
             chosen, left = left[:size], left[size:]
-            parts[part] += [_pose(claims, claim, place % OPTIONS) for place, claim in enumerate(chosen)]
+            for claim in chosen:
+                parts[part].append(_pose(claims, claim, len(parts[part]) % OPTIONS))
     return {part: shuffled_by_id(found) for part, found in parts.items()}
 
 

@@ -112,8 +112,8 @@ class Claim:
 
     def told_by(self, text: str) -> bool:
         """Whether a text has both halves of the fact in it: the name and what is said of it."""
-        lowered = text.lower()
-        return all(half.lower() in lowered for half in (self.entity.name, self.known[self.statement.field]))
+        halves = (self.entity.name, self.known[self.statement.field])
+        return all(half.removeprefix("the ").lower() in text.lower() for half in halves)
 
 
 class Claims:
