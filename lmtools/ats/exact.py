@@ -7,6 +7,10 @@ through the output layer one after the other, and of each group only log Z and i
 
 are kept: the gradient with respect to the multipliers, which is all that a head needs. The largest tensor is
 ``ROOM`` numbers, whatever the number of tokens.
+
+Since states are kept at float16, log Z is not quite that of the model's own logits, from which summaries are
+made: with the built-in model (400 tokens of Alpaca) it is off by 5e-4 nats in the mean at a multiplier of 1,
+and at most 4e-3; at 10, at most 2e-2. ``data.cache_dtype: float32`` keeps the states whole.
 """
 
 from collections.abc import Callable
