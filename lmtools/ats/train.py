@@ -112,7 +112,7 @@ def _epoch(
     sum_of_losses = 0.0
     for step, sequences in enumerate(groups, start=done):
         for group in at.optimizer.param_groups:
-            group["lr"] = settings.learning_rate * rate(step, total, settings)
+            group["lr"] = group["peak"] * rate(step, total, settings)
         batch = batches.make(sequences)
         multiplier = at.head(batch.features, valid=batch.valid, wanted=batch.wanted).exp()
         loss = objective.mean(batch.summary, multiplier, batch.masked)

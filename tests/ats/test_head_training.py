@@ -53,6 +53,15 @@ def test_it_learns_who_is_right_from_the_states(kind):
     assert validation_loss(head, batches, HELD, OBJECTIVE) == pytest.approx(state.lowest)
 
 
+def test_the_output_layer_has_a_rate_of_its_own():
+    slow = SETTINGS.model_copy(update={"learning_rate": 1e-12, "epochs": 1})
+    new = build_head(HeadConfig(kind="mlp"), SHAPE, seed=1)
+    head, _, _ = start("mlp", slow, held=())
+    assert torch.allclose(head.gate_proj.weight, new.gate_proj.weight, atol=1e-9)
+    # AdamW's first step is the rate itself; the rates of the epoch's steps add up to more.
+    assert head.output.weight.abs().max() > slow.output_learning_rate
+
+
 def test_exact_logits_teach_the_same():
     by_summary, by_logits = start(held=())[0], start(held=(), exact=True)[0]
     for name, value in by_summary.state_dict().items():
