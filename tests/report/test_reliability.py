@@ -1,0 +1,64 @@
+"""Figures of a calibration run: what they say, that they are safe, and the same for the same data."""
+
+import xml.etree.ElementTree as xml
+
+import numpy as np
+import pytest
+
+from lmtools.core.statistics import Interval
+from lmtools.metrics.calibration import bins
+from lmtools.report.reliability import Panel, across, reliability_svg
+from lmtools.report.risk_coverage import Curve, risk_coverage_svg
+
+CONFIDENCE = np.array([0.1, 0.3, 0.35, 0.8, 0.9, 1.0, 0.0])
+CORRECT = np.array([0, 0, 1, 1, 0, 1, 0])
+BINS = bins(CONFIDENCE, CORRECT)
+HOSTILE = '<script>alert("$x$")</script> & "quoted"'
+
+
+def texts(svg):
+    """Every text in a figure, as a reader sees it."""
+    return ["".join(node.itertext()).strip() for node in xml.fromstring(svg).iter() if "text" in node.tag]
+
+
+def test_a_panel_names_its_method_its_ece_and_its_count():
+    svg = reliability_svg([Panel("transformer", BINS, Interval(0.25, 0.1, 0.4, 7))], "mmlu")
+    said = " ".join(texts(svg))
+    for part in ("mmlu", "transformer", "ECE .250 [.100, .400], n = 7", "overconfident", "confidence"):
+        assert part in said
+    assert xml.fromstring(svg).attrib["role"] == "img"
+
+
+def test_the_same_data_give_the_same_bytes():
+    panels = [Panel("a", BINS), Panel("b", BINS)]
+    assert reliability_svg(panels) == reliability_svg(panels)
+    curve = Curve.of("a", CONFIDENCE, CORRECT)
+    assert risk_coverage_svg([curve]) == risk_coverage_svg([curve])
+
+
+def test_names_are_text_and_nothing_else():
+    for svg in (
+        reliability_svg([Panel(HOSTILE, BINS)], HOSTILE),
+        risk_coverage_svg([Curve.of(HOSTILE, CONFIDENCE, CORRECT)], HOSTILE),
+    ):
+        root = xml.fromstring(svg)
+        assert not [node for node in root.iter() if node.tag.endswith("script")]
+        assert any('<script>alert("$x$")' in text for text in texts(svg))
+        assert "http" not in " ".join(root.attrib.values())
+
+
+def test_nothing_to_draw_is_an_error():
+    with pytest.raises(ValueError, match="at least one panel"):
+        reliability_svg([])
+    with pytest.raises(ValueError, match="at least one curve"):
+        risk_coverage_svg([])
+
+
+@pytest.mark.parametrize(("panels", "columns"), [(1, 1), (4, 4), (5, 3), (6, 3), (11, 4)])
+def test_no_row_is_nearly_empty(panels, columns):
+    assert across(panels) == columns
+
+
+def test_fifteen_curves_look_different():
+    svg = risk_coverage_svg([Curve.of(f"method {n}", CONFIDENCE, CORRECT) for n in range(15)], "mmlu")
+    assert {f"method {n}" for n in range(15)} <= set(texts(svg))
