@@ -12,9 +12,9 @@ Greedy decoding of batches of 1, 8 and 32 prompts, 64 new tokens each, by
     vllm          vLLM's engine on an exported directory (only with --vllm-python, which names an interpreter
                   that has vLLM and lmtools; both engines live in processes of their own)
 
-``overhead`` is seconds with the head over seconds without it, less 1: mean and median of all rounds.
-A batch without the head runs before and after each with it, so that a busy machine is busy for both. The head
-is a new transformer head: its weights decide nothing here. ``arithmetic`` rows say what the layer's share of the
+``overhead`` is seconds with the head over seconds without it, less 1: mean and median of all rounds. A run
+without the head comes before and after each with it, so that a busy machine is busy for both. The head is a
+new transformer head: its weights decide nothing here. ``arithmetic`` rows say what the layer's share of the
 work is, on this model and on one of 7 B parameters. Writes benchmarks/results/ats_decode.json.
 """
 
