@@ -98,6 +98,42 @@ def test_prepare_writes_and_counts(folder, capsys):
     assert json.loads((folder / "out.jsonl").read_text())["supporting"] == ["T", "U"]
 
 
+CHOICE = '{"id": "a", "question": "Which?", "choices": ["x", "y"], "answer": 1}\n'
+
+
+def test_check_and_prepare_of_other_kinds(folder, capsys):
+    (folder / "sums_test.csv").write_text("One and one?,1,2,3,4,B\n")
+    assert run(["data", "check", "sums_test.csv"]) == 0
+    expected = "sums_test.csv: MMLU; 1 records, 1 multiple-choice questions; no faults\n"
+    assert capsys.readouterr().out == expected
+    assert run(["data", "prepare", "sums_test.csv", "--to", "choices", "--out", "out.jsonl"]) == 0
+    assert capsys.readouterr().err == "out.jsonl: 1 multiple-choice questions from 1 records (mmlu)\n"
+    assert json.loads((folder / "out.jsonl").read_text()) == {
+        "id": "sums-test-0", "question": "One and one?", "choices": ["1", "2", "3", "4"],
+        "answer": 1, "subject": "sums",
+    }  # fmt: skip
+
+
+def test_a_wrong_answer_index_ends_with_2(folder, capsys):
+    (folder / "m.jsonl").write_text(
+        CHOICE + CHOICE.replace('"a"', '"b"').replace('"answer": 1', '"answer": 2')
+    )
+    assert run(["data", "check", "m.jsonl"]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("error: m.jsonl:2: answer: there is no choice 2 among 2, counted from 0")
+    assert "fix: write the place of the right choice, 0 to 1" in said.err
+
+
+def test_the_bundled_parts_have_names(folder, capsys):
+    for part, held in [
+        ("instructions", "1200 instructions"),
+        ("choices", "400 multiple-choice questions"),
+        ("choices.dev", "100 multiple-choice questions"),
+    ]:
+        assert run(["data", "check", f"atlas:{part}"]) == 0
+        assert f"{held}; no faults" in capsys.readouterr().out
+
+
 def test_prepare_into_a_place_that_cannot_be_written_ends_with_1(folder, capsys):
     assert run(["data", "prepare", "q.jsonl", "--to", "questions", "--out", "c.jsonl/out.jsonl"]) == 1
     assert "cannot write" in capsys.readouterr().err

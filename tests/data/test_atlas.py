@@ -15,7 +15,11 @@ from lmtools.data.atlas.questions import SPLITS, aliases
 from lmtools.data.jsonl import read_passages, read_questions
 from lmtools.data.records import Question
 
-FILES = ["corpus.jsonl", *(f"questions.{split}.jsonl" for split in SPLITS)]
+FILES = [
+    "corpus.jsonl",
+    *(f"questions.{split}.jsonl" for split in SPLITS),
+    *("choices.test.jsonl", "choices.dev.jsonl", "instructions.jsonl"),
+]
 YES_NO = {"yes", "no"}
 
 

@@ -76,6 +76,43 @@ def test_an_empty_corpus_is_a_fault(write):
         check(write("q.jsonl", QUESTION), corpus=write("c.jsonl"))
 
 
+CHOICE = {"id": "a", "question": "Which?", "choices": ["x", "y"], "answer": 0}
+
+
+def test_choices_and_what_is_odd_about_them(write):
+    found = check(write("m.jsonl", CHOICE, {**CHOICE, "id": "b", "choices": ["x", "x"]}))
+    assert (found.format, found.choices, found.questions) == ("choices", 2, 0)
+    assert found.remarks == (
+        "1 questions with the same choice twice",
+        "2 questions, and the right choice always stands in the same place",
+    )
+
+
+def test_a_wrong_answer_index_names_file_line_field_and_mend(write):
+    with pytest.raises(DataError, match=r"m\.jsonl:2: answer: there is no choice 2 among 2") as caught:
+        check(write("m.jsonl", CHOICE, {**CHOICE, "id": "b", "answer": 2}))
+    assert caught.value.fix == "write the place of the right choice, 0 to 1"
+
+
+def test_instructions_and_what_is_left_out_of_them(write):
+    source = write("a.jsonl", *({"instruction": "Say it.", "output": output} for output in ("It.", "", " ")))
+    found = check(source)
+    assert (found.format, found.records, found.instructions) == ("alpaca", 3, 1)
+    assert found.remarks == ("2 left out: each has no output",)
+    assert found.counts() == ["1 instructions"]
+
+
+def test_truthful_questions_are_questions_too(write):
+    found = check(write("t.jsonl", {"id": "a", "question": "Why?", "answer": "So.", "incorrect": ["No."]}))
+    assert (found.format, found.questions, found.truthful) == ("truthful", 1, 1)
+
+
+def test_a_column_under_its_original_name_is_not_taken_for_a_misspelling(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("Category,Question,Best Answer,Correct Answers,Incorrect Answers\nMyth,Why?,So,So,No\n")
+    assert not [remark for remark in check(str(path)).remarks if "meant" in remark]
+
+
 def test_the_nearest_format_says_what_is_missing(write):
     with pytest.raises(DataError, match="title: missing, but there is `titel`"):
         check(write("c.jsonl", {"id": "1", "titel": "T", "text": "x"}))

@@ -78,6 +78,14 @@ def test_faults_of_all_tables_are_told_together_with_file_line_field_and_mend(fo
     assert f"{folder / 'sums_test.csv'}:5: 3 cells, and 6 are expected" in lines[3]
 
 
+def test_an_id_of_two_tables_names_both(folder):
+    (folder / "sums_test.csv.gz").write_bytes(gzip.compress(table(ROWS[:1]).encode()))
+    with pytest.raises(BrokenRecordsError) as caught:
+        load_choices(str(folder))
+    first, again = folder / "sums_test.csv", folder / "sums_test.csv.gz"
+    assert str(caught.value).startswith(f"{again}:1: id: 'sums-test-0' is the id of line 1 of {first} too")
+
+
 def test_no_more_than_20_faults_are_spelled_out(tmp_path):
     (tmp_path / "x_test.csv").write_text(table([["Which?", *"abcd", "E"]] * 30))
     with pytest.raises(BrokenRecordsError) as caught:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from lmtools.core.errors import DataError
 from lmtools.data.jsonl import read_passages, read_questions
 from lmtools.data.prepare import prepare
+from lmtools.data.sources import load_choices, load_instructions, load_questions, load_truthful
 
 RECORD = {
     "_id": "a",
@@ -83,6 +84,56 @@ def test_unanswerable_questions_are_counted(tmp_path):
     path = tmp_path / "m.jsonl"
     path.write_text(json.dumps({"id": "a", "question": "Who?", "paragraphs": [], "answerable": False}) + "\n")
     assert prepare(str(path), "questions", tmp_path / "q.jsonl").left_out == {"is unanswerable": 1}
+
+
+ORIGINALS = {
+    "choices from mc_task.json": ("choices", {"question": "Why?", "mc1_targets": {"a": 1, "b": 0, "c": 0}}),
+    "choices from MMLU's columns": (
+        "choices",
+        {"id": "x", "question": "Why?", "A": "a", "B": "b", "C": "c", "D": "d", "answer": "C"},
+    ),
+    "instructions from Alpaca": ("instructions", {"instruction": "Say it.", "input": "", "output": "It."}),
+    "a conversation": (
+        "instructions",
+        {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]},
+    ),
+    "truthful from the hub": (
+        "truthful",
+        {"question": "Why?", "best_answer": "a", "correct_answers": ["a", "b"], "incorrect_answers": ["c"]},
+    ),
+    "questions with golden answers": (
+        "questions",
+        {"id": "x", "question": "Who?", "golden_answers": ["a", "b"], "metadata": {"prop": "p"}},
+    ),
+}
+LOAD = {
+    "questions": load_questions,
+    "choices": load_choices,
+    "instructions": load_instructions,
+    "truthful": load_truthful,
+}
+
+
+@pytest.mark.parametrize("name", ORIGINALS)
+def test_what_is_written_loads_as_the_original_does(original, tmp_path, name):
+    kind, value = ORIGINALS[name]
+    source = original(value)
+    made = prepare(source, kind, tmp_path / "out.jsonl")
+    assert (made.records, made.written) == (1, 1)
+    assert LOAD[kind](str(tmp_path / "out.jsonl")) == LOAD[kind](source)
+
+
+def test_a_repeated_original_without_an_id_of_its_own_is_written_once(original, tmp_path):
+    _, value = ORIGINALS["choices from mc_task.json"]
+    made = prepare(original(value, value), "choices", tmp_path / "out.jsonl")
+    assert (made.written, made.left_out) == (1, {"repeats an earlier record": 1})
+
+
+@pytest.mark.parametrize("kind", ["instructions", "choices", "truthful"])
+def test_what_a_format_does_not_hold_is_said(original, tmp_path, kind):
+    with pytest.raises(DataError, match=r"HotpotQA: no .* in it"):
+        prepare(original(RECORD), kind, tmp_path / "out.jsonl")
+    assert not (tmp_path / "out.jsonl").exists()
 
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8)

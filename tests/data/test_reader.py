@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmtools.data.faults import BrokenRecordsError
-from lmtools.data.formats import READERS, by_name, closest, detect
+from lmtools.data.formats import CONTRACTS, READERS, by_name, closest, detect
 from lmtools.data.reader import Tally, read_originals, unique_passages
 from lmtools.data.records import Passage
 from lmtools.data.rows import Row, Rows
@@ -22,6 +22,19 @@ FIELDS = sorted(
         "evidences",
         "paragraphs",
         "aliases",
+        "golden_answers",
+        "possible_answers",
+        "mc1_targets",
+        "Question",
+        "Best Answer",
+        "instruction",
+        "output",
+        "prompt",
+        "completion",
+        "messages",
+        "choices",
+        "answer",
+        "incorrect",
     }
 )
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4)
@@ -62,10 +75,27 @@ def test_faults_of_rows_are_passed_on():
         ({"id", "question", "paragraphs"}, "musique"),
         ({"id", "title", "text"}, "corpus"),
         ({"id", "question"}, "questions"),
+        ({"id", "question", "golden_answers", "metadata"}, "golden_answers"),
+        ({"id", "question", "possible_answers", "prop"}, "popqa"),
+        ({"question", "mc0_targets", "mc1_targets", "mc2_targets"}, "truthfulqa-mc"),
+        ({"Category", "Question", "Best Answer", "Correct Answers", "Incorrect Answers"}, "truthfulqa"),
+        ({"question", "best_answer", "correct_answers", "incorrect_answers"}, "truthfulqa-hub"),
+        ({"id", "subject", "question", "A", "B", "C", "D", "answer"}, "mmlu"),
+        ({"instruction", "input", "output"}, "alpaca"),
+        ({"prompt", "completion"}, "instructions"),
+        ({"messages"}, "messages"),
+        ({"id", "question", "choices", "answer"}, "choices"),
+        ({"id", "question", "answer", "incorrect"}, "truthful"),
     ],
 )
 def test_formats_are_told_by_their_fields(fields, name):
     assert detect(fields) is by_name(name)
+
+
+@pytest.mark.parametrize("kind", CONTRACTS)
+def test_every_kind_has_a_contract_that_makes_it(kind):
+    assert kind in CONTRACTS[kind].makes
+    assert CONTRACTS[kind] in READERS
 
 
 def test_a_record_that_could_be_either_is_what_is_wanted():

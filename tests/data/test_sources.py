@@ -107,7 +107,9 @@ def test_the_bundled_data_set_by_its_names(write, tmp_path, monkeypatch):
     assert len(load_passages("atlas")) == 2
     assert len(load_questions("atlas:dev")) == 2
     assert corpus_file("atlas") == tmp_path / "corpus.jsonl"
-    with pytest.raises(DataError, match="one of atlas, atlas:train, atlas:dev, atlas:test"):
+    with pytest.raises(
+        DataError, match="one of atlas, atlas:train, atlas:dev, atlas:test, atlas:instructions"
+    ):
         load_questions("atlas:validation")
 
 
