@@ -6,14 +6,13 @@ for request, completions in answer(requests, GenerateConfig(samples=4)): ...
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from lmtools.core.config import Config
 from lmtools.core.progress import progress
 from lmtools.data.jsonl import read_records
-from lmtools.data.records import Record
+from lmtools.data.records import Record, Turn
 from lmtools.generation.open import open_generator
 from lmtools.generation.protocol import Completion, Generator, Sampling
 from lmtools.models.chat import Message, render
@@ -24,13 +23,6 @@ Opener = Callable[[ModelSpec, bool], Generator]
 """Opens a generator for a model; whether its answers are kept on disk."""
 CHUNK = 128
 """Requests answered at a time; what is answered is in the cache, should the rest be interrupted."""
-
-
-class Turn(Record):
-    """One turn of a conversation in a file."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
 
 
 class Request(Record):
