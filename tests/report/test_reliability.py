@@ -1,9 +1,12 @@
 """Figures of a calibration run: what they say, that they are safe, and the same for the same data."""
 
+import re
 import xml.etree.ElementTree as xml
 
+import matplotlib
 import numpy as np
 import pytest
+from imported import modules_after
 
 from lmtools.core.statistics import Interval
 from lmtools.metrics.calibration import bins
@@ -62,3 +65,43 @@ def test_no_row_is_nearly_empty(panels, columns):
 def test_fifteen_curves_look_different():
     svg = risk_coverage_svg([Curve.of(f"method {n}", CONFIDENCE, CORRECT) for n in range(15)], "mmlu")
     assert {f"method {n}" for n in range(15)} <= set(texts(svg))
+
+
+def test_a_file_says_nothing_of_day_or_version():
+    svg = reliability_svg([Panel("a", BINS)])
+    assert "date" not in svg.lower()
+    assert "matplotlib" not in svg.lower()
+
+
+def test_figures_on_one_page_share_names_only_for_the_same_thing():
+    a, b = (reliability_svg([Panel(name, BINS)], name) for name in ("mmlu", "triviaqa"))
+    named = [
+        {node.attrib["id"]: xml.tostring(node) for node in xml.fromstring(svg).iter() if "id" in node.attrib}
+        for svg in (a, b)
+    ]
+    assert all(named[0][name] == named[1][name] for name in named[0].keys() & named[1].keys())
+    for svg, own in zip((a, b), named, strict=True):
+        assert set(re.findall(r"#([pm]\w+)[\")]", svg)) <= own.keys()
+
+
+def test_the_settings_of_others_stay_as_they_are():
+    before = dict(matplotlib.rcParams)
+    with matplotlib.rc_context({"font.size": 30, "axes.grid": False}):
+        loud = reliability_svg([Panel("a", BINS)])
+    assert loud == reliability_svg([Panel("a", BINS)])
+    assert dict(matplotlib.rcParams) == before
+    code = "from lmtools.report.svg import draw; draw(1, 1, lambda figure: None, '')"
+    assert "matplotlib.pyplot" not in modules_after(code)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "correct"), [([1.0], [0]), ([0.0], [1]), ([0.7] * 9, [1] * 9), (CONFIDENCE, CORRECT)]
+)
+@pytest.mark.parametrize("mass", [False, True])
+def test_odd_data_are_drawn(confidence, correct, mass):
+    for svg in (
+        reliability_svg([Panel("a", bins(confidence, correct, mass=mass))]),
+        risk_coverage_svg([Curve.of("a", confidence, correct)]),
+    ):
+        assert "nan" not in re.sub(r"<text.*?</text>", "", svg).lower()
+        xml.fromstring(svg)
