@@ -6,13 +6,15 @@
 Exit code 2, and nothing written, where a result file is absent or lacks a metric.
 
 A table stands between ``<!-- table: evals/results/NAME.json METRIC METRIC ... -->`` and
-``<!-- end of table -->``; the path is relative to the document.
+``<!-- end of table -->``; the path is relative to the document. Paired differences of the last metric stand
+below it; with ``against=ROW`` among the metrics, those of every other row from that one, in all the metrics.
 """
 
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from lmtools.core.errors import DataError
 from lmtools.core.files import write_text
@@ -32,12 +34,12 @@ def cell(interval: Interval | None) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def _bare(figure: float) -> str:
-    """Three places, without a zero before the point: ``.745``, ``-.050``, ``10.349``."""
-    return re.sub(r"^(-?)0\.", r"\1.", f"{figure:.3f}")
+def _bare(figure: float, sign: Literal["-", "+"] = "-") -> str:
+    """Three places, without a zero before the point: ``.745``, ``-.050``, ``10.349``; ``+`` signs all."""
+    return re.sub(r"^([+-]?)0\.", r"\1.", f"{figure:{sign}.3f}")
 
 
-def markdown_table(results: Results, metrics: Sequence[str]) -> str:
+def markdown_table(results: Results, metrics: Sequence[str], against: str | None = None) -> str:
     """Rows of a result file; without ``metrics`` all those of the first row that have no prefix.
 
     Raises:
@@ -48,12 +50,39 @@ def markdown_table(results: Results, metrics: Sequence[str]) -> str:
         if not any(name in row.metrics for row in results.rows):
             known = ", ".join(results.rows[0].metrics)
             raise DataError(f"{results.recipe}: no row has {name!r}", fix=f"one of {known}")
-    lines = ["| |" + "".join(f" {name} |" for name in names), "|---|" + "---|" * len(names)]
+    lines = _heading(" ", names)
     for row in results.rows:
         lines.append(f"| {row.name} |" + "".join(f" {cell(row.metrics.get(name))} |" for name in names))
     lines.append("")
-    lines += [_difference(difference) for difference in results.differences if difference.metric == names[-1]]
+    if against is None:
+        lines += [_difference(one) for one in results.differences if one.metric == names[-1]]
+    else:
+        lines += _differences_table(results, names, against)
     return "\n".join(lines) + "\n"
+
+
+def _heading(first: str, names: Sequence[str]) -> list[str]:
+    return [f"|{first}|" + "".join(f" {name} |" for name in names), "|---|" + "---|" * len(names)]
+
+
+def _differences_table(results: Results, metrics: Sequence[str], against: str) -> list[str]:
+    """Rows ``other − against``, a column for each metric."""
+    found = {(one.a, one.metric): one for one in results.differences if one.b == against}
+    others = list(dict.fromkeys(name for name, _metric in found))
+    if not others:
+        raise DataError(f"{results.recipe}: no difference from {against!r}", fix="name another row")
+    lines = _heading(f" less {against}, paired ", metrics)
+    for name in others:
+        cells = (found.get((name, metric)) for metric in metrics)
+        lines.append(f"| {name} |" + "".join(f" {_signed(one)} |" for one in cells))
+    return lines
+
+
+def _signed(d: Difference | None) -> str:
+    if d is None:
+        return "–"
+    value, low, high = (_bare(figure, sign="+") for figure in (d.value, d.low, d.high))
+    return f"{value} [{low}, {high}]"
 
 
 def _difference(d: Difference) -> str:
@@ -66,7 +95,10 @@ def fill(text: str, folder: Path) -> str:
 
     def table(match: re.Match[str]) -> str:
         results = read_results(folder / match["path"])
-        return f"{match[1]}\n{markdown_table(results, match['metrics'].split())}\n{match[4]}"
+        words = match["metrics"].split()
+        metrics = [word for word in words if not word.startswith("against=")]
+        against = next((word.removeprefix("against=") for word in words if word not in metrics), None)
+        return f"{match[1]}\n{markdown_table(results, metrics, against)}\n{match[4]}"
 
     return TABLE.sub(table, text)
 

@@ -44,6 +44,25 @@ def test_table_has_the_asked_metrics_and_the_differences_of_the_last():
     ]
 
 
+def test_differences_from_one_row_are_a_table_of_all_metrics(tmp_path: Path):
+    figures = {"a/ece": INTERVAL, "b/ece": INTERVAL}
+    found = tuple(
+        Difference(a, b, metric, value, -0.01, 0.06, 400)
+        for metric in figures
+        for a, b, value in (("base", "head", 0.05), ("head", "base", -0.05), ("scalar", "head", -0.2))
+        if (a, metric) != ("scalar", "b/ece")
+    )
+    Results("ats/x", "c", 0, {}, {}, (Row("head", figures),), found).write(tmp_path / "r.json")
+    marker = "<!-- table: r.json a/ece b/ece against={} -->\nold\n<!-- end of table -->"
+    assert fill(marker.format("head"), tmp_path).splitlines()[-5:-2] == [
+        "|---|---|---|",
+        "| base | +.050 [-.010, +.060] | +.050 [-.010, +.060] |",
+        "| scalar | -.200 [-.010, +.060] | – |",
+    ]
+    with pytest.raises(DataError, match="no difference from 'mlp'"):
+        fill(marker.format("mlp"), tmp_path)
+
+
 def test_without_metrics_those_without_prefix():
     assert markdown_table(RESULTS, []).startswith("| | ap@hop2 | recall@hop2 |\n")
 
