@@ -12,6 +12,8 @@ HeadKind = Literal["transformer", "mlp", "linear", "scalar"]
 FeatureName = Literal["hidden", "max-logit", "log-std", "argmax-row"]
 FROM_LOGITS = {"max-logit", "log-std", "argmax-row"}
 """The features that need a token's logits beside its hidden state."""
+MULTIPLIERS = (0.05, 10.0)
+"""The range of multipliers that a head may give, over which a summary of logits is as good as the logits."""
 
 
 class HeadConfig(Config):
@@ -29,7 +31,7 @@ class HeadConfig(Config):
         "All but the first need the logits of every token, prompts included, and make prompts slower.",
     )
     clip: tuple[float, float] = Field(
-        default=(0.05, 10.0), description="The lowest and highest factor that logits are multiplied by."
+        default=MULTIPLIERS, description="The lowest and highest factor that logits are multiplied by."
     )
     mlp_size: int | None = Field(
         default=None, gt=0, description="mlp: its inner width; the model's own unless given."

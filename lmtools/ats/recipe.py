@@ -4,14 +4,12 @@ from typing import Any, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from lmtools.ats.head_config import HeadConfig, HeadKind
+from lmtools.ats.head_config import MULTIPLIERS, HeadConfig, HeadKind
+from lmtools.ats.sequences import Layout
 from lmtools.core.config import Config
 from lmtools.models.spec import ModelSpec
 
-MULTIPLIERS = (0.05, 10.0)
-"""The range of multipliers over which summaries of logits hold: ``summary.MULTIPLIERS``, without torch."""
 LossName = Literal["selective_smoothing", "selective_smoothing_code", "cross_entropy", "full_smoothing"]
-LayoutName = Literal["chat", "question-answer", "q-a", "instruction-response", "answer", "bare"]
 Compared = Literal[
     "transformer",
     "mlp",
@@ -47,7 +45,7 @@ class DataSettings(Config):
         ge=8,
         description="Longest sequence; what is longer loses its end. Time and disk grow with all tokens.",
     )
-    layouts: tuple[LayoutName, ...] = Field(
+    layouts: tuple[Layout, ...] = Field(
         default=("chat",),
         min_length=1,
         description="The look of the text, in turns: the model's own markup with one instruction a sequence, "

@@ -22,15 +22,13 @@ from torch import Tensor
 
 from lmtools.core.errors import ModelError
 
-MULTIPLIERS = (0.05, 10.0)
-"""The range over which a summary is as good as the logits."""
 ERROR = 1e-3
 """Nats by which log Z may be off inside that range."""
 WIDTH = 0.036
 """Width of the bins near the top: at the largest multiplier still 0.36."""
 EVEN = 28
 """How many bins have that width; each one after them is ``RATIO`` times its lower edge wide."""
-RATIO = WIDTH / (EVEN * WIDTH)
+RATIO = 1 / EVEN
 FARTHEST = 500.0
 """Beyond this gap a token has no weight at any multiplier of the range; the last bin takes all of them."""
 BINS = EVEN + math.ceil(math.log(FARTHEST / (EVEN * WIDTH)) / math.log1p(RATIO)) + 1

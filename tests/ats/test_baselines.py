@@ -22,7 +22,8 @@ from lmtools.ats.baselines.vector import (
     nll_gradient,
     save_vector,
 )
-from lmtools.ats.summary import MULTIPLIERS, summarise
+from lmtools.ats.head_config import MULTIPLIERS
+from lmtools.ats.summary import summarise
 from lmtools.core.errors import DataError, ModelError
 
 LOSSES = {

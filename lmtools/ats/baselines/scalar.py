@@ -11,7 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lmtools.ats.summary import MULTIPLIERS, Summary
+from lmtools.ats.head_config import MULTIPLIERS
+from lmtools.ats.summary import Summary
 from lmtools.core.errors import DataError, ModelError
 
 Loss = Callable[[Summary, Tensor], Tensor]
