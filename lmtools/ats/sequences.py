@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from lmtools.core.errors import DataError
 from lmtools.data.records import Instruction
-from lmtools.models.chat import Message, end_of_turn, render
+from lmtools.models.chat import Message, adds_bos, end_of_turn, render
 
 Layout = Literal["chat", "question-answer", "q-a", "instruction-response", "answer", "bare"]
 PLAIN: dict[str, tuple[str, str]] = {
@@ -46,7 +46,8 @@ def sequences(
 ) -> Sequences:
     """Every instruction once, in an order drawn by ``seed``; each sequence is in one layout.
 
-    Chat gets one instruction a sequence, a plain layout as many as fit in ``max_tokens``.
+    Chat gets one instruction a sequence. A plain layout gets as many as fit in ``max_tokens``, after the mark
+    of a text's beginning where the tokenizer writes one.
 
     Raises:
         DataError: no response begins within ``max_tokens``.
@@ -56,13 +57,15 @@ def sequences(
     draw.shuffle(order)
     found: list[Marked] = []
     cut = 0
+    opening = [int(tokenizer.bos_token_id)] if adds_bos(tokenizer) else []
     while order:
         layout = draw.choice(list(layouts))
-        ids: list[int] = []
-        response: list[bool] = []
+        ids: list[int] = [] if layout == "chat" else list(opening)
+        response: list[bool] = [False] * len(ids)
+        begun = len(ids)
         while order:
             piece = _piece(tokenizer, layout, order[-1])
-            if ids and (layout == "chat" or len(ids) + len(piece.ids) > max_tokens):
+            if len(ids) > begun and (layout == "chat" or len(ids) + len(piece.ids) > max_tokens):
                 break
             order.pop()
             ids += piece.ids

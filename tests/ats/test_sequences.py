@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import tokenizer as tiny_tokenizer
+from tokenizers.processors import TemplateProcessing
 
 from lmtools.ats.recipe import AtsRecipe, DataSettings
 from lmtools.ats.sequences import PLAIN, sequences
@@ -40,6 +41,20 @@ def test_plain_text_shows_several_instructions_and_learns_answers_with_their_lin
     )
     assert whole in (first + second, second + first)
     assert sorted(response.split("\n")) == ["", " Paris", " The Seine"]
+
+
+def test_plain_text_opens_as_the_tokenizer_opens_a_text():
+    opening = tiny_tokenizer()
+    opening.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|im_start|> $A", special_tokens=[("<|im_start|>", opening.bos_token_id)]
+    )
+    [marked] = sequences(opening, [ONE, TWO], ["question-answer"], 500, seed=0).marked
+    [plain] = sequences(TOKENIZER, [ONE, TWO], ["question-answer"], 500, seed=0).marked
+    assert marked.ids == (opening.bos_token_id, *plain.ids)
+    assert marked.response == (False, *plain.response)
+    assert len(sequences(opening, [ONE, TWO], ["question-answer"], 50, seed=0).marked) == 2
+    [chat, _] = sequences(opening, [ONE, TWO], ["chat"], 200, seed=0).marked
+    assert chat.ids.count(opening.bos_token_id) == 2  # of the two turns
 
 
 def test_a_long_sequence_is_cut_and_counted():
