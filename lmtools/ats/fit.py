@@ -17,9 +17,10 @@ from lmtools.ats.baselines.scalar import fit_scalar
 from lmtools.ats.baselines.vector import VectorScaling, VectorSettings, fit_vector, load_vector, save_vector
 from lmtools.ats.batches import Batches
 from lmtools.ats.cache import FeatureCache
-from lmtools.ats.heads import HeadConfig, ScalarHead, TemperatureHead, build_head
+from lmtools.ats.head_config import HeadConfig, method_name
+from lmtools.ats.heads import ScalarHead, TemperatureHead, build_head
 from lmtools.ats.losses import cross_entropy
-from lmtools.ats.methods import LOSSES, VECTOR
+from lmtools.ats.methods import VECTOR
 from lmtools.ats.objective import Objective
 from lmtools.ats.output_layer import OutputLayer
 from lmtools.ats.setup import Setup
@@ -67,7 +68,7 @@ class Fit:
 
     def batches(self, config: HeadConfig, exact: bool = False) -> Batches:
         """Batches for heads of one configuration."""
-        needed = exact or (config.kind != "scalar" and "argmax-row" in config.features)
+        needed = exact or "argmax-row" in config.features
         return Batches(self.cache, config, self.device, self.output if needed else None, exact)
 
 
@@ -163,15 +164,14 @@ def _vector(fit: Fit, path: Path) -> VectorScaling:
 
 def head_directories(fit: Fit, run: Run) -> dict[str, tuple[HeadConfig, Path]]:
     """Method's name -> each head's configuration and where it goes, the main one first."""
-    main, *others = fit.setup.recipe.heads
-    found = {head_name(fit, main): (main, run.path("head"))}
-    return found | {head_name(fit, other): (other, run.path("heads", other.kind)) for other in others}
-
-
-def head_name(fit: Fit, config: HeadConfig) -> str:
-    """The name of a head's method, as ``methods.method_name`` tells it from the files."""
-    loss = LOSSES[fit.setup.recipe.loss.name]
-    return f"scalar ({loss})" if config.kind == "scalar" else config.kind
+    main = fit.setup.recipe.head.kind
+    return {
+        method_name(head.kind, fit.setup.recipe.loss.name): (
+            head,
+            run.path("head") if head.kind == main else run.path("heads", head.kind),
+        )
+        for head in fit.setup.recipe.heads
+    }
 
 
 def clear(run: Run) -> None:

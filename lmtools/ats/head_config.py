@@ -15,6 +15,19 @@ FROM_LOGITS = {"max-logit", "log-std", "argmax-row"}
 MULTIPLIERS = (0.05, 10.0)
 """The range of multipliers that a head may give, over which a summary of logits is as good as the logits."""
 
+LOSSES = {
+    "selective_smoothing": "selective smoothing",
+    "selective_smoothing_code": "selective smoothing, code form",
+    "cross_entropy": "NLL",
+    "full_smoothing": "full smoothing",
+}
+"""The losses that heads are fitted with, in words."""
+
+
+def method_name(kind: HeadKind, loss: str) -> str:
+    """The name of a head's method in tables: its kind; of a scalar with the loss, ``scalar (NLL)``."""
+    return f"scalar ({LOSSES.get(loss, loss)})" if kind == "scalar" else kind
+
 
 class HeadConfig(Config):
     """A temperature head."""
@@ -51,10 +64,15 @@ class HeadConfig(Config):
             raise ValueError("features must be one or more, each named once")
         return self
 
+    def of_kind(self, kind: HeadKind) -> "HeadConfig":
+        """The same for another kind; a scalar, which looks at no feature, has the default ones."""
+        features = ("hidden",) if kind == "scalar" else self.features
+        return self.model_copy(update={"kind": kind, "features": features})
+
     @property
     def needs_logits(self) -> bool:
         """Whether a feature is made from logits."""
-        return self.kind != "scalar" and not FROM_LOGITS.isdisjoint(self.features)
+        return not FROM_LOGITS.isdisjoint(self.features)
 
 
 @dataclass(frozen=True)

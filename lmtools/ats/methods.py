@@ -11,10 +11,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
-from lmtools.ats.artefact import HeadSettings, find_head, head_digest, load_head, read_settings
+from lmtools.ats.artefact import find_head, head_digest, load_head, read_settings
 from lmtools.ats.baselines.artefact import Baselines, load_baselines
 from lmtools.ats.baselines.maps import ConfidenceMap
 from lmtools.ats.baselines.vector import VectorScaling
+from lmtools.ats.head_config import LOSSES, method_name
 from lmtools.ats.heads import TemperatureHead
 from lmtools.calibration.reading import UNCALIBRATED
 from lmtools.core.errors import ModelError, RecipeError, RunError
@@ -22,12 +23,6 @@ from lmtools.core.files import sha256_text
 from lmtools.models.load import LoadedModel
 
 VECTOR = "vector scaling"
-LOSSES = {
-    "selective_smoothing": "selective smoothing",
-    "selective_smoothing_code": "selective smoothing, code form",
-    "cross_entropy": "NLL",
-    "full_smoothing": "full smoothing",
-}
 ORDER = (
     UNCALIBRATED,
     *(f"scalar ({loss})" for loss in LOSSES.values() if loss != "NLL"),
@@ -101,14 +96,6 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)))
 
 
-def method_name(settings: HeadSettings) -> str:
-    """The name of a head's method: its kind; of a scalar with the loss, ``scalar (selective smoothing)``."""
-    if settings.head.kind != "scalar":
-        return settings.head.kind
-    loss = str(settings.loss.get("name", "selective_smoothing"))
-    return f"scalar ({LOSSES.get(loss, loss)})"
-
-
 def load_methods(path: Path, base: LoadedModel | None = None) -> Methods:
     """What was fitted.
 
@@ -124,7 +111,8 @@ def load_methods(path: Path, base: LoadedModel | None = None) -> Methods:
     others = sorted(found.parent for found in (path / "heads").glob("*/head.json")) if main != path else []
     heads: dict[str, Path] = {}
     for directory in (main, *others):
-        name = method_name(read_settings(directory))
+        settings = read_settings(directory)
+        name = method_name(settings.head.kind, str(settings.loss.get("name", "selective_smoothing")))
         if name in heads:
             raise RunError(
                 f"{directory} and {heads[name]} are both a head called {name!r}",

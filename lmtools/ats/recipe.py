@@ -169,7 +169,7 @@ class AtsRecipe(Config):
     def heads(self) -> tuple[HeadConfig, ...]:
         """The main head, then those to compare it with: the same but for their kind."""
         others = [kind for kind in get_args(HeadKind) if kind in self.compare and kind != self.head.kind]
-        return (self.head, *(self.head.model_copy(update={"kind": kind}) for kind in others))
+        return (self.head.of_kind(self.head.kind), *map(self.head.of_kind, others))
 
     @field_validator("compare", mode="before")
     @classmethod

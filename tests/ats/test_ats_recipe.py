@@ -4,21 +4,22 @@ import pytest
 from pydantic import ValidationError
 
 from lmtools.ats import summary
-from lmtools.ats.losses import LossName as Losses
-from lmtools.ats.methods import LOSSES
-from lmtools.ats.recipe import MULTIPLIERS, AtsRecipe, LayoutName, LossName, LossSettings
-from lmtools.ats.sequences import Layout
+from lmtools.ats.head_config import LOSSES
+from lmtools.ats.recipe import AtsRecipe, LossName, LossSettings
 from lmtools.core.errors import RecipeError
 from lmtools.core.recipe import load_recipe
 
 
 def test_what_is_repeated_here_without_torch_is_what_the_rest_has():
-    assert MULTIPLIERS == summary.MULTIPLIERS
-    assert LayoutName == Layout
-    assert LossName == Losses
     assert set(LossName.__args__) == set(LOSSES)
     top_k = LossSettings.model_fields["top_k"].annotation
     assert top_k.__args__ == summary.TOP
+
+
+def test_a_scalar_looks_at_no_features():
+    recipe = AtsRecipe.model_validate({"head": {"features": ["max-logit"]}})
+    assert {head.kind: head.features for head in recipe.heads}["scalar"] == ("hidden",)
+    assert {head.kind: head.features for head in recipe.heads}["mlp"] == ("max-logit",)
 
 
 def test_without_anything_it_is_the_paper_with_every_comparison():

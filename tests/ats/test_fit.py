@@ -97,6 +97,8 @@ def test_two_fits_share_one_pass_of_the_model(tiny_llama, tmp_path, monkeypatch)
     "settings",
     [
         {"head": {"kind": "scalar"}, "compare": ("linear",), "loss": {"name": "cross_entropy"}},
+        {"head": {"kind": "scalar", "features": ("max-logit",)}, "compare": ()},
+        {"head": {"features": ("hidden", "argmax-row")}, "compare": ("scalar",)},
         {"head": {"kind": "linear"}, "compare": (), "exact": True, "loss": {"smoothing": "top_k"}},
         {"head": {"features": ("hidden", "max-logit", "log-std", "argmax-row")}, "compare": ("mlp",)},
         {"compare": ("scalar", "scalar (NLL)"), "loss": {"name": "selective_smoothing_code"}},
