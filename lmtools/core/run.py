@@ -9,6 +9,7 @@ A run killed at any instant is continued by the same command with ``--resume``.
 import fcntl
 import os
 import shlex
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -80,8 +81,11 @@ class Run:
             else:
                 manifest = fresh
                 write_text(directory / RECIPE, dump_recipe(config))
-            for torn in directory.rglob(".*.part"):
-                torn.unlink(missing_ok=True)
+            for torn in list(directory.rglob(".*.part")):
+                if torn.is_dir():
+                    shutil.rmtree(torn, ignore_errors=True)
+                else:
+                    torn.unlink(missing_ok=True)
             manifest.write(directory / MANIFEST)
         except BaseException:
             os.close(lock)

@@ -141,6 +141,8 @@ def test_torn_files_of_a_killed_run_are_removed(tmp_path):
     create(tmp_path).close()
     (tmp_path / "policy").mkdir()
     (tmp_path / "policy" / ".model.safetensors.ab.part").write_text("")
+    (tmp_path / "policy" / ".vllm.cd.part").mkdir()
+    (tmp_path / "policy" / ".vllm.cd.part" / ".config.json.ef.part").write_text("")
     create(tmp_path, resume=True).close()
     assert list((tmp_path / "policy").iterdir()) == []
 
