@@ -77,6 +77,8 @@ def evaluate(
     task: Tasks = None,
     recipe: Recipe = None,
     settings: Set = None,
+    model: Model = None,
+    backend: Backend = None,
     out: Out = None,
     seed: Seed = None,
     dry_run: DryRun = False,
@@ -90,7 +92,7 @@ def evaluate(
 
     given = eval_run.fitted_model(fitted(run))
     given += [f"tasks={json_module.dumps(task)}"] if task else []
-    given += overrides(settings, seed=seed)
+    given += overrides(settings, model, backend, seed)
     config = load_recipe(CalibrationRecipe, recipe, given, default=MEASUREMENT)
     if dry_run:
         eval_run.show_plan(config, json)
@@ -137,8 +139,9 @@ def fitted(directory: Path | None, root: Path = Path("runs")) -> Path:
                 fix="name the run directory that `lmtools ats fit` made, such as runs/ats-fit",
             )
         return directory
-    # The last thing that a fit writes, and others write too.
-    found = [path for path in root.glob("*/metrics.json") if (path.parent / "head" / "head.json").is_file()]
+    # The last thing that a fit writes, and others write too; a quickstart's fit is a folder of its run.
+    written = (*root.glob("*/metrics.json"), *root.glob("*/ats/metrics.json"))
+    found = [path for path in written if (path.parent / "head" / "head.json").is_file()]
     if not found:
         raise RunError(f"no fitted head under {root}/", fix="fit one: lmtools ats fit")
     return max(found, key=lambda path: path.stat().st_mtime).parent

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 SHOWN = ("accuracy", "ece", "brier", "auroc")
 """The metrics of the printed tables; the result file has them all."""
-FITTED = ("head", "heads", "baselines.json", "vector.safetensors")
-"""What of a run of `lmtools ats fit` its methods are made of."""
+FITTED = ("head", "heads", "baselines.json", "vector.safetensors", "head.json", "head.safetensors")
+"""What a run of `lmtools ats fit`, or a head's own directory, holds of its methods."""
 
 
 def measure(
@@ -81,7 +81,7 @@ def reader_of(config: "CalibrationRecipe") -> "Callable[[], Reader]":
 
 
 def fitted_model(run: Path) -> list[str]:
-    """The settings that name a fitted run and the model it was fitted on.
+    """The settings that name a fitted run, or a head alone, and the model it was fitted on.
 
     Raises:
         RunError: there is no such run.
@@ -109,7 +109,10 @@ def head_hashes(run: Path) -> dict[str, str]:
         if lines:
             found[f"{run}/{part}"] = sha256_text("\n".join(lines))
     if not found:
-        raise RunError(f"{run}: holds no fitted head", fix=f"lmtools ats fit --out {run}")
+        raise RunError(
+            f"{run}: holds no fitted head",
+            fix="name a run of `lmtools ats fit`, or the head's folder in it",
+        )
     return found
 
 

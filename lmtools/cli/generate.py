@@ -54,8 +54,8 @@ def generate(
             "--calibrated",
             metavar="HEAD",
             help="Put a temperature head on the model (a run of `lmtools ats fit`, or the head in it): "
-            "completions then carry calibrated `probabilities` of their tokens and a `confidence`. "
-            "hf backend only.",
+            "completions then carry calibrated `probabilities` of their tokens and a `confidence`. The model "
+            "is the run's unless named. hf backend only.",
         ),
     ] = None,
     confidence: Annotated[
@@ -78,6 +78,7 @@ def generate(
             "--confidence needs --calibrated HEAD", fix="name a run of `lmtools ats fit`, or leave it out"
         )
     own = {"max_tokens": max_tokens, "temperature": temperature, "samples": samples, "raw": raw or None}
+    settings = [*_model_of(calibrated), *(settings or [])]
     config = _config(settings, model, backend, seed, own)
     requests = _requests(prompt, input)
     from lmtools.generation.requests import answer
@@ -128,6 +129,15 @@ def texts(found: dict[str, Any]) -> str:
     if len(answers) == 1:
         return str(answers[0])
     return "\n".join(f"[{number}] {text}" for number, text in enumerate(answers, start=1))
+
+
+def _model_of(fitted: Path | None) -> list[str]:
+    """The setting that names the model of a fitted run; none for a head alone."""
+    if fitted is None:
+        return []
+    from lmtools.cli.eval_run import fitted_model
+
+    return [setting for setting in fitted_model(fitted) if setting.startswith("model=")]
 
 
 def _opener(head: Path) -> "Opener":

@@ -5,13 +5,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmtools.cli.leret_run import open_run, read_recipe, search_line, show_plan
+from lmtools.cli.leret_run import open_run, read_recipe, search_line
 from lmtools.cli.options import Backend, DryRun, Json, Model, Out, Resume, Seed, Set, emit, overrides
 from lmtools.cli.runs import ending
 from lmtools.core.progress import say
+from lmtools.core.recipe import load_recipe
 
 if TYPE_CHECKING:
+    from lmtools.ats.recipe import AtsRecipe
+    from lmtools.calibration.recipe import CalibrationRecipe
     from lmtools.core.results import Results
+    from lmtools.leret.recipe import LeretRecipe
 
 RECIPE, FIT, MEASUREMENT = "leret/quickstart", "ats/quickstart", "calibration/quickstart"
 PARTS = ("ats.", "calibration.")
@@ -35,12 +39,15 @@ def quickstart(
     """
     from lmtools.leret.setup import check_trainable
 
-    own = [setting for setting in settings or () if not setting.startswith(PARTS)]
+    given = settings or []
+    own = [setting for setting in given if not setting.startswith(PARTS)]
     recipe = read_recipe(RECIPE, own, model, backend, seed)
     check_trainable(recipe)
+    second = _read_second(given, overrides((), model, None, seed))
     if dry_run:
-        show_plan(recipe, json)
+        _show_plans(recipe, *second, json)
         return
+    from lmtools.ats.head_config import method_name
     from lmtools.leret.commands import train
 
     say("LeReT: a small language model learns to write search queries by trying them.")
@@ -52,33 +59,61 @@ def quickstart(
         )
         results = train(setup, run, RECIPE)
         ending(results, _searching(results, run.directory, setup.test[0].question))
-        measured = _calibrate(run.directory, settings or (), overrides((), model, None, seed))
+        if not run.writes:
+            return
+        measured = _calibrate(run.directory, *second)
         run.finish(results)
-        say(_calibrated(measured, run.directory))
+        say(_calibrated(measured, method_name(second[0].head.kind, second[0].loss.name), run.directory))
         emit({"run": str(run.directory), **asdict(results), "ats": asdict(measured)}, json)
 
 
-def _calibrate(directory: Path, settings: Sequence[str], options: Sequence[str]) -> "Results":
-    """Fit a temperature head and measure it, in folders of the run."""
-    from lmtools.ats.commands import fit
+def _read_second(settings: Sequence[str], options: Sequence[str]) -> "tuple[AtsRecipe, CalibrationRecipe]":
+    """The recipes of the second part, read before the first begins: both measure the same model."""
     from lmtools.ats.recipe import AtsRecipe
-    from lmtools.ats.setup import prepare
     from lmtools.calibration.recipe import CalibrationRecipe
-    from lmtools.cli import eval_run, runs
-    from lmtools.core.recipe import load_recipe
 
     def part(name: str) -> list[str]:
-        return [one.removeprefix(name) for one in settings if one.startswith(name)] + list(options)
+        return [*(one.removeprefix(name) for one in settings if one.startswith(name)), *options]
+
+    fit = load_recipe(AtsRecipe, FIT, part("ats."), default=FIT)
+    same = f"model={fit.model.model_dump_json()}"
+    measurement = load_recipe(
+        CalibrationRecipe, MEASUREMENT, [same, *part("calibration.")], default=MEASUREMENT
+    )
+    return fit, measurement
+
+
+def _show_plans(
+    recipe: "LeretRecipe", fit: "AtsRecipe", measurement: "CalibrationRecipe", json: bool
+) -> None:
+    """``--dry-run``: the plan of LeReT, with those of the second part under `ats` and `calibration`."""
+    from lmtools.ats.dry_run import dry_run as plan_fit
+    from lmtools.ats.dry_run import print_dry_run as print_fit
+    from lmtools.calibration.dry_run import dry_run as plan_measurement
+    from lmtools.calibration.dry_run import print_dry_run as print_measurement
+    from lmtools.leret.dry_run import dry_run, print_dry_run
+
+    plans = dry_run(recipe), plan_fit(fit), plan_measurement(measurement)
+    emit({**asdict(plans[0]), "ats": asdict(plans[1]), "calibration": asdict(plans[2])}, json)
+    if not json:
+        print_dry_run(plans[0])
+        print_fit(plans[1])
+        print_measurement(plans[2])
+
+
+def _calibrate(directory: Path, recipe: "AtsRecipe", measurement: "CalibrationRecipe") -> "Results":
+    """Fit a temperature head and measure it, in folders of the run."""
+    from lmtools.ats.commands import fit
+    from lmtools.ats.setup import prepare
+    from lmtools.cli import eval_run, runs
 
     say("\nATS: a small head learns when the model's next word is a guess, and lowers its confidence there.")
-    recipe = load_recipe(AtsRecipe, FIT, part("ats."), default=FIT)
     setup, fitted = prepare(recipe), directory / "ats"
     with runs.open_run(
         "ats", "fit", recipe, inputs=setup.inputs, seed=recipe.seed, out=fitted, resume=True
     ) as run:
         run.finish(fit(setup, run, FIT))
-    given = [*eval_run.fitted_model(fitted), *part("calibration.")]
-    config = load_recipe(CalibrationRecipe, MEASUREMENT, given, default=MEASUREMENT)
+    config = measurement.model_copy(update={"head": str(fitted)})
     folder = directory / "ats-eval"
     with eval_run.measurement("ats", "eval", config, MEASUREMENT, out=folder, resume=True) as (_, measured):
         return measured
@@ -96,13 +131,14 @@ def _searching(results: "Results", directory: Path, question: str) -> str:
     )
 
 
-def _calibrated(measured: "Results", directory: Path) -> str:
-    """How far confidence was from being right, before and after."""
-    before, after = (measured.row(name).metrics for name in ("uncalibrated", "transformer"))
+def _calibrated(measured: "Results", head: str, directory: Path) -> str:
+    """How far confidence was from being right, before and after; without words for a method not measured."""
+    rows = {row.name: row.metrics for row in measured.rows}
+    before, after = rows.get("uncalibrated", {}), rows.get(head, {})
     lines = [
         f"{name.removesuffix('/ece')}: confidence missed the share of right answers by "
         f"{100 * before[name].value:.0f} points, and by {100 * after[name].value:.0f} with the head."
         for name in before
-        if name.endswith("/ece")
+        if name.endswith("/ece") and name in after
     ]
     return "\n".join([*lines, f"Reliability diagrams: {directory}/ats-eval/plots/"])

@@ -92,6 +92,16 @@ def test_the_last_fit_is_measured_with_its_model(small, tiny_llama, capsys):
     assert str(tiny_llama) in inputs
 
 
+def test_the_fit_inside_a_quickstart_is_found(small, capsys):
+    assert run(["ats", "fit", *small, "--out", "runs/leret-quickstart/ats"]) == 0
+    capsys.readouterr()
+    assert run(["ats", "eval", "--task", "atlas-short", "--set", "limit=3", "--dry-run", "--json"]) == 0
+    assert answer(capsys)
+    assert run(["ats", "export", "--json"]) == 0
+    assert answer(capsys)["run"] == "runs/leret-quickstart/ats"
+    assert Path("runs/leret-quickstart/ats/vllm/config.json").is_file()
+
+
 def test_faults_of_a_recipe_end_with_two(small, capsys):
     assert run(["ats", "fit", *small, "--set", "loss.name=hinge"]) == 2
     assert "loss.name" in capsys.readouterr().err

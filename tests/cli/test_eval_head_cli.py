@@ -71,6 +71,16 @@ def test_rows_can_be_chosen(shell, fitted, tiny_llama, tasks):
     assert {(d["a"], d["b"]) for d in found["differences"]} == {("uncalibrated", RAW)}
 
 
+def test_a_heads_own_directory_stands_for_that_head_alone(shell, fitted, tiny_llama, tasks):
+    options = ("--head", fitted / "head", "--model", tiny_llama, *tasks, *FAST)
+    code, out, err = shell("eval", "calibration", *options, "--json")
+    assert code == 0, err
+    assert [row["name"] for row in json.loads(out)["rows"]] == ["uncalibrated", "transformer"]
+    code, _, err = shell("eval", "calibration", "--head", fitted / "heads", *tasks)
+    assert code == 2
+    assert "heads: holds no fitted head" in err
+
+
 def test_a_head_for_another_model(shell, tmp_path, fitted, tasks):
     other = save_tiny_llama(tmp_path / "other", seed=1)
     code, _, err = shell("eval", "calibration", "--head", fitted, "--model", other, *tasks, *FAST)

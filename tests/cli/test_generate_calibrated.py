@@ -46,6 +46,15 @@ def ask(tiny_llama, tmp_path, capsys):
     return asked
 
 
+def test_the_model_is_the_runs_unless_named(run_directory, tiny_llama, capsys):
+    (run_directory / "recipe.yaml").write_text(f"system: ats\nmodel: {{name: '{tiny_llama}', device: cpu}}\n")
+    asked = ["generate", "--prompt", "Hi", "--max-tokens", "3", "--calibrated", str(run_directory)]
+    assert run(asked) == 0
+    assert "(confidence 0." in capsys.readouterr().out
+    assert run([*asked, "--model", "nowhere/at-all"]) != 0
+    assert "nowhere/at-all" in capsys.readouterr().err
+
+
 def test_the_text_is_the_models_and_the_probabilities_are_the_heads(loaded, ask, run_directory):
     from lmtools.ats.calibrated import calibrate
     from lmtools.generation.hf import HfGenerator
@@ -103,7 +112,7 @@ def test_other_backends_name_the_export(tiny_llama, run_directory, capsys, backe
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--calibrated", "nowhere"], "holds no head"),
+        (["--calibrated", "nowhere"], "holds no fitted head"),
         (["--confidence", "mean"], "--confidence needs --calibrated"),
         (["--calibrated", "nowhere", "--confidence", "median"], "median"),
     ],

@@ -113,8 +113,27 @@ def test_a_named_directory_with_a_run_is_an_error(quickstart, capsys, monkeypatc
     assert "mine: holds a finished run" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("setting", ["ats.loss.alpha=2", "calibration.limits=3"])
+def test_a_fault_in_the_second_part_is_told_before_the_first_begins(quickstart, tmp_path, capsys, setting):
+    assert quickstart("--set", setting) == 2
+    assert setting.partition(".")[2].partition("=")[0] in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [({"ats.head.kind": "linear"}, True), ({"calibration.methods": "[uncalibrated]"}, False)],
+)
+def test_what_it_says_is_of_the_methods_that_were_measured(quickstart, capsys, monkeypatch, settings, told):
+    monkeypatch.setattr(commands, "train", lambda setup, run, name: run.results(name, ()))
+    assert quickstart(*(word for key, value in settings.items() for word in ("--set", f"{key}={value}"))) == 0
+    assert ("missed the share of right answers" in capsys.readouterr().err) is told
+
+
 def test_dry_run_writes_nothing(quickstart, tmp_path, capsys):
     assert quickstart("--dry-run", "--json") == 0
     plan = json.loads(capsys.readouterr().out)
     assert plan["questions"] == {"train": 3, "test": 1}
+    assert plan["ats"]["instructions"] == 10
+    assert plan["calibration"]["tasks"][0]["task"] == "atlas-short"
     assert not (tmp_path / "runs").exists()
