@@ -1,9 +1,8 @@
 """`--dry-run`: check everything, show one real sequence, estimate disk, memory and work. Loads no weights."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -11,14 +10,12 @@ from lmtools.ats.cache import SequenceRows, shapes
 from lmtools.ats.head_config import BaseShape, HeadConfig, base_shape
 from lmtools.ats.recipe import AtsRecipe
 from lmtools.ats.setup import check_model, make_sequences, model_config, read_instructions, split
-from lmtools.core.errors import MachineError
+from lmtools.core.attempts import Attempts, say_memory, say_unchecked
 from lmtools.core.progress import say
 from lmtools.models.files import resolve_texts
 from lmtools.models.load import load_tokenizer
-from lmtools.models.size import parameters
+from lmtools.models.size import weights_gib
 
-T = TypeVar("T")
-BYTES = {"float32": 4, "bfloat16": 2}
 COPIES = 6
 """Of a head in training: weights, gradients, two moments, the best ones, and those of the state file."""
 
@@ -43,8 +40,6 @@ class Plan:
     """Sequences that lose their end to `data.max_tokens`."""
     tokens: int
     response_tokens: int
-    passes: int
-    """Of the language model over the tokens: one, whatever is fitted."""
     cache_gib: float | None
     head_parameters: int | None
     training_gib: float | None
@@ -61,18 +56,10 @@ def dry_run(recipe: AtsRecipe) -> Plan:
         ModelError: something is wrong with the model's files.
     """
     check_model(recipe)
-    unchecked: list[str] = []
-
-    def attempt(what: str, step: Callable[[], T]) -> T | None:
-        try:
-            return step()
-        except MachineError as error:
-            unchecked.append(f"{what}: {error.message.splitlines()[0]}")
-            return None
-
+    attempt = Attempts()
     instructions = attempt("the instructions", lambda: read_instructions(recipe))
     files = attempt("the tokenizer", lambda: resolve_texts(recipe.model))
-    size = attempt("the model's size", lambda: parameters(recipe.model))
+    weights = attempt("the model's size", lambda: weights_gib(recipe.model))
     tokenizer = load_tokenizer(recipe.model, files) if files else None
     shape = base_shape(model_config(recipe, files)) if files else None
     made = make_sequences(recipe, instructions, tokenizer) if instructions and tokenizer else None
@@ -88,12 +75,11 @@ def dry_run(recipe: AtsRecipe) -> Plan:
         cut=made.cut if made else 0,
         tokens=int(known["rows"][-1]) if known else 0,
         response_tokens=int(known["tokens"][-1]) if known else 0,
-        passes=1,
         cache_gib=_gib(_cache_bytes(recipe, known, shape)) if known and shape else None,
         head_parameters=heads[0] if heads else None,
         training_gib=_gib(4 * COPIES * max(heads)) if heads else None,
-        weights_gib=_gib(size * BYTES[recipe.model.dtype]) if size else None,
-        unchecked=tuple(unchecked),
+        weights_gib=round(weights, 3) if weights is not None else None,
+        unchecked=tuple(attempt.unchecked),
     )
 
 
@@ -150,8 +136,5 @@ def print_dry_run(plan: Plan) -> None:
         say(f"disk: {plan.cache_gib} GiB of cache")
     if plan.head_parameters is not None:
         say(f"the head has {plan.head_parameters:,} weights; training takes {plan.training_gib} GiB")
-    if plan.weights_gib is not None:
-        say(f"memory: {plan.weights_gib} GiB of weights, and what a batch needs")
-    for sentence in plan.unchecked:
-        say(f"not checked: {sentence}")
-    say(f"{'all else' if plan.unchecked else 'everything'} checks out; run it without --dry-run")
+    say_memory(plan.weights_gib)
+    say_unchecked(plan.unchecked)

@@ -1,19 +1,14 @@
 """`--dry-run`: check everything, render one real question of each task, count the work. Loads no weights."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from lmtools.calibration.prompt import Rendering, open_rendering
 from lmtools.calibration.recipe import CalibrationRecipe
 from lmtools.calibration.setup import read_inputs
 from lmtools.calibration.tasks import Answers, Task
-from lmtools.core.errors import MachineError
+from lmtools.core.attempts import Attempts, say_memory, say_unchecked
 from lmtools.core.progress import say
-from lmtools.models.size import parameters
-
-T = TypeVar("T")
-BYTES = {"float32": 4, "bfloat16": 2}
+from lmtools.models.size import weights_gib
 
 
 @dataclass(frozen=True)
@@ -49,25 +44,17 @@ def dry_run(recipe: CalibrationRecipe) -> Plan:
         DataError: something is wrong with the data.
         ModelError: something is wrong with the model's files.
     """
-    unchecked: list[str] = []
-
-    def attempt(what: str, step: Callable[[], T]) -> T | None:
-        try:
-            return step()
-        except MachineError as error:
-            unchecked.append(f"{what}: {error.message.splitlines()[0]}")
-            return None
-
+    attempt = Attempts()
     found = attempt("the questions", lambda: read_inputs(recipe))
     rendering = attempt("the tokenizer", lambda: open_rendering(recipe.model, recipe.chat))
-    size = None
+    weights = None
     if recipe.model.backend != "server":
-        size = attempt("the model's size", lambda: parameters(recipe.model))
+        weights = attempt("the model's size", lambda: weights_gib(recipe.model))
     if recipe.head is not None:
-        unchecked.append(f"whether {recipe.head} fits the model: that needs its weights")
+        attempt.unchecked.append(f"whether {recipe.head} fits the model: that needs its weights")
     tasks = [_plan(task, rendering, recipe) for task in found[0]] if found and rendering else []
-    weights = round(size * BYTES[recipe.model.dtype] / 2**30, 2) if size else None
-    return Plan(tuple(tasks), weights, tuple(unchecked))
+    gib = round(weights, 2) if weights is not None else None
+    return Plan(tuple(tasks), gib, tuple(attempt.unchecked))
 
 
 def _plan(task: Task, rendering: Rendering, recipe: CalibrationRecipe) -> TaskPlan:
@@ -94,8 +81,5 @@ def print_dry_run(plan: Plan) -> None:
     for task in plan.tasks:
         read = "" if task.prompt_tokens is None else f"{task.prompt_tokens:,} tokens read, "
         say(f"{task.task}: {task.questions} questions, {read}at most {task.generated_tokens:,} written")
-    if plan.weights_gib is not None:
-        say(f"memory: {plan.weights_gib} GiB of weights, and what a batch needs")
-    for sentence in plan.unchecked:
-        say(f"not checked: {sentence}")
-    say(f"{'all else' if plan.unchecked else 'everything'} checks out; run it without --dry-run")
+    say_memory(plan.weights_gib)
+    say_unchecked(plan.unchecked)

@@ -1,11 +1,11 @@
 """`--dry-run`: check everything, render one real example, estimate work and memory. Loads no weights."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
-from lmtools.core.errors import MachineError
+from lmtools.core.attempts import Attempts, say_unchecked
+from lmtools.core.progress import say
 from lmtools.data.jsonl import iter_records
 from lmtools.data.records import Passage
 from lmtools.leret.context import Context, search_hop
@@ -17,12 +17,9 @@ from lmtools.leret.rules import RULES
 from lmtools.models.chat import render
 from lmtools.models.files import on_hub, resolve_texts
 from lmtools.models.load import load_tokenizer
-from lmtools.models.size import parameters
+from lmtools.models.size import BYTES, weights_gib
 from lmtools.retrieval.config import DenseConfig, HybridConfig, RetrieverConfig
 from lmtools.retrieval.open import open_retriever
-
-T = TypeVar("T")
-BYTES = {"float32": 4, "bfloat16": 2}
 
 
 @dataclass(frozen=True)
@@ -42,20 +39,6 @@ class Plan:
     """What could not be checked, and why, a sentence each."""
 
 
-class _Attempts:
-    """Steps that need a network or a service; what fails for want of one is noted and passed over."""
-
-    def __init__(self) -> None:
-        self.unchecked: list[str] = []
-
-    def __call__(self, what: str, step: Callable[[], T]) -> T | None:
-        try:
-            return step()
-        except MachineError as error:
-            self.unchecked.append(f"{what}: {error.message.splitlines()[0]}")
-            return None
-
-
 def dry_run(recipe: LeretRecipe) -> Plan:
     """Everything that can be known before any weight is loaded or a dense index built.
 
@@ -63,10 +46,10 @@ def dry_run(recipe: LeretRecipe) -> Plan:
         DataError: something is wrong with the questions or the corpus.
         ModelError: something is wrong with the model's files.
     """
-    attempt = _Attempts()
+    attempt = Attempts()
     data = _data(recipe, attempt)
     tokenizer = attempt("the tokenizer", lambda: load_tokenizer(recipe.model, resolve_texts(recipe.model)))
-    size = attempt("the model's size", lambda: parameters(recipe.model))
+    weights = attempt("the model's size", lambda: weights_gib(recipe.model))
     if recipe.model.adapter and on_hub(recipe.model.name):
         attempt.unchecked.append(f"whether {recipe.model.adapter} fits the model: that needs its weights")
     generations = _generations(recipe, data) if data else {}
@@ -78,7 +61,6 @@ def dry_run(recipe: LeretRecipe) -> Plan:
         )
     tokens = tuple(len(encode(tokenizer, prompt)) for prompt in prompts)
     hops, total = recipe.hop.hops, sum(generations.values())
-    weights = size * BYTES[recipe.model.dtype] / 2**30 if size else None
     # Weights, gradients and two optimiser moments in float32, or an adapter beside frozen weights.
     growth = 16 / BYTES[recipe.model.dtype] if recipe.train.full else 1.3
     return Plan(
@@ -88,13 +70,13 @@ def dry_run(recipe: LeretRecipe) -> Plan:
         generations=generations,
         generated_tokens=total * recipe.hop.max_query_tokens if data else None,
         prompt_tokens=round(total * (tokens[0] + tokens[1] * (hops - 1)) / hops) if len(tokens) > 1 else None,
-        weights_gib=round(weights, 2) if weights else None,
-        training_gib=round(weights * growth, 2) if weights else None,
+        weights_gib=round(weights, 2) if weights is not None else None,
+        training_gib=round(weights * growth, 2) if weights is not None else None,
         unchecked=tuple(attempt.unchecked),
     )
 
 
-def _data(recipe: LeretRecipe, attempt: _Attempts) -> Data | None:
+def _data(recipe: LeretRecipe, attempt: Attempts) -> Data | None:
     """The questions and the corpus, checked; None where one of them cannot be had."""
     train = attempt("the questions to learn from", lambda: questions_to_learn(recipe.data))
     test = attempt("the questions to measure on", lambda: questions_to_measure(recipe.data))
@@ -108,7 +90,7 @@ def _data(recipe: LeretRecipe, attempt: _Attempts) -> Data | None:
     return data
 
 
-def _examples(recipe: LeretRecipe, data: Data, attempt: _Attempts) -> list[Ask]:
+def _examples(recipe: LeretRecipe, data: Data, attempt: Attempts) -> list[Ask]:
     """The zero-shot request of the first question at the first hop, and where it can be told, a later one."""
     question = data.train[0].question
     later = attempt("the search", lambda: _found(recipe, data, question, attempt))
@@ -116,7 +98,7 @@ def _examples(recipe: LeretRecipe, data: Data, attempt: _Attempts) -> list[Ask]:
     return asks if later is None else [*asks, Ask(ZERO_SHOT, question, later)]
 
 
-def _found(recipe: LeretRecipe, data: Data, question: str, attempt: _Attempts) -> tuple[Shown, ...]:
+def _found(recipe: LeretRecipe, data: Data, question: str, attempt: Attempts) -> tuple[Shown, ...]:
     """What the question itself finds; in place of a dense index's hits the first passages of the corpus."""
     if data.corpus is not None and _is_dense(recipe.retriever):
         attempt.unchecked.append("the dense index: the second prompt shows the corpus's first passages")
@@ -154,8 +136,6 @@ def _per_branch(recipe: LeretRecipe, explorers: tuple[str, ...]) -> int:
 
 def print_dry_run(plan: Plan) -> None:
     """The plan for a person, on stderr."""
-    from lmtools.core.progress import say
-
     for place, prompt, tokens in zip(("first", "second"), plan.prompts, plan.tokens, strict=False):
         say(f"--- prompt of the {place} hop, {tokens} tokens ---\n{prompt}\n")
     if plan.questions:
@@ -167,9 +147,7 @@ def print_dry_run(plan: Plan) -> None:
         say(f"tokens: {read} read, at most {written} written, besides training")
     if plan.weights_gib is not None:
         say(f"memory: {plan.weights_gib} GiB of weights; training {plan.training_gib} GiB and activations")
-    for sentence in plan.unchecked:
-        say(f"not checked: {sentence}")
-    say(f"{'all else' if plan.unchecked else 'everything'} checks out; run it without --dry-run")
+    say_unchecked(plan.unchecked)
 
 
 def as_json(plan: Plan) -> dict[str, Any]:

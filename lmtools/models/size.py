@@ -5,6 +5,14 @@ from math import prod
 from lmtools.models.files import hub_faults, on_hub, resolve
 from lmtools.models.spec import ModelSpec
 
+BYTES = {"float32": 4, "bfloat16": 2}
+"""Of one weight, by ``ModelSpec.dtype``."""
+
+
+def weights_gib(spec: ModelSpec) -> float:
+    """What a model's weights take at the precision of ``spec``, in GiB; raises as ``parameters``."""
+    return parameters(spec) * BYTES[spec.dtype] / 2**30
+
 
 def parameters(spec: ModelSpec) -> int:
     """The number of weights in a model's safetensors files; a tied output matrix counts once.
