@@ -26,7 +26,10 @@ def make_room(cache: Cache, layer: int) -> None:
     """
     if not cache.layers or cache.layer_class_to_replicate is not None:
         return
-    fixed = next((found.max_cache_len for found in cache.layers if isinstance(found, StaticLayer)), None)
+    # The longest: a sliding layer holds no more than its window.
+    fixed = max(
+        (found.max_cache_len for found in cache.layers if isinstance(found, StaticLayer)), default=None
+    )
     while len(cache.layers) <= layer:
         cache.layers.append(DynamicLayer() if fixed is None else StaticLayer(fixed))
 
@@ -55,7 +58,7 @@ def context_of(
         implementation: the base model's attention.
 
     Raises:
-        ModelError: the cache holds tokens that the head has not seen.
+        ModelError: the cache holds tokens that the head has not seen, or has no room for the new ones.
     """
     rows, new = states.shape[:2]
     before = 0 if cache is None else int(cache.get_seq_length(layer))
@@ -64,19 +67,25 @@ def context_of(
             "the cache holds tokens that the temperature head has not seen",
             fix="fill it with the calibrated model, not with the base model",
         )
+    place = cache.layers[layer] if cache is not None and layer < len(cache.layers) else None
+    if isinstance(place, StaticLayer) and before + new > place.max_cache_len:
+        raise ModelError(
+            f"the cache has room for {place.max_cache_len} tokens of the temperature head, not {before + new}",
+            fix="make it longer; if all of the model's layers see a window only, take one that is not static",
+        )
     if position_ids is None or position_ids.ndim != 2:
         position_ids = torch.arange(before, before + new, device=states.device)[None]
     config._attn_implementation = implementation if implementation in KNOWN else "sdpa"
     given = attention_mask.get("full_attention") if isinstance(attention_mask, dict) else attention_mask
-    queries = len(range(new)[kept]) if isinstance(kept, slice) else len(kept)
+    # Without a mask, attention takes the queries for all tokens or, if one, for the last: a slice ends there.
+    plain = isinstance(kept, slice) and len(range(new)[kept]) in (1, new)
     mask = create_causal_mask(
         config=config,
         inputs_embeds=torch.empty(rows, new, 0, dtype=torch.float32, device=states.device),
         attention_mask=given,
         past_key_values=cache,
         layer_idx=layer,
-        # Without a mask, attention takes the queries for the first tokens; the kept ones are others.
-        allow_is_causal_skip=queries in (1, new),
+        allow_is_causal_skip=plain,
     )
     if mask is not None and mask.is_floating_point():
         mask = mask.float()

@@ -63,6 +63,19 @@ def learned_positions(loaded):
     return LoadedModel(GPT2LMHeadModel(config).eval(), loaded.tokenizer, "learned@float32", "cpu")
 
 
+def windowed(loaded):
+    """A model whose layers all see a window only."""
+    from transformers import MistralConfig, MistralForCausalLM
+
+    torch.manual_seed(1)
+    config = MistralConfig(
+        vocab_size=len(loaded.tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=16, sliding_window=8,
+        max_position_embeddings=2048, initializer_range=0.3, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+    )  # fmt: skip
+    return LoadedModel(MistralForCausalLM(config).eval(), loaded.tokenizer, "windowed@float32", "cpu")
+
+
 def with_sinks(loaded):
     """A model whose attention cannot reach over a shared prefix."""
     from transformers import GptOssConfig, GptOssForCausalLM
@@ -143,16 +156,17 @@ def test_either_attention_gives_the_same(tiny_llama, attention):
     assert torch.allclose(found[longest], expected[longest], atol=1e-4)
 
 
-@pytest.mark.parametrize("keep", [1, 3, 0, torch.tensor([2, 5])], ids=str)
+@pytest.mark.parametrize("keep", [1, 3, 0, *map(torch.tensor, ([2], [-1], [2, 5], [5, 2]))], ids=str)
+@pytest.mark.parametrize("padded", [True, False])
 @pytest.mark.parametrize("kind", HEADS)
-def test_logits_to_keep(loaded, kind, keep):
+def test_logits_to_keep(loaded, kind, padded, keep):
     model = calibrated(loaded, **HEADS[kind]).model
-    inputs = batch(loaded)
+    inputs = batch(loaded) if padded else {"input_ids": batch(loaded).input_ids}
     with torch.no_grad():
         whole, some = model(**inputs), model(**inputs, logits_to_keep=keep)
     chosen = keep if isinstance(keep, torch.Tensor) else slice(-keep, None)
     assert torch.allclose(some.logits, whole.logits[:, chosen], atol=1e-5)
-    assert some.past_key_values.get_seq_length() == inputs.input_ids.shape[1]
+    assert some.past_key_values.get_seq_length() == inputs["input_ids"].shape[1]
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2"])
@@ -212,14 +226,26 @@ def test_sampling_draws_from_the_calibrated_distribution(loaded):
     assert (base - expected).abs().max() > 4 * 0.5 / 4000**0.5  # else this test could not tell them apart
 
 
-def test_a_static_cache(loaded):
-    model = calibrated(loaded).model
+@pytest.mark.parametrize("name", ["llama", "gemma2"])
+def test_a_static_cache(loaded, name):
+    model = calibrated(MODELS[name](loaded)).model
     options = {"max_new_tokens": STEPS, "min_new_tokens": STEPS, "do_sample": False, "output_logits": True}
     options |= {"return_dict_in_generate": True}
     dynamic = model.generate(**batch(loaded), **options)
     static = model.generate(**batch(loaded), **options, cache_implementation="static", disable_compile=True)
     assert torch.equal(static.sequences, dynamic.sequences)
     assert torch.allclose(torch.stack(static.logits), torch.stack(dynamic.logits), atol=1e-4)
+
+
+def test_a_static_cache_that_keeps_a_window_only_is_an_error(loaded):
+    base = windowed(loaded)
+    options = {"do_sample": False, "cache_implementation": "static", "disable_compile": True}
+    base.model.generate(**batch(loaded), **options, max_new_tokens=2)
+    with pytest.raises(ModelError, match="room for 8 tokens"):
+        calibrated(base).model.generate(**batch(loaded), **options, max_new_tokens=2)
+    short = batch(loaded).input_ids[:, -4:]
+    whole = calibrated(base).model.generate(short, do_sample=False, max_new_tokens=3)
+    assert torch.equal(calibrated(base).model.generate(short, **options, max_new_tokens=3), whole)
 
 
 def test_bfloat16_keeps_greedy_text_and_a_float32_head(tiny_llama):
