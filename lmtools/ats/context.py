@@ -70,7 +70,7 @@ def context_of(
     place = cache.layers[layer] if cache is not None and layer < len(cache.layers) else None
     if isinstance(place, StaticLayer) and before + new > place.max_cache_len:
         raise ModelError(
-            f"the cache has room for {place.max_cache_len} tokens of the temperature head, not {before + new}",
+            f"the cache has room for {place.max_cache_len} tokens of the head's, not {before + new}",
             fix="make it longer; if all of the model's layers see a window only, take one that is not static",
         )
     if position_ids is None or position_ids.ndim != 2:

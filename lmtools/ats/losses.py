@@ -4,14 +4,10 @@ Written with the multiplier s of each token (calibrated logits are s z) and its 
 ``-log p_y = log Z(s) + s g_y`` and the smoothing term ``-(1/V) sum_i log p_i = log Z(s) + s mean(g)``.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from lmtools.ats.summary import TOP, Summary
-
-LossName = Literal["selective_smoothing", "selective_smoothing_code", "cross_entropy", "full_smoothing"]
 
 
 def cross_entropy(summary: Summary, multiplier: Tensor) -> Tensor:
@@ -54,15 +50,15 @@ def selective_smoothing(
 def selective_smoothing_code(
     summary: Summary, multiplier: Tensor, alpha: float, masked: int, top_k: int | None = None
 ) -> Tensor:
-    """The public code's form, a scalar: each group's mean is weighted by the *other* group's share.
+    """The public code's form, (n,): in the mean, each group's mean weighted by the *other* group's share.
 
     Args:
         masked: prompt and padding tokens beside these; the code counts them as wrong, so that the effective
             alpha depends on the prompts' length.
     """
-    right = summary.right
-    n_right, n = right.sum(), len(right) + masked
     each = selective_smoothing(summary, multiplier, alpha, top_k)
-    mean_right = each[right].sum() / n_right.clamp(min=1)
-    mean_wrong = each[~right].sum() / (~right).sum().clamp(min=1)
-    return mean_right * (n - n_right) / n + mean_wrong * n_right / n
+    right, n = summary.right, len(each)
+    n_right = right.sum()
+    of_right = (n + masked - n_right) / (n + masked) / n_right.clamp(min=1)
+    of_wrong = n_right / (n + masked) / (n - n_right).clamp(min=1)
+    return each * n * of_right.where(right, of_wrong)

@@ -23,27 +23,15 @@ class Objective:
             multiplier: of each, (n,).
             masked: the tokens beside them, prompts and padding; only the public code's form depends on them.
         """
-        if self.settings.name == "selective_smoothing_code":
-            alpha, top_k = self.settings.alpha, self.settings.over
-            return losses.selective_smoothing_code(summary, multiplier, alpha, masked, top_k)
-        return self._each(summary, multiplier).mean()
+        return self.each(summary, multiplier, masked).mean()
 
     def each(self, summary: Summary, multiplier: Tensor, masked: int = 0) -> Tensor:
         """What every token gives to the loss, (n,): their mean is ``mean``."""
-        values = self._each(summary, multiplier)
-        if self.settings.name != "selective_smoothing_code":
-            return values
-        right, n = summary.right, len(values)
-        n_right = right.sum()
-        # Each group's mean, weighted by the other group's share of all tokens.
-        of_right = (n + masked - n_right) / (n + masked) / n_right.clamp(min=1)
-        of_wrong = n_right / (n + masked) / (n - n_right).clamp(min=1)
-        return values * n * of_right.where(right, of_wrong)
-
-    def _each(self, summary: Summary, multiplier: Tensor) -> Tensor:
         name, alpha, top_k = self.settings.name, self.settings.alpha, self.settings.over
         if name == "cross_entropy":
             return losses.cross_entropy(summary, multiplier)
         if name == "full_smoothing":
             return losses.full_smoothing(summary, multiplier, alpha, top_k)
+        if name == "selective_smoothing_code":
+            return losses.selective_smoothing_code(summary, multiplier, alpha, masked, top_k)
         return losses.selective_smoothing(summary, multiplier, alpha, top_k)

@@ -6,28 +6,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_cache import small_cache
 
-from lmtools.ats.losses import cross_entropy, selective_smoothing
+from lmtools.ats.losses import cross_entropy, full_smoothing, selective_smoothing
 from lmtools.ats.objective import Objective
 from lmtools.ats.recipe import LossSettings
 from lmtools.ats.summary import summarise
 
 SUMMARY = small_cache().summary(range(24))
-NAMES = ["selective_smoothing", "selective_smoothing_code", "cross_entropy", "full_smoothing"]
 
 
 @given(
-    st.sampled_from(NAMES),
     st.floats(0, 1),
     st.sampled_from(["uniform", "top_k"]),
     st.integers(0, 500),
     st.integers(0, 99),
 )
-def test_what_tokens_give_is_the_loss_in_the_mean(name, alpha, smoothing, masked, seed):
-    objective = Objective(LossSettings(name=name, alpha=alpha, smoothing=smoothing))
-    count = len(SUMMARY.label)
-    s = torch.rand(count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 3 + 0.05
-    mean = objective.mean(SUMMARY, s, masked)
-    assert float(objective.each(SUMMARY, s, masked).mean()) == pytest.approx(float(mean), rel=1e-5, abs=1e-9)
+def test_the_code_form_weighs_each_group_by_the_others_share(alpha, smoothing, masked, seed):
+    settings = {"alpha": alpha, "smoothing": smoothing}
+    code = Objective(LossSettings(name="selective_smoothing_code", **settings))
+    right, n = SUMMARY.right, len(SUMMARY.label)
+    s = torch.rand(n, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 3 + 0.05
+    papers = Objective(LossSettings(**settings)).each(SUMMARY, s)
+    share = float(right.sum()) / (n + masked)
+    expected = float(papers[right].mean()) * (1 - share) + float(papers[~right].mean()) * share
+    assert float(code.mean(SUMMARY, s, masked)) == pytest.approx(expected, rel=1e-5, abs=1e-9)
+    each = code.each(SUMMARY, s, masked)
+    assert float(each[right].sum()) / n == pytest.approx(float(papers[right].mean()) * (1 - share), abs=1e-5)
 
 
 @pytest.mark.parametrize("label", [0, 1])
@@ -36,12 +39,13 @@ def test_the_code_form_is_finite_where_all_tokens_are_right_or_all_wrong(label):
     objective = Objective(LossSettings(name="selective_smoothing_code"))
     s = torch.ones(3)
     assert torch.isfinite(objective.each(summary, s, 5)).all()
-    assert float(objective.each(summary, s, 5).mean()) == pytest.approx(float(objective.mean(summary, s, 5)))
 
 
 def test_settings_choose_the_loss():
     s = torch.full_like(SUMMARY.label, 0.7)
     plain = Objective(LossSettings(name="cross_entropy")).each(SUMMARY, s)
     assert torch.equal(plain, cross_entropy(SUMMARY, s))
+    full = Objective(LossSettings(name="full_smoothing", alpha=0.3)).each(SUMMARY, s)
+    assert torch.equal(full, full_smoothing(SUMMARY, s, 0.3))
     top = Objective(LossSettings(alpha=0.3, smoothing="top_k", top_k=4)).each(SUMMARY, s)
     assert torch.equal(top, selective_smoothing(SUMMARY, s, 0.3, 4))
