@@ -1,10 +1,11 @@
 """`--dry-run`: check everything, render one real question of each task, count the work. Loads no weights."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lmtools.calibration.prompt import Rendering, open_rendering
 from lmtools.calibration.recipe import CalibrationRecipe
-from lmtools.calibration.setup import read_inputs
+from lmtools.calibration.setup import check_methods, read_inputs
 from lmtools.calibration.tasks import Answers, Task
 from lmtools.core.attempts import Attempts, say_memory, say_unchecked
 from lmtools.core.progress import say
@@ -34,27 +35,38 @@ class Plan:
     weights_gib: float | None
     unchecked: tuple[str, ...] = ()
     """What could not be checked, and why, a sentence each."""
+    notes: tuple[str, ...] = ()
+    """What may not be meant so, a sentence each."""
 
 
-def dry_run(recipe: CalibrationRecipe) -> Plan:
+def dry_run(
+    recipe: CalibrationRecipe,
+    methods: Sequence[str] | None = None,
+    check_head: Callable[[], None] | None = None,
+) -> Plan:
     """Everything that can be known before any weight is loaded.
 
+    Args:
+        methods: what the model can be read with, against which the recipe's names are held; None: not held.
+        check_head: raises ModelError where the recipe's head is for another model.
+
     Raises:
-        RecipeError: a task is unknown.
+        RecipeError: a task or a method is unknown.
         DataError: something is wrong with the data.
-        ModelError: something is wrong with the model's files.
+        ModelError: something is wrong with the model's files, or the head is for another model.
     """
     attempt = Attempts()
+    notes = () if methods is None else check_methods(recipe, methods)
     found = attempt("the questions", lambda: read_inputs(recipe))
     rendering = attempt("the tokenizer", lambda: open_rendering(recipe.model, recipe.chat))
     weights = None
     if recipe.model.backend != "server":
         weights = attempt("the model's size", lambda: weights_gib(recipe.model))
-    if recipe.head is not None:
-        attempt.unchecked.append(f"whether {recipe.head} fits the model: that needs its weights")
+    if check_head is not None:
+        attempt(f"whether {recipe.head} fits the model", check_head)
     tasks = [_plan(task, rendering, recipe) for task in found[0]] if found and rendering else []
     gib = round(weights, 2) if weights is not None else None
-    return Plan(tuple(tasks), gib, tuple(attempt.unchecked))
+    return Plan(tuple(tasks), gib, tuple(attempt.unchecked), notes)
 
 
 def _plan(task: Task, rendering: Rendering, recipe: CalibrationRecipe) -> TaskPlan:
@@ -81,5 +93,7 @@ def print_dry_run(plan: Plan) -> None:
     for task in plan.tasks:
         read = "" if task.prompt_tokens is None else f"{task.prompt_tokens:,} tokens read, "
         say(f"{task.task}: {task.questions} questions, {read}at most {task.generated_tokens:,} written")
+    for sentence in plan.notes:
+        say(f"note: {sentence}")
     say_memory(plan.weights_gib)
     say_unchecked(plan.unchecked)

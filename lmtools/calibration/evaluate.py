@@ -15,7 +15,7 @@ from lmtools.calibration.setup import Setup
 from lmtools.calibration.table import make_table
 from lmtools.calibration.tasks import Choices, Task
 from lmtools.core.journal import Journal
-from lmtools.core.progress import progress, say
+from lmtools.core.progress import progress
 from lmtools.core.results import Results, read_results
 from lmtools.core.run import Run
 
@@ -37,7 +37,6 @@ def evaluate(setup: Setup, run: Run, open_reader: OpenReader, recipe_name: str) 
     with run.stage("answer"):
         predictions = predict(setup, run.journal(), open_reader)
         write_predictions(run.path("predictions.jsonl"), predictions)
-    _check_compare(setup, predictions)
     recipe = setup.recipe
     with run.stage("measure"):
         table = make_table(predictions, recipe.compare, recipe.resamples, recipe.seed)
@@ -91,11 +90,3 @@ def _unpacked(task: str, entry: dict[str, Any]) -> list[Prediction]:
     return [
         Prediction(task=task, **dict(zip(FIELDS, row, strict=True))) for row in entry.get("predictions", ())
     ]
-
-
-def _check_compare(setup: Setup, predictions: Sequence[Prediction]) -> None:
-    """Say which methods that were to be compared with are not there."""
-    measured = {prediction.method for prediction in predictions}
-    for name in setup.recipe.compare:
-        if name not in measured:
-            say(f"note: compare: {name!r} was not measured ({', '.join(sorted(measured))})")

@@ -1,6 +1,6 @@
 """From a recipe to what a measurement works with: tasks, form of the prompts, given answers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,9 @@ from lmtools.calibration.given_answers import only_answered, read_given
 from lmtools.calibration.prompt import Rendering, open_rendering
 from lmtools.calibration.recipe import CalibrationRecipe
 from lmtools.calibration.tasks import Task, read_tasks
+from lmtools.core.errors import RecipeError
 from lmtools.core.files import sha256_file, sha256_text
+from lmtools.core.progress import say
 from lmtools.data.sources import source_hash
 from lmtools.models.hashes import model_hashes
 
@@ -28,15 +30,20 @@ class Setup:
     inputs: dict[str, str]
 
 
-def prepare(recipe: CalibrationRecipe) -> Setup:
+def prepare(recipe: CalibrationRecipe, methods: Sequence[str] | None = None) -> Setup:
     """Read and check tasks and data, load the tokenizer, hash all inputs but the head.
 
+    Args:
+        methods: what the model can be read with, against which the recipe's names are held; None: not held.
+
     Raises:
-        RecipeError: a task is unknown.
+        RecipeError: a task or a method is unknown.
         DataError: a source is missing or wrong.
         ModelError: the model cannot be used.
         MachineError: a download failed.
     """
+    for sentence in () if methods is None else check_methods(recipe, methods):
+        say(f"note: {sentence}")
     tasks, given = read_inputs(recipe)
     inputs = model_hashes(recipe.model)
     for task in tasks:
@@ -53,6 +60,24 @@ def read_inputs(recipe: CalibrationRecipe) -> tuple[tuple[Task, ...], dict[str, 
         return tasks, None
     given = read_given(Path(recipe.answers.file).expanduser(), tasks)
     return only_answered(tasks, given), given
+
+
+def check_methods(recipe: CalibrationRecipe, methods: Sequence[str]) -> tuple[str, ...]:
+    """What is to be said of the recipe's `compare`: a sentence for each name that is none of ``methods``.
+
+    Raises:
+        RecipeError: `methods` names one that is not there.
+    """
+    known = ", ".join(methods)
+    for name in recipe.methods:
+        if name not in methods:
+            raise RecipeError(
+                f"methods: {name!r} is none of those that can be measured: {known}",
+                fix="leave methods out, or name the run that fitted it: --head RUN",
+            )
+    return tuple(
+        f"compare: {name!r} will not be measured ({known})" for name in recipe.compare if name not in methods
+    )
 
 
 def task_hashes(name: str, definition: Definition) -> dict[str, str]:

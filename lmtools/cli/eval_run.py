@@ -4,6 +4,7 @@ import json as json_module
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,7 @@ def measurement(
     from lmtools.report.calibration import write_plots
 
     head = {} if config.head is None else head_hashes(Path(config.head))
-    setup = prepare(config)
+    setup = prepare(config, methods_of(config))
     inputs = {**setup.inputs, **head}
     with open_run(system, action, config, inputs=inputs, seed=config.seed, out=out, resume=resume) as run:
         results = evaluate(setup, run, reader_of(config), recipe)
@@ -78,6 +79,20 @@ def reader_of(config: "CalibrationRecipe") -> "Callable[[], Reader]":
         return GeneratorReader(open_generator(config.model), config.method)
 
     return open_it
+
+
+def methods_of(config: "CalibrationRecipe") -> tuple[str, ...]:
+    """The methods that can be measured, by name; loads no model.
+
+    Raises:
+        RecipeError: the recipe names one that was not fitted.
+        ModelError: a piece of the fitted run is missing or broken.
+    """
+    if config.head is None:
+        return (config.method,)
+    from lmtools.ats.fitted import fitted_methods
+
+    return fitted_methods(Path(config.head), config.methods)
 
 
 def fitted_model(run: Path) -> list[str]:
@@ -141,9 +156,13 @@ def show_plan(config: "CalibrationRecipe", json: bool) -> None:
     """``--dry-run``."""
     from lmtools.calibration.dry_run import dry_run, print_dry_run
 
+    check_head = None
     if config.head is not None:
+        from lmtools.ats.fitted import check_fits
+
         head_hashes(Path(config.head))
-    plan = dry_run(config)
+        check_head = partial(check_fits, Path(config.head), config.model)
+    plan = dry_run(config, methods_of(config), check_head)
     emit(plan, json)
     if not json:
         print_dry_run(plan)

@@ -149,4 +149,4 @@ def test_a_row_of_another_name(measure, choices):
     code, out, err = measure("--task", choices, "--set", "method=exported", "--json")
     assert code == 0, err
     assert [row["name"] for row in json.loads(out)["rows"]] == ["exported"]
-    assert "compare: 'uncalibrated' was not measured" in err
+    assert "compare: 'uncalibrated' will not be measured" in err
