@@ -23,7 +23,7 @@ from lmtools.ats.context import context_of, make_room
 from lmtools.ats.features import features
 from lmtools.ats.heads import TemperatureHead, TransformerHead
 from lmtools.core.errors import ModelError
-from lmtools.models.load import LoadedModel
+from lmtools.models.load import LoadedModel, base_model
 
 
 def calibrate(loaded: LoadedModel, head: Path) -> LoadedModel:
@@ -67,7 +67,7 @@ class ObservedLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
     _supports_attention_backend = True
 
     def __init__(self, lm: Any, heads: Mapping[str, TemperatureHead]) -> None:
-        causal = lm.get_base_model() if hasattr(lm, "get_base_model") else lm
+        causal = base_model(lm)
         super().__init__(PreTrainedConfig())
         self.config = causal.config  # which transformers would check for this class, and perhaps change
         self.lm = lm
@@ -84,7 +84,7 @@ class ObservedLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
 
     def get_base_model(self) -> Any:
         """The language model underneath, without adapter and heads."""
-        return self.lm.get_base_model() if hasattr(self.lm, "get_base_model") else self.lm
+        return base_model(self.lm)
 
     def get_input_embeddings(self) -> Any:
         """The base model's."""
@@ -126,7 +126,7 @@ class ObservedLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         kwargs |= {name: value for name, value in inputs.items() if value is not None}
         if not self._all_logits:
             kwargs["logits_to_keep"] = logits_to_keep
-        with last_states(self.get_base_model().get_decoder()) as seen:
+        with states_of_passes(self.get_base_model().get_decoder()) as seen:
             output: CausalLMOutputWithPast = self.lm(
                 attention_mask=attention_mask,
                 past_key_values=cache,
@@ -202,7 +202,7 @@ class CalibratedLM(ObservedLM):
 
 
 @contextmanager
-def last_states(decoder: nn.Module) -> Iterator[list[Tensor]]:
+def states_of_passes(decoder: nn.Module) -> Iterator[list[Tensor]]:
     """Inside, the decoder's last hidden states (after the final norm) of each of its passes."""
     seen: list[Tensor] = []
 

@@ -11,14 +11,15 @@ from lmtools.ats.cache import FeatureCache
 from lmtools.ats.extract import extract
 from lmtools.ats.fit import Fit, clear, fit_baselines, fit_head, head_directories
 from lmtools.ats.heads import TemperatureHead
-from lmtools.ats.measure import UNCALIBRATED, TokenScores, joined, of_logits, of_multipliers, table
+from lmtools.ats.measure import TokenScores, joined, of_logits, of_multipliers, table
 from lmtools.ats.methods import VECTOR, in_order
 from lmtools.ats.setup import Setup
 from lmtools.ats.train import log_multipliers
+from lmtools.calibration.reading import UNCALIBRATED
 from lmtools.core.progress import say
 from lmtools.core.results import Results, read_results
 from lmtools.core.run import Run
-from lmtools.models.load import LoadedModel, load
+from lmtools.models.load import LoadedModel, load, may_merge
 
 MEASURED = 256
 """Tokens whose logits are computed at a time."""
@@ -39,7 +40,7 @@ def fit(setup: Setup, run: Run, recipe_name: str) -> Results:
 
     @cache
     def open_model() -> LoadedModel:
-        return load(spec, merge=spec.dtype == "float32")
+        return load(spec, merge=may_merge(spec))
 
     with run.stage("read"):
         found = Fit(setup, read(setup, open_model), open_model)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from lmtools.ats.artefact import find_head, read_settings
 from lmtools.core.errors import ModelError
-from lmtools.generation.open import cached
+from lmtools.generation.open import on_disk
 from lmtools.generation.protocol import Generator
-from lmtools.models.load import load
+from lmtools.models.load import load, may_merge
 from lmtools.models.spec import ModelSpec
 
 
@@ -31,6 +31,6 @@ def open_calibrated(spec: ModelSpec, head: Path, cache: bool = True) -> Generato
     from lmtools.ats.calibrated import calibrate
     from lmtools.generation.hf import HfGenerator
 
-    loaded = calibrate(load(spec, merge=spec.dtype == "float32"), head)
+    loaded = calibrate(load(spec, merge=may_merge(spec)), head)
     generator = HfGenerator.from_loaded(loaded, spec.batch_tokens)
-    return cached(generator) if cache else generator
+    return on_disk(generator) if cache else generator

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from lmtools.core.errors import ModelError
-from lmtools.models.load import LoadedModel
+from lmtools.models.load import LoadedModel, base_model
 
 
 class OutputLayer:
@@ -22,7 +22,7 @@ class OutputLayer:
     """
 
     def __init__(self, loaded: LoadedModel) -> None:
-        self._model: Any = causal(loaded)
+        self._model: Any = base_model(loaded.model)
         self._decoder: Any = self._model.get_decoder()
         weight = self._model.get_output_embeddings().weight
         self.device, self.dtype = weight.device, weight.dtype
@@ -46,12 +46,6 @@ class OutputLayer:
         return logits
 
 
-def causal(loaded: LoadedModel) -> Any:
-    """The causal language model itself, without what wraps it."""
-    model = loaded.model
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
 def last_states(loaded: LoadedModel, ids: Tensor) -> Tensor:
     """The last hidden states, after the final norm, of rows of tokens: (rows, tokens) to (..., hidden).
 
@@ -61,7 +55,7 @@ def last_states(loaded: LoadedModel, ids: Tensor) -> Tensor:
         ModelError: one of them is NaN or infinite.
     """
     with torch.inference_mode():
-        states: Tensor = causal(loaded).get_decoder()(input_ids=ids, use_cache=False)[0]
+        states: Tensor = base_model(loaded.model).get_decoder()(input_ids=ids, use_cache=False)[0]
     if not torch.isfinite(states).all():
         raise ModelError(
             "the model's hidden states hold NaN or infinity",

@@ -25,7 +25,7 @@ from lmtools.generation.hf import HfGenerator
 from lmtools.generation.open import on_disk
 from lmtools.generation.protocol import Completion, Sampling
 from lmtools.generation.store import Store, key_of
-from lmtools.models.load import LoadedModel, load
+from lmtools.models.load import LoadedModel, load, may_merge
 from lmtools.models.spec import ModelSpec
 
 Values = list[tuple[tuple[float, ...], ...]]
@@ -51,7 +51,7 @@ def open_reader(spec: ModelSpec, run: Path, methods: tuple[str, ...] = ()) -> "A
             f"model.backend: all methods of a run at once are read by hf, not by {spec.backend}",
             fix="set model.backend=hf, or measure the exported model: lmtools ats export",
         )
-    loaded = load(spec, merge=spec.dtype == "float32")
+    loaded = load(spec, merge=may_merge(spec))
     return AtsReader(loaded, load_methods(run, loaded).only(methods), spec.batch_tokens)
 
 

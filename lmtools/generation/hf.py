@@ -21,7 +21,7 @@ from lmtools.generation.prefix import pack, plan_groups
 from lmtools.generation.protocol import Completion, Sampling
 from lmtools.generation.samples import by_prompt, draws, sample_seed
 from lmtools.models.chat import end_ids
-from lmtools.models.load import LoadedModel, load
+from lmtools.models.load import LoadedModel, load, may_merge
 from lmtools.models.spec import ModelSpec
 
 T = TypeVar("T")
@@ -41,8 +41,7 @@ class HfGenerator:
     """
 
     def __init__(self, spec: ModelSpec) -> None:
-        # At bfloat16 a merged adapter would be rounded as its model is, and lose most of its digits.
-        self._start(load(spec, merge=spec.dtype == "float32"), spec.batch_tokens)
+        self._start(load(spec, merge=may_merge(spec)), spec.batch_tokens)
 
     @classmethod
     def from_loaded(cls, loaded: LoadedModel, batch_tokens: int = 8192) -> "HfGenerator":

@@ -24,16 +24,11 @@ def open_generator(spec: ModelSpec, cache: bool = True) -> Generator:
     # A server tells its address and a model's name only: other weights behind them would get the old answers.
     if not cache or spec.backend == "server":
         return generator
-    return cached(generator)
-
-
-def cached(generator: Generator) -> Cached:
-    """A generator behind the file on disk that is kept for its identity."""
     return on_disk(generator)
 
 
 def on_disk(generator: Generator) -> Cached:
-    """``generator``, with its answers kept in the cache directory."""
+    """``generator``, with its answers kept in the cache directory: one file for each identity."""
     return Cached(generator, cache_dir("generations", f"{sha256_text(generator.identity)[:16]}.sqlite"))
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lmtools.generation.prefix import common_prefix
 from lmtools.generation.shared_attention import NAME, KeysValues, Reach, RowCache, reaching, supports
+from lmtools.models.load import base_model
 
 BLOCK = 128
 """A prefix is computed in blocks of this many tokens. Each block's bits depend on the tokens up to its end
@@ -46,7 +47,7 @@ class Pasts:
 
     def __init__(self, model: Any, tokens: int) -> None:
         self._model = model
-        self._base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._base = base_model(model)
         self.shares = supports(self._base)
         """Whether rows may have a prefix in common."""
         self._tokens = tokens
@@ -141,8 +142,7 @@ class PlainPast:
     def __init__(self, model: Any) -> None:
         from transformers import DynamicCache
 
-        base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self._model, self._cache = model, DynamicCache(config=base.config)
+        self._model, self._cache = model, DynamicCache(config=base_model(model).config)
         self._valid: Tensor | None = None
 
     def forward(self, ids: Tensor, valid: Tensor, keep: int) -> Tensor:

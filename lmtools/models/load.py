@@ -14,7 +14,17 @@ from lmtools.models.files import HEAD_KEY, ModelFiles, read_json, resolve
 from lmtools.models.quiet import quietly
 from lmtools.models.spec import ModelSpec
 
-__all__ = ["LoadedModel", "ModelFiles", "identity", "load", "load_tokenizer", "pick_device", "resolve"]
+__all__ = [
+    "LoadedModel",
+    "ModelFiles",
+    "base_model",
+    "identity",
+    "load",
+    "load_tokenizer",
+    "may_merge",
+    "pick_device",
+    "resolve",
+]
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,19 @@ def load(spec: ModelSpec, attention: str | None = None, *, merge: bool = False) 
         model = model.to(device).eval()
     tokenizer = load_tokenizer(spec, files)
     return LoadedModel(model, tokenizer, identity(spec, files), device)
+
+
+def may_merge(spec: ModelSpec) -> bool:
+    """Whether an adapter that is not trained on is added to the model's weights.
+
+    At bfloat16 it would be rounded as they are, and lose most of its digits.
+    """
+    return spec.dtype == "float32"
+
+
+def base_model(model: Any) -> Any:
+    """The causal language model under an adapter or heads; the model itself where there are none."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def load_tokenizer(spec: ModelSpec, files: ModelFiles | None = None) -> Any:
