@@ -11,18 +11,10 @@ from torch import Tensor
 from lmtools.ats.baselines.scalar import InChunks
 from lmtools.ats.objective import Objective
 from lmtools.ats.summary import Summary
+from lmtools.calibration.reading import UNCALIBRATED
 from lmtools.core.results import Difference, Row
-from lmtools.core.statistics import (
-    Floats,
-    Interval,
-    bootstrap_mean,
-    paired_difference,
-    percentile_interval,
-    resample_weights,
-)
-
-UNCALIBRATED = "uncalibrated"
-BINS = 15
+from lmtools.core.statistics import Floats, bootstrap_mean, paired_difference
+from lmtools.metrics.calibration_intervals import clustered_ece, clustered_ece_difference
 
 
 @dataclass(frozen=True)
@@ -79,7 +71,7 @@ def table(
         metrics = {
             metric: bootstrap_mean(values, clusters, resamples, seed) for metric, values in mine.means.items()
         }
-        metrics["token-ece"] = ece_interval([_gaps(mine, clusters)], clusters, resamples, seed)
+        metrics["token-ece"] = clustered_ece(mine.confidence, mine.correct, clusters, resamples, seed)
         rows.append(Row(name, metrics))
         if name == UNCALIBRATED:
             continue
@@ -87,49 +79,10 @@ def table(
             if metric in base.means and metric != "multiplier":
                 found = paired_difference(values, base.means[metric], clusters, resamples, seed)
                 differences.append(Difference.of(name, UNCALIBRATED, metric, found))
-        both = [_gaps(mine, clusters), _gaps(base, clusters)]
-        found = ece_interval(both, clusters, resamples, seed)
+        both = (mine.confidence, mine.correct, base.confidence, base.correct)
+        found = clustered_ece_difference(*both, clusters, resamples, seed)
         differences.append(Difference.of(name, UNCALIBRATED, "token-ece", found))
     return rows, differences
-
-
-def _gaps(scores: TokenScores, clusters: Sequence[int]) -> Floats:
-    """Sum of confidence minus correctness, by sequence and bin of the confidence: (sequences, BINS)."""
-    _, places = np.unique(np.asarray(clusters), return_inverse=True)
-    # As the metric ``ece``: a bin holds its upper edge, the first one 0 as well.
-    bins = np.searchsorted(np.arange(1, BINS) / BINS, scores.confidence, side="left")
-    cells = np.bincount(
-        places * BINS + bins,
-        weights=scores.confidence - scores.correct,
-        minlength=(int(places.max()) + 1) * BINS,
-    )
-    found: Floats = cells.reshape(-1, BINS).astype(np.float64)
-    return found
-
-
-def ece_interval(gaps: Sequence[Floats], clusters: Sequence[int], resamples: int, seed: int) -> Interval:
-    """The expected calibration error of one method, or the first one's minus the second's.
-
-    ``sum_b |sum of confidence - correct in bin b| / n``, equal-width bins; whole sequences are resampled.
-    A resample's error is larger than the sample's in the mean, since an absolute value is taken of noise: the
-    resamples are moved by that much.
-
-    Args:
-        gaps: of each method, (sequences, BINS).
-    """
-    sizes = np.unique(np.asarray(clusters), return_counts=True)[1].astype(np.float64)
-
-    def error(weights: Floats) -> Floats:
-        found = [np.abs(weights @ one).sum(axis=1) / (weights @ sizes) for one in gaps]
-        return np.asarray(found[0] - found[1] if len(found) > 1 else found[0])
-
-    value = float(error(np.ones((1, len(sizes))))[0])
-    resampled = np.concatenate(
-        [error(block) for block in resample_weights(len(sizes), None, resamples, seed)]
-    )
-    lowest = -1.0 if len(gaps) > 1 else 0.0
-    moved = np.clip(resampled - (resampled.mean() - value), lowest, 1.0)
-    return percentile_interval(value, moved, int(sizes.sum()))
 
 
 def joined(parts: Sequence[tuple[Tensor, Tensor, Tensor]]) -> TokenScores:

@@ -14,7 +14,7 @@ confidence are interchangeable: each counts as their average.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from lmtools.metrics.tally import Floats, Metric, Tally, answers, lowest, summed
 
@@ -110,6 +110,11 @@ def bins(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS, mass: bool
     return Reliability(edges=edges, counts=size[0], confidence=means[0], accuracy=means[1])
 
 
+def bin_of(confidence: Floats, bins: int = BINS) -> NDArray[np.intp]:
+    """The equal-width bin of every confidence, numbered from 0; of the same shape."""
+    return np.searchsorted(np.arange(1, bins) / bins, confidence, side="left")
+
+
 def _binned(tally: Tally, values: Floats, bins: int, mass: bool) -> tuple[Floats, Floats]:
     """The number of answers and the sum of ``values`` (r, g) in every bin: two arrays (r, bins)."""
     if bins < 1:
@@ -117,6 +122,5 @@ def _binned(tally: Tally, values: Floats, bins: int, mass: bool) -> tuple[Floats
     if mass:
         edges = tally.total[:, None] * np.arange(bins + 1) / bins
         return np.diff(edges, axis=1), np.diff(lowest(tally, values, edges), axis=1)
-    inner = np.arange(1, bins) / bins
-    member = np.eye(bins)[np.searchsorted(inner, tally.confidence, side="left")]
+    member = np.eye(bins)[bin_of(tally.confidence, bins)]
     return tally.mass @ member, values @ member

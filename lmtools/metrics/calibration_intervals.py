@@ -7,6 +7,7 @@ They tell how far the same measurement on other questions would be from this one
 answers is itself too large, they do not mend.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lmtools.core.statistics import Interval, percentile_interval, resample_weights
-from lmtools.metrics.calibration import accuracy, brier, ece, mce, nll, rms_ce
+from lmtools.metrics.calibration import BINS, accuracy, bin_of, brier, ece, mce, nll, rms_ce
 from lmtools.metrics.selection import auroc_each, selective_accuracy
 from lmtools.metrics.tally import Answers, Floats, Tally, answers
 
@@ -81,6 +82,64 @@ def differences(
     return _intervals(_minus(_all(a), _all(b)), _joined(blocks), n, least=-1.0)
 
 
+def clustered_ece(
+    confidence: ArrayLike, correct: ArrayLike, clusters: Sequence[Any], resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """``measure(...)["ece"]`` at a cost that grows with the clusters: for tokens, of which there are many.
+
+    Raises:
+        ValueError: as ``measure``.
+    """
+    return _clustered([_gaps(confidence, correct, clusters)], clusters, resamples, seed)
+
+
+def clustered_ece_difference(
+    a_confidence: ArrayLike,
+    a_correct: ArrayLike,
+    b_confidence: ArrayLike,
+    b_correct: ArrayLike,
+    clusters: Sequence[Any],
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """``differences(...)["ece"]``, as ``clustered_ece``.
+
+    Raises:
+        ValueError: as ``differences``.
+    """
+    both = [_gaps(a_confidence, a_correct, clusters), _gaps(b_confidence, b_correct, clusters)]
+    return _clustered(both, clusters, resamples, seed)
+
+
+def _gaps(confidence: ArrayLike, correct: ArrayLike, clusters: Sequence[Any]) -> Floats:
+    """Sum of confidence minus correctness, by cluster and bin of the confidence: (clusters, BINS)."""
+    answers(confidence, correct)  # checks them
+    said, truth = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
+    if len(clusters) != len(said):
+        raise ValueError(f"{len(said)} values need {len(said)} cluster names, not {len(clusters)}")
+    # Clusters in order of appearance, as everywhere: the same seed then draws the same ones.
+    number = {name: index for index, name in enumerate(dict.fromkeys(clusters))}
+    rows = np.array([number[name] for name in clusters])
+    cells = np.bincount(rows * BINS + bin_of(said), weights=said - truth, minlength=len(number) * BINS)
+    return np.asarray(cells.reshape(-1, BINS), dtype=np.float64)
+
+
+def _clustered(gaps: Sequence[Floats], clusters: Sequence[Any], resamples: int, seed: int) -> Interval:
+    """The error of one method's gaps (clusters, BINS), or the first one's minus the second's."""
+    sizes = np.array(list(Counter(clusters).values()), dtype=np.float64)
+
+    def error(weights: Floats) -> Floats:
+        errors = [np.abs(weights @ one).sum(axis=1) / (weights @ sizes) for one in gaps]
+        return np.asarray(errors[0] - errors[1] if len(errors) > 1 else errors[0])
+
+    value = float(error(np.ones((1, len(sizes))))[0])
+    resampled = np.concatenate(
+        [error(block) for block in resample_weights(len(sizes), None, resamples, seed)]
+    )
+    moved = _moved(resampled, value, least=-1.0 if len(gaps) > 1 else 0.0)
+    return percentile_interval(value, moved, int(sizes.sum()))
+
+
 def _all(graded: Answers, weights: Floats | None = None) -> dict[str, Floats]:
     tally = graded.tally(weights)
     return {name: each(tally) for name, each in METRICS.items()}
@@ -104,6 +163,11 @@ def _intervals(
         if np.isnan(value) or not defined.size:
             continue
         if name in BINNED:
-            defined = np.clip(defined - (defined.mean() - value), least, 1.0)
+            defined = _moved(defined, float(value), least)
         found[name] = percentile_interval(float(value), defined, n)
     return found
+
+
+def _moved(resampled: Floats, value: float, least: float) -> Floats:
+    """Resamples of a binned error without their mean excess over its value, within ``least`` and 1."""
+    return np.asarray(np.clip(resampled - (resampled.mean() - value), least, 1.0))

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from lmtools.core import statistics
 from lmtools.core.statistics import Interval, bootstrap, bootstrap_mean, paired_difference, resample_weights
 from lmtools.metrics.calibration import brier, ece, rms_ce
-from lmtools.metrics.calibration_intervals import METRICS, differences, measure
+from lmtools.metrics.calibration_intervals import (
+    METRICS,
+    clustered_ece,
+    clustered_ece_difference,
+    differences,
+    measure,
+)
 from lmtools.metrics.tally import answers
 
 RNG = np.random.default_rng(7)
@@ -127,6 +133,19 @@ def test_differences_are_paired():
     assert found["ece"].low > 0  # the data is overconfident, its square is right
 
 
+@given(graded_answers(max_size=25), st.data())
+@settings(max_examples=40)
+def test_the_clustered_error_is_the_same(graded, data):
+    names = st.sampled_from(["b", "a", "c", "z"])
+    clusters = data.draw(st.lists(names, min_size=len(graded[0]), max_size=len(graded[0])))
+    found = clustered_ece(*graded, clusters, resamples=30, seed=3)
+    assert astuple(found) == pytest.approx(astuple(measure(*graded, clusters, 30, 3)["ece"]), abs=1e-9)
+    other = np.array(graded[0])[::-1], graded[1]  # of the same questions
+    found = clustered_ece_difference(*graded, *other, clusters, resamples=30, seed=3)
+    expected = differences(*graded, *other, clusters, 30, 3)["ece"]
+    assert astuple(found) == pytest.approx(astuple(expected), abs=1e-9)
+
+
 def test_no_difference_from_itself():
     for interval in differences(SAID, RIGHT, SAID, RIGHT, resamples=20).values():
         assert interval == Interval(0.0, 0.0, 0.0, 240)
@@ -135,6 +154,10 @@ def test_no_difference_from_itself():
 def test_refusals():
     with pytest.raises(ValueError, match="240 values need 240 cluster names, not 2"):
         measure(SAID, RIGHT, ["a", "b"])
+    with pytest.raises(ValueError, match="240 values need 240 cluster names, not 2"):
+        clustered_ece(SAID, RIGHT, ["a", "b"])
+    with pytest.raises(ValueError, match=r"row 0 is 1\.5"):
+        clustered_ece([1.5], [1], ["a"])
     with pytest.raises(ValueError, match="one length, not 2 and 1"):
         differences([0.1, 0.2], [0, 1], [0.1], [0])
     with pytest.raises(ValueError, match="at least one answer"):

@@ -9,23 +9,21 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from lmtools.ats.baselines.maps import ConfidenceMap, Floats, Line, Logistic, Steps, log_odds
-from lmtools.ats.baselines.scalar import CHUNK
+from lmtools.ats.baselines.scalar import InChunks
 from lmtools.ats.summary import Summary
 from lmtools.core.errors import DataError
+from lmtools.metrics.calibration import BINS
 
-BINS = 15
 Bools = NDArray[np.bool_]
 
 
 def top_confidence(summary: Summary) -> tuple[Floats, Bools]:
     """The probability of each token's most probable choice, and whether it is the right one; (n,) each."""
+    if not len(summary.label):
+        return np.zeros(0), np.zeros(0, dtype=np.bool_)
     ones = torch.ones_like(summary.label, dtype=torch.float64)
-    parts = [
-        summary[start : start + CHUNK].log_partition(ones[start : start + CHUNK])
-        for start in range(0, len(ones), CHUNK)
-    ]
     # A summary is exact to some 1e-3 nats, so that a partition may come out below 1.
-    confidence = torch.cat(parts).neg().exp().clamp(max=1) if parts else ones
+    confidence = InChunks(**vars(summary)).log_partition(ones).neg().exp().clamp(max=1)
     return confidence.cpu().numpy(), summary.right.cpu().numpy()
 
 
