@@ -118,7 +118,7 @@ def _by_subject(definition: ChoicesTask, subjects: set[str]) -> dict[str, list[M
     """The first demonstrations of each subject."""
     source = definition.demonstrations or ""
     shown: dict[str, list[MultipleChoice]] = {subject: [] for subject in subjects}
-    for record in load_choices(source):
+    for record in load_choices(source, format=definition.format):
         own = shown.get(record.subject)
         if own is not None and len(own) < definition.shots:
             own.append(record)

@@ -61,6 +61,17 @@ def test_demonstrations_of_the_questions_own_subject(choices, tmp_path):
     ]
 
 
+def test_demonstrations_are_read_in_the_format_of_the_questions(tmp_path):
+    both = [{**record, **dict.fromkeys("ABCD", "?")} for record in choice_records()]  # fields of MMLU too
+    source, shown = (str(write_lines(tmp_path / name, both)) for name in ("test.jsonl", "dev.jsonl"))
+    named = ChoicesTask(source=source, format="choices", demonstrations=shown, shots=1)
+    [(asked, letter)] = build_task("t", named, None, seed=0).items[0].prompt.shots
+    assert "A. Paris" in asked
+    assert letter == "A"
+    with pytest.raises(DataError, match=r"test.jsonl:1: answer"):
+        build_task("t", named.model_copy(update={"format": "auto"}), None, seed=0)
+
+
 def test_a_subject_without_enough_demonstrations(choices, tmp_path):
     source = str(write_lines(tmp_path / "dev.jsonl", choice_records(3)))
     with pytest.raises(DataError, match="1 demonstrations of 'north', where shots is 2"):
