@@ -1,6 +1,7 @@
 """The same answers and confidences from transformers, from a server and from vLLM."""
 
 import pytest
+import tiny
 from loopback import serving
 from quiz import answer_records, choice_records, write_lines
 
@@ -15,18 +16,28 @@ from lmtools.generation.protocol import Sampling
 FLOAT32 = 1e-3
 
 
+LETTERS = "Answer: A\nAnswer: B\nAnswer: C\nAnswer: D\n" * 20
+
+
 @pytest.fixture
-def predictions(tmp_path, tiny_llama):
-    """``predictions(backend=..., ...)`` of a tiny model on both kinds of tasks, through its chat template."""
+def model(tmp_path, monkeypatch):
+    """The tiny Llama with a tokenizer for which `` A`` is one token, as it is for real ones."""
+    monkeypatch.setattr(tiny, "TEXT", [*tiny.TEXT, LETTERS])
+    return tiny.save_tiny_llama(tmp_path / "model")
+
+
+@pytest.fixture(params=[True, False], ids=["chat", "plain"])
+def predictions(request, tmp_path, model):
+    """``predictions(backend=..., ...)`` on both kinds of tasks, through a chat template and as plain text."""
     (tmp_path / "short.yaml").write_text(
         f"kind: answers\nsource: {write_lines(tmp_path / 'answers.jsonl', answer_records(6))}\n"
         "shots: 2\nmax_tokens: 6\nstop: ['e']\n"
     )
     tasks = [str(write_lines(tmp_path / "choices.jsonl", choice_records(6))), str(tmp_path / "short.yaml")]
 
-    def make(**model):
-        spec = {"name": str(tiny_llama), "device": "cpu", "max_model_len": 2048, **model}
-        recipe = CalibrationRecipe(tasks=tasks, chat=True, model=spec)
+    def make(**settings):
+        spec = {"name": str(model), "device": "cpu", "max_model_len": 2048, **settings}
+        recipe = CalibrationRecipe(tasks=tasks, chat=request.param, model=spec)
         setup = prepare(recipe)
         journal = Journal(tmp_path / "unused.jsonl", writable=False)
         return predict(setup, journal, lambda: GeneratorReader(open_generator(recipe.model)))
@@ -67,12 +78,12 @@ def answering(generator, tokenizer, name):
     return answer
 
 
-def test_a_server_gives_the_same(predictions, tiny_llama):
+def test_a_server_gives_the_same(predictions, model):
     from lmtools.generation.hf import HfGenerator
     from lmtools.models.load import load_tokenizer
     from lmtools.models.spec import ModelSpec
 
-    spec = ModelSpec(name=str(tiny_llama), device="cpu")
+    spec = ModelSpec(name=str(model), device="cpu")
     expected = predictions()
     with serving(answering(HfGenerator(spec), load_tokenizer(spec), spec.name)) as address:
         found = predictions(backend="server", server_url=f"{address}/v1")
@@ -89,6 +100,11 @@ def assert_same(found, expected, tolerance):
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.model_copy(update={"confidence": 0.0}) == theirs.model_copy(update={"confidence": 0.0})
         assert ours.confidence == pytest.approx(theirs.confidence, abs=tolerance)
+
+
+def test_plain_options_are_letters_after_a_space(model):
+    words = tiny.tokenizer()
+    assert [len(words(f" {letter}")["input_ids"]) for letter in "ABCD"] == [1] * 4
 
 
 def test_answers_do_not_depend_on_what_is_asked_beside_them(predictions):
