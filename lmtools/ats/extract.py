@@ -30,7 +30,6 @@ from lmtools.ats.features import features
 from lmtools.ats.output_layer import OutputLayer, last_states
 from lmtools.ats.summary import summarise
 from lmtools.core.errors import MachineError, ModelError
-from lmtools.core.files import write_json
 from lmtools.core.journal import Journal
 from lmtools.core.paths import cache_dir
 from lmtools.core.progress import progress, say
@@ -107,7 +106,7 @@ def _run(
     """Read what has not been read."""
     loaded = load()
     hidden = int(OutputLayer(loaded).rows.shape[1])
-    write_json(folder / "about.json", {"model": loaded.identity, "sequences": len(sequences.marked)})
+    folder.mkdir(exist_ok=True)
     arrays = _create(folder, known, shapes(known, hidden, dtype, from_logits))
     reader = _BatchReader(loaded, arrays, known, from_logits)
     rows = known["rows"]
@@ -216,12 +215,16 @@ def _create(folder: Path, known: Mapping[str, Array], wanted: Mapping[str, Any])
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Of several processes one reads, the others wait and find it done."""
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
     with _writable(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder.parent / f".{folder.name}.lock")
-        lock.acquire()
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            say(f"another process makes the feature cache {folder}: waiting for it")
+            lock.acquire()
     try:
         yield
     finally:

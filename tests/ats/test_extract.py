@@ -3,10 +3,12 @@
 import errno
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from tiny import tokenizer as tiny_tokenizer
 
 from lmtools.ats.cache import SequenceRows, cache_key
@@ -95,6 +97,23 @@ def test_the_model_is_not_loaded_again(loaded):
     read(loaded)
     again = extract(ROWS, loaded.identity, never, batch_tokens=1)
     assert len(again) == len(TEXTS)
+
+
+def test_who_waits_for_another_process_is_told(loaded, monkeypatch):
+    folder = Path(read(loaded).arrays["hidden"].filename).parent
+    other = FileLock(folder.parent / f".{folder.name}.lock")
+    other.acquire()
+    said = []
+
+    def say(text):
+        said.append(text)
+        other.release()
+
+    monkeypatch.setattr("lmtools.ats.extract.say", say)
+    assert len(extract(ROWS, loaded.identity, never, batch_tokens=1)) == len(TEXTS)
+    waits, found = said
+    assert waits == f"another process makes the feature cache {folder}: waiting for it"
+    assert "are in the cache" in found
 
 
 def test_a_killed_pass_goes_on_where_it_was(loaded, monkeypatch):
