@@ -41,11 +41,6 @@ class FeatureCache:
         """The number of sequences."""
         return len(self.arrays["rows"]) - 1
 
-    @property
-    def hidden_size(self) -> int:
-        """The width of the hidden states."""
-        return int(self.arrays["hidden"].shape[1])
-
     def lengths(self) -> NDArray[np.int64]:
         """The number of rows of each sequence."""
         return np.diff(self.arrays["rows"])

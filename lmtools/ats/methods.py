@@ -4,7 +4,6 @@ A run holds ``head/`` (the recipe's head), ``heads/KIND/`` (others, for comparis
 ``vector.safetensors``. A head's directory alone stands for that head alone.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -60,11 +59,6 @@ class Methods:
         """All of them in the order of tables, "uncalibrated" first."""
         vector = (VECTOR,) if self.vector is not None else ()
         return in_order({UNCALIBRATED, *self.heads, *self.scalars, *vector, *self.maps})
-
-    @property
-    def digest(self) -> str:
-        """All of them by content: a SHA-256 in hexadecimal."""
-        return sha256_text(json.dumps(dict(self.digests), sort_keys=True))
 
     def only(self, names: Sequence[str]) -> "Methods":
         """Some of them; none named: all.

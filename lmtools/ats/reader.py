@@ -74,11 +74,6 @@ class AtsReader:
         """The methods that give log-probabilities of their own, in the order of ``log_probabilities``."""
 
     @property
-    def identity(self) -> str:
-        """Backend, model, adapter, precision and methods by content."""
-        return f"{self._identity}+methods:{self._methods.digest[:16]}"
-
-    @property
     def methods(self) -> tuple[str, ...]:
         """See ``Methods.names``."""
         return self._methods.names

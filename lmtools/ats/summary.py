@@ -1,4 +1,4 @@
-"""What the losses need to know of a token's logits, in some 500 numbers instead of a vocabulary.
+"""What the losses need to know of a token's logits, in 623 numbers instead of a vocabulary.
 
 With gaps g_i = max(z) - z_i and one unknown multiplier s for all of a token's logits,
 

@@ -4,7 +4,6 @@ A token's calibrated logits are ``exp(log multiplier) * logits``. A head starts 
 """
 
 import math
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +16,6 @@ SPREAD = 0.02
 
 class TemperatureHead(nn.Module):
     """A head; its parameters are float32."""
-
-    contextual: ClassVar[bool] = False
-    """Whether a token's multiplier depends on the tokens before it."""
 
     def __init__(self, config: HeadConfig, shape: BaseShape) -> None:
         super().__init__()

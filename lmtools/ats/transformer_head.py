@@ -43,8 +43,6 @@ class Context:
 class TransformerHead(TemperatureHead):
     """``output(layer(projection x))``; the projection is there only if features have another width."""
 
-    contextual = True
-
     def __init__(self, config: HeadConfig, shape: BaseShape) -> None:
         super().__init__(config, shape)
         width = shape.width(config.features)

@@ -19,11 +19,6 @@ class Reader(Protocol):
     """A language model whose probabilities are read under every one of ``methods``."""
 
     @property
-    def identity(self) -> str:
-        """Names the model and the methods by content."""
-        ...
-
-    @property
     def methods(self) -> tuple[str, ...]:
         """In the order in which tables show them."""
         ...
@@ -71,11 +66,6 @@ class GeneratorReader:
     def __init__(self, generator: Generator, method: str = UNCALIBRATED) -> None:
         self._generator = generator
         self.methods = (method,)
-
-    @property
-    def identity(self) -> str:
-        """That of the generator."""
-        return self._generator.identity
 
     def generate(
         self, prompts: Sequence[str], sampling: Sampling, samples: int = 1

@@ -44,7 +44,7 @@ def test_some_of_the_methods(run):
     methods = load_methods(run)
     some = methods.only(("mlp", "Platt", "vector scaling"))
     assert some.names == ("uncalibrated", "vector scaling", "Platt", "mlp")
-    assert some.digest != methods.digest
+    assert some.digests == {name: methods.digests[name] for name in some.names[1:]}
     assert methods.only(()) is methods
     assert methods.only(("uncalibrated",)).names == ("uncalibrated",)
     with pytest.raises(RecipeError, match="did you mean 'transformer'"):
@@ -68,7 +68,6 @@ def test_the_digest_follows_the_content(run, loaded):
     baselines = load_baselines(run)
     save_baselines(Baselines({"scalar (NLL)": -0.126}, baselines.maps, baselines.vector), run)
     after = load_methods(run)
-    assert before.digest != after.digest
     changed = {name for name in after.digests if after.digests[name] != before.digests[name]}
     assert changed == {"scalar (NLL)"}
 

@@ -183,7 +183,6 @@ def test_another_head_is_not_answered_from_the_cache(loaded, methods, reader, pa
     [before] = reader.score(PROMPTS[:1], answer)
     changed = Methods({"linear": methods.heads["mlp"]}, digests={"linear": "another"})
     other = AtsReader(loaded, changed)
-    assert other.identity != reader.identity
     [after] = other.score(PROMPTS[:1], answer)
     assert passes == [1, 1]
     assert after["uncalibrated"] == pytest.approx(before["uncalibrated"], abs=1e-5)

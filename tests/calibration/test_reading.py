@@ -47,9 +47,8 @@ def test_options_come_under_the_name_of_the_method():
 
 
 def test_a_probability_stays_as_it_is_and_closing_reaches_the_generator():
-    generator = Scripted(identity="weights@float32")
+    generator = Scripted()
     reader = GeneratorReader(generator)
-    assert reader.identity == "weights@float32"
     assert [reader.adjust("uncalibrated", p) for p in (0.0, 0.3, 1.0)] == [0.0, 0.3, 1.0]
     reader.close()
     assert generator.closed
