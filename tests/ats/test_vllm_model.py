@@ -1,5 +1,6 @@
 """Calibrated probabilities inside the real engine, against transformers' whole-sequence computation."""
 
+import math
 import os
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 import torch
+from quiz import answer_records, choice_records, write_lines
 from tiny import save_adapter, tokenizer
 from tiny_heads import fitted
 
@@ -18,6 +20,8 @@ from lmtools.ats.artefact import BaseInfo, save_head
 from lmtools.ats.calibrated import calibrate
 from lmtools.ats.export import export_vllm
 from lmtools.ats.heads import HeadConfig, base_shape, build_head
+from lmtools.calibration.predictions import grouped, read_predictions
+from lmtools.cli.app import run
 from lmtools.generation.hf import HfGenerator
 from lmtools.generation.protocol import Sampling
 from lmtools.generation.server import ServerGenerator
@@ -36,6 +40,8 @@ HEADS = {
 GREEDY = Sampling(max_tokens=12)
 LONG = "Write a search query that finds the passage. The Seine flows through Paris, the capital. " * 8
 PROMPTS = ["Which river flows through Paris?", "The", LONG]
+BYTES = tuple("\t#%&0123XYZxyz{}")
+"""Texts that are single tokens."""
 PAIRS = [
     (PROMPTS[0], " The Seine flows through Paris, the capital of France."),
     ("The", " capital"),
@@ -56,7 +62,7 @@ def lifelike(shape):
     head = build_head(HeadConfig(), shape)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
-        head.output.weight.normal_(std=0.005)
+        head.output.weight.normal_(std=0.12 / math.sqrt(shape.hidden))
         head.output.bias.fill_(-0.5)
     return head
 
@@ -80,6 +86,21 @@ def furthest(rows, others):
     return max(
         abs(a - b) for row, other in zip(rows, others, strict=True) for a, b in zip(row, other, strict=True)
     )
+
+
+def log_multipliers(calibrated, base):
+    """Of the last token of several prompts, from what both generators tell of the next one.
+
+    Calibrated logits are the base model's times the multiplier, and so are their differences, which are those
+    of log-probabilities: the quotient holds whatever base logits an engine comes to.
+    """
+    prompts = [LONG[:length] for length in range(5, 85, 8)]
+    found = []
+    rows = zip(calibrated.options(prompts, BYTES), base.options(prompts, BYTES), strict=True)
+    for own, plain in rows:
+        most, least = plain.index(max(plain)), plain.index(min(plain))
+        found.append(math.log((own[most] - own[least]) / (plain[most] - plain[least])))
+    return found
 
 
 def logprobs(answers):
@@ -162,13 +183,48 @@ def test_an_adapter_is_in_the_exported_weights(tiny_llama, tmp_path):
 
 
 def test_bfloat16_adds_little_to_its_own_deviation(tiny_llama, tmp_path):
-    """Against float32 in transformers: with the head no further than without it, and 0.05 nats."""
+    """The head against float32 in transformers, apart from the base model: log multipliers within 0.05.
+
+    And all log-probabilities: with the head no further than without it, and 0.05 nats.
+    """
     spec = ModelSpec(name=str(tiny_llama), device="cpu")
     loaded, out = exported(spec, tmp_path, lifelike)
-    with engine(tiny_llama, "bfloat16") as plain:
-        own = furthest(plain.score(PAIRS), HfGenerator(spec).score(PAIRS))
-    with engine(out, "bfloat16") as ours:
-        assert furthest(ours.score(PAIRS), HfGenerator.from_loaded(loaded).score(PAIRS)) < own + 0.05
+    theirs, base = HfGenerator.from_loaded(loaded), HfGenerator(spec)
+    with engine(tiny_llama, "bfloat16") as plain, engine(out, "bfloat16") as ours:
+        own = furthest(plain.score(PAIRS), base.score(PAIRS))
+        found = ours.score(PAIRS)
+        multipliers, expected = log_multipliers(ours, plain), log_multipliers(theirs, base)
+    assert furthest([multipliers], [expected]) < 0.05
+    assert max(expected) - min(expected) > 0.1  # no constant passes for them
+    assert furthest(found, theirs.score(PAIRS)) < own + 0.05
+
+
+def test_measured_in_the_engine_as_with_the_head_in_transformers(tiny_llama, tmp_path, monkeypatch):
+    """``lmtools eval calibration`` of the export, and of the base model with the head: float32, 1e-3."""
+    monkeypatch.chdir(tmp_path)
+    _, out = exported(ModelSpec(name=str(tiny_llama), device="cpu"), tmp_path)
+    (tmp_path / "short.yaml").write_text(
+        f"kind: answers\nsource: {write_lines(tmp_path / 'answers.jsonl', answer_records(6))}\n"
+        "shots: 2\nmax_tokens: 6\nstop: ['e']\n"
+    )
+    tasks = (f"--task={write_lines(tmp_path / 'choices.jsonl', choice_records(6))}", "--task=short.yaml")
+
+    def measured(folder, *arguments, **settings):
+        fixed = {"chat": "true", "resamples": 100, "model.dtype": "float32", "model.max_model_len": 2048}
+        options = [f"--set={name}={value}" for name, value in (fixed | settings).items()]
+        assert run(["eval", "calibration", *tasks, "--out", folder, *options, *map(str, arguments)]) == 0
+        return grouped(read_predictions(tmp_path / folder / "predictions.jsonl"))
+
+    theirs = measured("hf", "--head", tmp_path / "head", "--model", tiny_llama)
+    ours = measured("vllm", "--model", out, "--backend", "vllm", method="transformer")
+    for task, methods in theirs.items():
+        rows, expected = ours[task]["transformer"], methods["transformer"]
+        assert [(one.id, one.answer) for one in rows] == [(one.id, one.answer) for one in expected]
+        sure, wanted, plain = (
+            [[one.confidence for one in some]] for some in (rows, expected, methods["uncalibrated"])
+        )
+        assert furthest(sure, wanted) < 1e-3
+        assert furthest(plain, wanted) > 0.01
 
 
 SIZES = {
@@ -283,7 +339,10 @@ def test_the_server_completes_with_calibrated_logprobs(tiny_llama, tmp_path):
 
 @pytest.mark.slow
 def test_the_built_in_model(tmp_path):
-    """float32: equal. bfloat16: no further from float32 than without the head, and 0.05 nats in the mean."""
+    """float32: equal. bfloat16 against float32: log multipliers within 0.05, the base model left aside.
+
+    All log-probabilities: no further than without the head and 0.05 nats, and 0.05 nats in the mean.
+    """
     spec = ModelSpec(device="cpu")
     loaded, out = exported(spec, tmp_path, lifelike)
     plain, theirs = HfGenerator(spec), HfGenerator.from_loaded(loaded)
@@ -291,9 +350,9 @@ def test_the_built_in_model(tmp_path):
     expected = theirs.score(pairs)
     with engine(out) as ours:
         assert furthest(ours.score(pairs), expected) < CLOSE
-    with engine(ModelSpec().name, "bfloat16") as ours:
-        own = furthest(ours.score(pairs), plain.score(pairs))
-    with engine(out, "bfloat16") as ours:
-        found = ours.score(pairs)
+    with engine(ModelSpec().name, "bfloat16") as base, engine(out, "bfloat16") as ours:
+        own = furthest(base.score(pairs), plain.score(pairs))
+        found, multipliers = ours.score(pairs), log_multipliers(ours, base)
+    assert furthest([multipliers], [log_multipliers(theirs, plain)]) < 0.05
     assert furthest(found, expected) < own + 0.05
     assert sum(abs(a - b) for a, b in zip(found[0], expected[0], strict=True)) / len(found[0]) < 0.05
