@@ -30,7 +30,10 @@ def describe_faults(
 
 
 def _place(path: KeyPath, places: Mapping[KeyPath, str]) -> str:
-    """Where the key stands, or the nearest block around it that stands somewhere."""
+    """Where the key stands, or something in it, or the nearest block around it that stands somewhere."""
+    inside = [place for keys, place in places.items() if path and keys[: len(path)] == path]
+    if path not in places and inside:
+        return inside[0]
     for length in range(len(path), -1, -1):
         if path[:length] in places:
             return places[path[:length]]

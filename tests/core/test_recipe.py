@@ -184,6 +184,7 @@ def test_yaml_faults(tmp_path, text, complaint):
         ("stages.5.steps=3", "--set stages.5.steps=3: stages is a list of 1; '5' is not a place in it"),
         ("stages.-1.steps=3", "'-1' is not a place in it"),
         ("note=[", "--set note=[: "),
+        ("modl.name=x", "--set modl.name=x: modl: unknown key; did you mean model?"),
     ],
 )
 def test_bad_overrides(tmp_path, override, complaint):
