@@ -143,10 +143,12 @@ def test_the_calibration_curve_of_scikit_learn_agrees(strategy, mass):
 
 
 def of_torchmetrics(said, right, norm="l1"):
-    # Imported here: torchmetrics refuses to load beside a torchvision that is none, which vLLM's CPU tests have.
+    # Imported here: it does not load beside the stub of torchvision in the environment of the vLLM tests.
     from torchmetrics.functional.classification import binary_calibration_error
 
-    return float(binary_calibration_error(torch.tensor(said), torch.tensor(right).int(), n_bins=15, norm=norm))
+    return float(
+        binary_calibration_error(torch.tensor(said), torch.tensor(right).int(), n_bins=15, norm=norm)
+    )
 
 
 @pytest.mark.parametrize(("norm", "metric"), [("l1", ece), ("l2", rms_ce), ("max", mce)])
