@@ -12,8 +12,8 @@ from lmtools.core.progress import say
 app = typer.Typer(no_args_is_help=True, help="Check data files and convert public formats.")
 
 SOURCE_HELP = (
-    "A file (JSONL, JSON, CSV; .gz too), a folder of MMLU tables, `atlas`, `atlas:PART`, `data:FILE` of the "
-    "data folder, or `hf:REPO[:CONFIG][:SPLIT]`."
+    "A file (JSONL, JSON, CSV; .gz too), a folder of MMLU tables or of JSONL files of pairs, `atlas`, "
+    "`atlas:PART`, `data:FILE` of the data folder, or `hf:REPO[:CONFIG][:SPLIT]`."
 )
 
 
@@ -25,6 +25,7 @@ class KindName(StrEnum):
     instructions = "instructions"
     choices = "choices"
     truthful = "truthful"
+    preferences = "preferences"
 
 
 @app.command("check")

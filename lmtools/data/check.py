@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import cast
+from typing import Any, cast
 
 from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
@@ -16,8 +16,7 @@ from lmtools.data.gold import check_questions
 from lmtools.data.open import iter_made, open_source, peek
 from lmtools.data.places import read_source
 from lmtools.data.reader import NOUNS, Kind, Reader, Tally, read_originals, unique_passages
-from lmtools.data.records import MultipleChoice, Passage, Question, Record
-from lmtools.data.rows import Row
+from lmtools.data.records import MultipleChoice, Passage, Preference, Question, Record
 
 
 @dataclass(frozen=True)
@@ -33,13 +32,14 @@ class Checked:
     instructions: int
     choices: int
     truthful: int
+    preferences: int
     remarks: tuple[str, ...]
 
     def counts(self) -> list[str]:
         """How much there is of what there is: ``500 questions``."""
         held: dict[Kind, int] = {
             "questions": self.questions, "corpus": self.passages, "instructions": self.instructions,
-            "choices": self.choices, "truthful": self.truthful,
+            "choices": self.choices, "truthful": self.truthful, "preferences": self.preferences,
         }  # fmt: skip
         return [f"{count} {NOUNS[kind]}" for kind, count in held.items() if count]
 
@@ -56,8 +56,8 @@ def check(source: str, *, corpus: str | None = None) -> Checked:
         MachineError: the hub cannot be reached.
     """
     rows, first = peek(read_source(source))
-    fields = list(first.value) if first is not None and isinstance(first.value, dict) else []
-    reader = _reader(source, first, fields)
+    record = first.value if first is not None and isinstance(first.value, dict) else {}
+    reader = _reader(source, record)
     tally = Tally()
     records = list(read_originals(reader, rows, tally))
     made = {kind: list(_made(reader, kind, records, tally)) for kind in reader.makes}
@@ -81,7 +81,8 @@ def check(source: str, *, corpus: str | None = None) -> Checked:
         instructions=counts.get("instructions", 0),
         choices=counts.get("choices", 0),
         truthful=counts.get("truthful", 0),
-        remarks=(*_likely_misspelt(fields, reader.model), *left_out, *_about(made)),
+        preferences=counts.get("preferences", 0),
+        remarks=(*_likely_misspelt(record, reader.model), *left_out, *_about(made)),
     )
 
 
@@ -97,14 +98,14 @@ def _made(reader: Reader, kind: Kind, records: Sequence[BaseModel], tally: Tally
     return made
 
 
-def _reader(source: str, first: Row | None, fields: Sequence[str]) -> Reader:
-    """The reader by the fields of the first record; if none fits, the nearest, which says what is missing."""
-    if first is None or fields == []:
+def _reader(source: str, record: Mapping[str, Any]) -> Reader:
+    """The reader that the first record tells; if none fits, the nearest, which says what is missing."""
+    if not record:
         return QUESTIONS
-    reader = detect(fields) or closest(fields)
+    reader = detect(record) or closest(record)
     if reader is None:
         known = "; ".join(f"{each.name} ({', '.join(sorted(each.marks))})" for each in READERS)
-        named = ", ".join(f"`{field}`" for field in fields[:12])
+        named = ", ".join(f"`{field}`" for field in list(record)[:12])
         raise DataError(
             f"{source}: no known format has the fields {named}",
             fix=f"the formats and what tells them: {known}",
@@ -138,6 +139,8 @@ def _about(made: Mapping[Kind, Sequence[Record]]) -> list[str]:
     passages = cast("Sequence[Passage]", made.get("corpus", ()))
     choices = cast("Sequence[MultipleChoice]", made.get("choices", ()))
     answers = Counter(question.answer for question in choices)
+    pairs = [pair.split() for pair in cast("Sequence[Preference]", made.get("preferences", ()))]
+    told = set(pairs)
     counts = {
         "questions without gold titles: they teach and measure no retrieval": sum(
             not question.supporting for question in questions
@@ -150,5 +153,7 @@ def _about(made: Mapping[Kind, Sequence[Record]]) -> list[str]:
         ),
         "questions, and the right choice always stands in the same place": len(choices)
         * (len(answers) == 1 < len(choices)),
+        "pairs that repeat an earlier one": len(pairs) - len(told),
+        "pairs that another one contradicts": sum((turns, b, a) in told for turns, a, b in pairs),
     }
     return [f"{count} {what}" for what, count in counts.items() if count]

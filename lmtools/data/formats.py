@@ -1,18 +1,24 @@
-"""The formats that lmtools reads, and how it tells them apart: by the fields of the records."""
+"""The formats that lmtools reads, and how it tells them apart: by the fields of the first record."""
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 from lmtools.core.errors import DataError
 from lmtools.data.alpaca import ALPACA
 from lmtools.data.explain import near_miss
 from lmtools.data.golden_answers import GOLDEN_ANSWERS, POPQA
+from lmtools.data.hh_rlhf import HH_RLHF
 from lmtools.data.hotpotqa import HOTPOTQA
 from lmtools.data.hover import HOVER
 from lmtools.data.instructions import CONVERSATIONS, INSTRUCTIONS
+from lmtools.data.llmbar import LLMBAR
 from lmtools.data.mmlu import MMLU
 from lmtools.data.musique import MUSIQUE
+from lmtools.data.preferences import PREFERENCES
 from lmtools.data.reader import Kind, Reader, itself
 from lmtools.data.records import MultipleChoice, Passage, Question, TruthfulQuestion
+from lmtools.data.reward_bench import REWARD_BENCH
+from lmtools.data.rm_bench import RM_BENCH
 from lmtools.data.truthfulqa import TRUTHFULQA, TRUTHFULQA_CHOICES, TRUTHFULQA_HUB
 from lmtools.data.two_wiki import TWO_WIKI
 
@@ -51,21 +57,23 @@ CONTRACTS: Mapping[Kind, Reader] = {
     "instructions": INSTRUCTIONS,
     "choices": CHOICES,
     "truthful": TRUTHFUL,
+    "preferences": PREFERENCES,
 }
 """The format in which lmtools itself keeps each kind."""
 
 READERS: tuple[Reader, ...] = (
     *(TWO_WIKI, HOTPOTQA, HOVER, MUSIQUE),
     *(GOLDEN_ANSWERS, POPQA, TRUTHFULQA_CHOICES, TRUTHFULQA, TRUTHFULQA_HUB, MMLU),
+    *(LLMBAR, RM_BENCH, REWARD_BENCH, HH_RLHF, PREFERENCES),
     *(ALPACA, INSTRUCTIONS, CONVERSATIONS),
     *(CHOICES, TRUTHFUL, CORPUS, QUESTIONS),
 )
 """Tried in this order: a format whose fields include another's stands before it."""
 
 
-def detect(fields: Collection[str], kind: Kind | None = None) -> Reader | None:
-    """The first format all of whose marks are among ``fields``, rather one that makes ``kind``."""
-    fitting = [reader for reader in READERS if reader.marks <= set(fields)]
+def detect(record: Mapping[str, Any], kind: Kind | None = None) -> Reader | None:
+    """The first format all of whose marks are fields of ``record``, rather one that makes ``kind``."""
+    fitting = [reader for reader in READERS if reader.marks <= set(record) and reader.looks(record)]
     wanted = [reader for reader in fitting if kind is not None and kind in reader.makes]
     return next(iter(wanted or fitting), None)
 

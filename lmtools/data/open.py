@@ -30,8 +30,8 @@ def open_source(source: str, kind: Kind, format: str = "auto") -> Opened:
         MachineError: the hub cannot be reached.
     """
     rows, first = peek(read_source(source))
-    fields = first.value.keys() if first is not None and isinstance(first.value, dict) else ()
-    reader = by_name(format) if format != "auto" else detect(fields, kind) or CONTRACTS[kind]
+    record = first.value if first is not None and isinstance(first.value, dict) else {}
+    reader = by_name(format) if format != "auto" else detect(record, kind) or CONTRACTS[kind]
     if kind not in reader.makes:
         wanted = NOUNS[kind]
         raise DataError(

@@ -16,7 +16,7 @@ from lmtools.data.faults import Fault, Faults
 from lmtools.data.records import Passage, Record
 from lmtools.data.rows import Rows
 
-Kind = Literal["questions", "corpus", "instructions", "choices", "truthful"]
+Kind = Literal["questions", "corpus", "instructions", "choices", "truthful", "preferences"]
 """What can be made of a source, as ``--to`` names it."""
 NOUNS: Mapping[Kind, str] = {
     "questions": "questions",
@@ -24,8 +24,14 @@ NOUNS: Mapping[Kind, str] = {
     "instructions": "instructions",
     "choices": "multiple-choice questions",
     "truthful": "questions with false answers",
+    "preferences": "preference pairs",
 }
 """What a source of each kind holds, in messages."""
+
+
+def any_values(record: Mapping[str, Any]) -> bool:
+    """What tells a format whose fields alone are enough."""
+    return True
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Reader:
     """A format: its name, the fields it is known by, its record, and what can be made of a record.
 
     A function of ``makes`` may yield nothing for a record that is of no use; ``unused`` says why, in the
-    words that follow "it".
+    words that follow "it". ``looks`` tells formats of the same fields apart by the values of a record.
     """
 
     name: str
@@ -42,6 +48,7 @@ class Reader:
     model: type[BaseModel]
     makes: Mapping[Kind, Callable[[Any], Iterable[Record]]]
     unused: str = "is unanswerable"
+    looks: Callable[[Mapping[str, Any]], bool] = any_values
 
 
 def itself(record: Record) -> Iterable[Record]:
@@ -54,7 +61,7 @@ class Tally:
     """How many records were read, and how many of what was left out, by reason.
 
     With ``drop_repeats`` a record that repeats an earlier one in every field is left out; otherwise its id is
-    used twice, which is a fault.
+    used twice, which is a fault. An empty id is none: such a record is told by its content.
     """
 
     drop_repeats: bool = False
@@ -86,12 +93,14 @@ def read_originals(reader: Reader, rows: Rows, tally: Tally) -> Iterator[Any]:
             continue
         if with_id:
             id: str = getattr(record, "id")  # noqa: B009  (not every record has one)
-            if tally.drop_repeats and seen.get(id) == hash(record):
+            told_by = id or f"#{hash(record)}"
+            if tally.drop_repeats and seen.get(told_by) == hash(record):
                 tally.leave_out("repeats an earlier record")
                 continue
-            faults.see_id(row.number, id, row.file)
+            if id:
+                faults.see_id(row.number, id, row.file)
             if tally.drop_repeats:
-                seen[id] = hash(record)
+                seen[told_by] = hash(record)
         yield record
     faults.check()
     if not tally.records:

@@ -1,5 +1,6 @@
 """The records that flow through lmtools, one frozen model per data contract."""
 
+import json
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -8,11 +9,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    TypeAdapter,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
+
+from lmtools.core.files import sha256_text
+from lmtools.data.dialogue import common_start, dialogue
 
 BROKEN = "contract"
 """The type of errors whose text and ``mend`` stand in the fault as they are."""
@@ -126,3 +131,83 @@ class Instruction(Record):
         if self.messages:
             return self.messages[:-1], self.messages[-1].content
         return (Turn(role="user", content=self.prompt),), self.completion
+
+
+def as_said(value: object) -> object:
+    """A text as it is, a list as turns; raises what is wrong with the turns in the words of the contract."""
+    return value if isinstance(value, str) else TURNS.validate_python(as_tuples(value))
+
+
+TURNS: TypeAdapter[tuple[Turn, ...]] = TypeAdapter(tuple[Turn, ...])
+Said = Annotated[str | tuple[Turn, ...], BeforeValidator(as_said)]
+"""A text, or the turns of a conversation."""
+
+
+def compared(prompt: Said, chosen: Said, rejected: Said) -> tuple[tuple[Turn, ...], str, str]:
+    """What TRL's forms of a pair have in common: the turns before the answers, and the two answers.
+
+    Args:
+        prompt: a text, a dialogue in hh-rlhf's form, or turns; empty if the answers open with it.
+        chosen: the answer, as a text or the assistant's turn; or the whole conversation, the answer its end.
+        rejected: the same.
+
+    Raises:
+        PydanticCustomError: there is no prompt, or the two are not single answers to the same conversation.
+    """
+    given = _turns(prompt)
+    one, two = (_turns(answer, "assistant" if given else "") for answer in (chosen, rejected))
+    count = common_start(one, two)
+    shared, ends = one[:count], (one[count:], two[count:])
+    if not any(turn.content.strip() for turn in given or shared):
+        problem = "the prompt is empty" if one and two else "no prompt, and no dialogue that opens with one"
+        raise broken(problem, "write what is answered into `prompt`")
+    if shared and given and shared[-len(given) :] != given:
+        raise broken("the conversations do not open with the prompt", "leave `prompt` out, or mend it")
+    if any(len(end) != 1 or end[0].role != "assistant" for end in ends):
+        problem = "chosen and rejected are not two answers of the assistant to the same conversation"
+        raise broken(problem, "let them differ in the last turn alone")
+    return shared or given, ends[0][0].content, ends[1][0].content
+
+
+def _turns(said: Said, role: Literal["user", "assistant", ""] = "user") -> tuple[Turn, ...]:
+    """The turns of what is said; a text is a dialogue, or else one turn of ``role``, if that is named."""
+    if not isinstance(said, str):
+        return said
+    spoken = () if role == "assistant" else dialogue(said)
+    if not spoken and role and (said or role == "assistant"):
+        return (Turn(role=role, content=said),)
+    return tuple(Turn(role=who, content=text) for who, text in spoken)
+
+
+class Preference(Record):
+    """Two answers of which one is better, in any of TRL's forms; see ``compared``.
+
+    ``distribution`` is the user, task or data set whose judgement it is.
+    """
+
+    id: str = ""
+    prompt: Said = ""
+    chosen: Said
+    rejected: Said
+    distribution: str = ""
+
+    @model_validator(mode="after")
+    def _two_answers(self) -> Self:
+        _, chosen, rejected = self.split()
+        for name, answer in (("chosen", chosen), ("rejected", rejected)):
+            if not answer.strip():
+                raise broken(f"`{name}` is empty", "write at least one character, or drop the pair")
+        if chosen.strip() == rejected.strip():
+            raise broken("`chosen` and `rejected` are the same", "drop the pair: it prefers nothing")
+        return self
+
+    @property
+    def key(self) -> str:
+        """The id, or else what the content makes of itself: the first 16 hex digits of its SHA-256."""
+        turns, *answers = self.split()
+        content = [[[turn.role, turn.content] for turn in turns], *answers]
+        return self.id or sha256_text(json.dumps(content))[:16]
+
+    def split(self) -> tuple[tuple[Turn, ...], str, str]:
+        """The turns before the answers, the chosen answer, the rejected one."""
+        return compared(self.prompt, self.chosen, self.rejected)

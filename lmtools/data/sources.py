@@ -7,12 +7,21 @@ from lmtools.core.files import write_jsonl
 from lmtools.core.paths import cache_dir
 from lmtools.data.formats import CORPUS
 from lmtools.data.gold import check_questions
+from lmtools.data.hub import PREFIX
 from lmtools.data.jsonl import json_object
 from lmtools.data.open import iter_made, open_source
-from lmtools.data.places import source_hash
+from lmtools.data.places import source_hash, source_path
 from lmtools.data.raw import BOM
 from lmtools.data.reader import Kind, Tally
-from lmtools.data.records import Instruction, MultipleChoice, Passage, Question, Record, TruthfulQuestion
+from lmtools.data.records import (
+    Instruction,
+    MultipleChoice,
+    Passage,
+    Preference,
+    Question,
+    Record,
+    TruthfulQuestion,
+)
 
 __all__ = [
     "check_questions",
@@ -20,7 +29,9 @@ __all__ = [
     "load_choices",
     "load_instructions",
     "load_passages",
+    "load_preferences",
     "load_questions",
+    "load_targets",
     "load_truthful",
     "source_hash",
 ]
@@ -70,6 +81,35 @@ def load_truthful(source: str, *, limit: int | None = None, format: str = "auto"
     return _load(source, "truthful", TruthfulQuestion, format)[:limit]
 
 
+def load_preferences(
+    source: str, *, limit: int | None = None, format: str = "auto", tally: Tally | None = None
+) -> list[Preference]:
+    """The preference pairs of a source, in order; arguments and errors as ``load_questions``.
+
+    Pairs with the same answer twice, or an empty one, are left out. Of a folder of JSONL files the pairs of
+    all of them by name, the name of each file their distribution.
+
+    Args:
+        tally: counts the records, and what was left out of them and why.
+    """
+    return _load(source, "preferences", Preference, format, tally)[:limit]
+
+
+def load_targets(
+    source: str, *, format: str = "auto", tally: Tally | None = None
+) -> dict[str, list[Preference]]:
+    """The pairs of each distribution of a source: of a folder of JSONL files by their names, else as told by
+    the records; those that tell none by the name of the source.
+
+    Arguments and errors as ``load_preferences``.
+    """
+    name = source if source.startswith(PREFIX) else source_path(source).name.partition(".")[0]
+    found: dict[str, list[Preference]] = {}
+    for pair in load_preferences(source, format=format, tally=tally):
+        found.setdefault(pair.distribution or name, []).append(pair)
+    return found
+
+
 def corpus_file(source: str) -> Path:
     """The passages of a source as a plain JSONL file, for retrievers that map it into memory.
 
@@ -87,9 +127,9 @@ def corpus_file(source: str) -> Path:
     return converted
 
 
-def _load(source: str, kind: Kind, record: type[Made], format: str) -> list[Made]:
+def _load(source: str, kind: Kind, record: type[Made], format: str, tally: Tally | None = None) -> list[Made]:
     """Every record of a kind, whose type the kind decides."""
-    return cast("list[Made]", list(iter_made(open_source(source, kind, format), kind, Tally())))
+    return cast("list[Made]", list(iter_made(open_source(source, kind, format), kind, tally or Tally())))
 
 
 def _wrapped(path: Path) -> bool:

@@ -32,6 +32,14 @@ FIELDS = sorted(
         "prompt",
         "completion",
         "messages",
+        "chosen",
+        "rejected",
+        "subset",
+        "distribution",
+        "input",
+        "output_1",
+        "output_2",
+        "label",
         "choices",
         "answer",
         "incorrect",
@@ -86,10 +94,24 @@ def test_faults_of_rows_are_passed_on():
         ({"messages"}, "messages"),
         ({"id", "question", "choices", "answer"}, "choices"),
         ({"id", "question", "answer", "incorrect"}, "truthful"),
+        ({"prompt", "chosen", "rejected", "distribution"}, "preferences"),
+        ({"prompt", "chosen", "chosen_model", "rejected", "rejected_model", "subset", "id"}, "reward-bench"),
+        ({"chosen", "rejected"}, "hh-rlhf"),
+        ({"input", "output_1", "output_2", "label"}, "llmbar"),
     ],
 )
 def test_formats_are_told_by_their_fields(fields, name):
-    assert detect(fields) is by_name(name)
+    assert detect(dict.fromkeys(fields, "x")) is by_name(name)
+
+
+def test_formats_of_the_same_fields_are_told_by_their_values():
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
+    texts = {"prompt": "Hi", "chosen": ["a", "b"], "rejected": ["c", "d"]}
+    assert detect({"chosen": turns, "rejected": turns}) is by_name("preferences")
+    assert detect({**texts, "subset": "chat"}) is by_name("rm-bench")
+    assert detect(
+        {"prompt": turns[:1], "chosen": turns[1:], "rejected": turns[1:], "subset": "x"}
+    ) is by_name("preferences")
 
 
 @pytest.mark.parametrize("kind", CONTRACTS)
@@ -99,13 +121,13 @@ def test_every_kind_has_a_contract_that_makes_it(kind):
 
 
 def test_a_record_that_could_be_either_is_what_is_wanted():
-    fields = {"id", "question", "title", "text"}
+    fields = dict.fromkeys(["id", "question", "title", "text"], "x")
     assert detect(fields, "questions") is by_name("questions")
     assert detect(fields, "corpus") is by_name("corpus")
 
 
 def test_unknown_fields_have_no_format_and_misspelt_ones_a_closest():
-    assert detect({"foo"}) is None
+    assert detect({"foo": 1}) is None
     assert closest({"foo"}) is None
     assert closest({"id", "questoin"}) is by_name("questions")
     assert closest({"id", "titel", "txt"}) is by_name("corpus")
