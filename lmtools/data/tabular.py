@@ -22,7 +22,7 @@ from lmtools.data.rows import Row, Rows, read_rows
 
 @dataclass(frozen=True)
 class Table:
-    """Numbers to learn from: ``features`` (n, F), ``target`` (n,), both float64; ``names`` (F,) of features."""
+    """Numbers to learn from: ``features`` (n, F), ``target`` (n,), both float64; ``names`` of F features."""
 
     features: np.ndarray[Any, np.dtype[np.float64]]
     target: np.ndarray[Any, np.dtype[np.float64]]

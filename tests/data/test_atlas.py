@@ -19,6 +19,7 @@ FILES = [
     "corpus.jsonl",
     *(f"questions.{split}.jsonl" for split in SPLITS),
     *("choices.test.jsonl", "choices.dev.jsonl", "instructions.jsonl"),
+    *("preferences.train.jsonl", "preferences.targets.jsonl"),
 ]
 YES_NO = {"yes", "no"}
 

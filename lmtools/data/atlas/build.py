@@ -1,7 +1,7 @@
 """Make the atlas from its tables and templates: ``python -m lmtools.data.atlas.build``.
 
-Writes ``corpus.jsonl``, ``questions.{train,dev,test}.jsonl``, ``choices.{test,dev}.jsonl`` and
-``instructions.jsonl``; the same tables give the same bytes.
+Writes ``corpus.jsonl``, ``questions.{train,dev,test}.jsonl``, ``choices.{test,dev}.jsonl``,
+``instructions.jsonl`` and ``preferences.{train,targets}.jsonl``; the same tables give the same bytes.
 """
 
 import sys
@@ -15,6 +15,7 @@ from lmtools.data.atlas.entities import Atlas
 from lmtools.data.atlas.instructions import instructions
 from lmtools.data.atlas.known import Known
 from lmtools.data.atlas.passages import corpus
+from lmtools.data.atlas.preferences import preferences
 from lmtools.data.atlas.questions import splits
 from lmtools.data.atlas.statements import Claims
 from lmtools.data.atlas.tables import load
@@ -31,6 +32,7 @@ def build(folder: Path) -> dict[str, int]:
     files.update({f"choices.{name}.jsonl": [one.question for one in found] for name, found in parts.items()})
     asked = [one.claim for found in parts.values() for one in found]
     files["instructions.jsonl"] = instructions(claims, asked)
+    files.update({f"preferences.{name}.jsonl": pairs for name, pairs in preferences(claims).items()})
     return {
         name: write_jsonl(folder / name, (r.model_dump(mode="json", exclude_unset=True) for r in records))
         for name, records in files.items()
