@@ -114,6 +114,29 @@ def test_check_and_prepare_of_other_kinds(folder, capsys):
     }  # fmt: skip
 
 
+def test_pairs_of_a_folder_become_one_file(folder, capsys):
+    (folder / "users").mkdir()
+    said = {
+        side: f"\n\nHuman: Hi\n\nAssistant: {text}"
+        for side, text in (("chosen", "Hey."), ("rejected", "No."))
+    }
+    for name in ("ann", "bob"):
+        (folder / "users" / f"{name}.jsonl").write_text(json.dumps(said))
+    assert run(["data", "prepare", "users", "--to", "preferences", "--out", "out.jsonl"]) == 0
+    assert capsys.readouterr().err == "out.jsonl: 2 preference pairs from 2 records (hh-rlhf)\n"
+    first, second = map(json.loads, (folder / "out.jsonl").read_text().splitlines())
+    assert (first["distribution"], second["distribution"]) == ("ann", "bob")
+    assert first["chosen"] == [{"role": "assistant", "content": "Hey."}]
+    assert run(["data", "check", "out.jsonl"]) == 0
+    assert "preference pairs in the lmtools contract; 2 records" in capsys.readouterr().out
+
+
+def test_a_pair_without_a_prompt_ends_with_2(folder, capsys):
+    (folder / "p.jsonl").write_text('{"prompt": " ", "chosen": "Yes.", "rejected": "No."}\n')
+    assert run(["data", "check", "p.jsonl"]) == 2
+    assert capsys.readouterr().err.startswith("error: p.jsonl:1: the prompt is empty")
+
+
 def test_a_wrong_answer_index_ends_with_2(folder, capsys):
     (folder / "m.jsonl").write_text(
         CHOICE + CHOICE.replace('"a"', '"b"').replace('"answer": 1', '"answer": 2')
@@ -129,6 +152,8 @@ def test_the_bundled_parts_have_names(folder, capsys):
         ("instructions", "1200 instructions"),
         ("choices", "400 multiple-choice questions"),
         ("choices.dev", "100 multiple-choice questions"),
+        ("preferences", "600 preference pairs"),
+        ("preferences.targets", "480 preference pairs"),
     ]:
         assert run(["data", "check", f"atlas:{part}"]) == 0
         assert f"{held}; no faults" in capsys.readouterr().out

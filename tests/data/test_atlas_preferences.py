@@ -15,7 +15,7 @@ from lmtools.data.atlas.preferences import CROWD, EACH, SHORT, pair, preferences
 from lmtools.data.atlas.statements import Claims
 from lmtools.data.sources import load_preferences, load_targets
 
-HOLE = re.compile(r"[{}]|  |\(\)|\bthe the\b|\?\?|\.\.|,\.|[a-z]{3}\. [a-z]|\bNone\b")
+HOLE = re.compile(r"[{}]|  |\(\)|\bthe the\b|\?\?|\.\.|,\.|[a-z]{3}\. [a-z]|(?<!Were )\bNone\b")
 OPPOSITES = {
     "short": "thorough", "thorough": "short", "formal": "plain-spoken", "plain-spoken": "formal",
     "cautious": "sure", "sure": "cautious", "friendly": "sober", "sober": "friendly",
