@@ -40,13 +40,24 @@ def render(tokenizer: Any, messages: Sequence[Message], *, system: str | None = 
         turns.insert(0, Message("system", system))
     if not getattr(tokenizer, "chat_template", None):
         return render_plain(turns, tokenizer.bos_token or "" if adds_bos(tokenizer) else "")
-    try:
-        return _apply(tokenizer, turns)
-    except Exception as error:  # jinja2's errors, and whatever a template raises
-        if turns and turns[0].role == "system" and len(turns) > 1:
-            # Some templates (Gemma, early Mistral) have no system role: there it opens the first user turn.
-            return _without_system(tokenizer, turns)
-        raise ModelError(f"the model's chat template refuses the conversation: {error}") from error
+    return _rendered(tokenizer, turns)
+
+
+def render_answer(tokenizer: Any, messages: Sequence[Message], answer: str) -> str:
+    """The text that follows ``render(tokenizer, messages)`` once the assistant has given ``answer``.
+
+    It is what the chat template writes for that turn, markers included, as in a model's training. Where the
+    template writes the conversation before it differently then, it is the answer and ``end_of_turn``.
+
+    Raises:
+        ModelError: the template refuses the conversation, or there is no end-of-sequence token.
+    """
+    if getattr(tokenizer, "chat_template", None):
+        prompt = render(tokenizer, messages)
+        whole = _rendered(tokenizer, [*messages, Message("assistant", answer)], generation=False)
+        if whole.startswith(prompt) and len(whole) > len(prompt):
+            return whole[len(prompt) :]
+    return answer + end_of_turn(tokenizer)
 
 
 def render_plain(messages: Sequence[Message], bos: str = "") -> str:
@@ -82,6 +93,19 @@ def end_of_turn(tokenizer: Any) -> str:
     return str(eos)
 
 
+def after_answer(tokenizer: Any) -> str:
+    r"""All that the chat template writes from an answer to the end of the conversation: ``<|im_end|>\n``.
+
+    Empty without a template, or where it refuses to write a conversation of two turns.
+    """
+    answer = "lmtoolsanswer"
+    try:
+        text = _apply(tokenizer, [Message("user", "a"), Message("assistant", answer)], generation=False)
+    except Exception:
+        return ""
+    return text.rpartition(answer)[2]
+
+
 def end_ids(tokenizer: Any, generation_config: Any = None) -> tuple[int, ...]:
     """Every token id that ends an answer: the model's own list, the tokenizer's, and that of the template."""
     listed = getattr(generation_config, "eos_token_id", None)
@@ -99,28 +123,27 @@ def adds_bos(tokenizer: Any) -> bool:
     return bool(ids) and tokenizer.bos_token_id is not None and ids[0] == tokenizer.bos_token_id
 
 
+def _rendered(tokenizer: Any, turns: list[Message], generation: bool = True) -> str:
+    """The template's text. Some templates (Gemma, early Mistral) have no system role: there it opens the
+    first user turn."""
+    try:
+        return _apply(tokenizer, turns, generation)
+    except Exception as error:  # jinja2's errors, and whatever a template raises
+        if turns and turns[0].role == "system" and len(turns) > 1:
+            system, first, *rest = turns
+            merged = Message(first.role, f"{system.content}\n\n{first.content}")
+            return _rendered(tokenizer, [merged, *rest], generation)
+        raise ModelError(f"the model's chat template refuses the conversation: {error}") from error
+
+
 def _apply(tokenizer: Any, turns: Sequence[Message], generation: bool = True) -> str:
     conversation = [{"role": turn.role, "content": turn.content} for turn in turns]
     return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=generation))
 
 
-def _without_system(tokenizer: Any, turns: list[Message]) -> str:
-    system, first, *rest = turns
-    merged = Message(first.role, f"{system.content}\n\n{first.content}")
-    try:
-        return _apply(tokenizer, [merged, *rest])
-    except Exception as error:
-        raise ModelError(f"the model's chat template refuses the conversation: {error}") from error
-
-
 def _end_written_by_template(tokenizer: Any) -> str:
     """What the template writes right after an answer, if it is a special token; else empty."""
-    answer = "lmtoolsanswer"
-    try:
-        text = _apply(tokenizer, [Message("user", "a"), Message("assistant", answer)], generation=False)
-    except Exception:
-        return ""
-    tail = text.rpartition(answer)[2].lstrip()
+    tail = after_answer(tokenizer).lstrip()
     named = {str(token) for token in tokenizer.all_special_tokens}
     added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
     specials = sorted(named | added, key=len, reverse=True)

@@ -20,6 +20,7 @@ __all__ = [
     "base_model",
     "identity",
     "load",
+    "load_config",
     "load_tokenizer",
     "may_merge",
     "pick_device",
@@ -29,7 +30,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A causal language model in evaluation mode on its device, and its tokenizer.
+    """A causal language model (or reward model) in evaluation mode on its device, and its tokenizer.
 
     ``identity`` names model, adapter and precision by content.
     """
@@ -40,27 +41,32 @@ class LoadedModel:
     device: str
 
 
-def load(spec: ModelSpec, attention: str | None = None, *, merge: bool = False) -> LoadedModel:
+def load(
+    spec: ModelSpec, attention: str | None = None, *, merge: bool = False, reward: bool = False
+) -> LoadedModel:
     """Load a model, with its adapter on top where the spec names one.
 
     Args:
         spec: which model, at which precision, on which device.
         attention: transformers' attention implementation (``eager``, ``sdpa`` ...); None: its own choice.
         merge: add the adapter's weights to the model's, which is faster to run and cannot be trained on.
+        reward: load it as a sequence classifier with one label, which is what a reward model is.
 
     Raises:
         ModelError: the name, directory or adapter cannot be used, or it is a model exported for vLLM.
         MachineError: a download failed, or there is not enough memory.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     files = resolve(spec)
     _check_headless(spec, files)
     device = pick_device(spec.device)
     options: dict[str, Any] = {"attn_implementation": attention} if attention else {}
+    kind = AutoModelForSequenceClassification if reward else AutoModelForCausalLM
+    options |= {"num_labels": 1} if reward else {}
     with _explained(spec), quietly():
-        model, found = AutoModelForCausalLM.from_pretrained(
+        model, found = kind.from_pretrained(
             files.path,
             output_loading_info=True,
             dtype=getattr(torch, spec.dtype),
@@ -68,8 +74,11 @@ def load(spec: ModelSpec, attention: str | None = None, *, merge: bool = False) 
             trust_remote_code=spec.trust_remote_code,
             **options,
         )
-        if found["missing_keys"]:  # transformers would go on with random numbers
-            raise ValueError(f"its weights lack {sorted(found['missing_keys'])[0]}")
+        missing = set(found["missing_keys"])
+        if reward and files.adapter is not None:  # which brings the head
+            missing.discard("score.weight")
+        if missing:  # transformers would go on with random numbers
+            raise ValueError(f"its weights lack {sorted(missing)[0]}")
         if files.adapter is not None:
             from peft import PeftModel
 
@@ -91,6 +100,18 @@ def may_merge(spec: ModelSpec) -> bool:
 def base_model(model: Any) -> Any:
     """The causal language model under an adapter or heads; the model itself where there are none."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def load_config(spec: ModelSpec, files: ModelFiles) -> Any:
+    """A model's transformers configuration; loads no weights.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    from transformers import AutoConfig
+
+    with _explained(spec), quietly():
+        return AutoConfig.from_pretrained(files.path, trust_remote_code=spec.trust_remote_code)
 
 
 def load_tokenizer(spec: ModelSpec, files: ModelFiles | None = None) -> Any:

@@ -1,0 +1,52 @@
+"""Which features of an answer are kept: the `features:` block of a recipe."""
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from lmtools.core.config import Config
+
+Pooling = Literal["last", "mean"]
+
+
+class FeatureSettings(Config):
+    """From the hidden states of an answer's tokens to one row of numbers."""
+
+    layers: tuple[int, ...] = Field(
+        default=(-1,),
+        min_length=1,
+        description="Layers of the model: -1 is the last one, after the final norm, -2 the one before it; "
+        "1, 2 ... count from the first. Each adds the model's width, once for each pooling.",
+    )
+    pooling: tuple[Pooling, ...] = Field(
+        default=("last", "mean"),
+        min_length=1,
+        description="Of the answer's tokens: `last`, the one that ends its turn; `mean`, over all of them.",
+    )
+    max_tokens: int = Field(
+        default=1024,
+        ge=8,
+        description="The longest text. Of a longer one the answer keeps its first tokens and its end, at "
+        "most 3/4 of this, and the prompt its last ones. Time grows with it.",
+    )
+
+    @field_validator("layers", "pooling", mode="before")
+    @classmethod
+    def _list_to_tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("layers")
+    @classmethod
+    def _layers(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if 0 in value:
+            raise ValueError("layers count from 1, or backwards from -1; there is no layer 0")
+        if len(set(value)) < len(value):
+            raise ValueError("name each layer once")
+        return value
+
+    @field_validator("pooling")
+    @classmethod
+    def _pooling(cls, value: tuple[Pooling, ...]) -> tuple[Pooling, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("name each pooling once")
+        return value

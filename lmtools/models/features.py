@@ -1,0 +1,189 @@
+"""Features of answers: a model's hidden states, pooled over the answer, one row of numbers each.
+
+    reader = FeatureReader(ModelSpec(), FeatureSettings())
+    reader.read([Answered((Message("user", "Which river flows through Paris?"),), "The Seine.")])  # (1, D)
+
+A row is computed once and kept on disk. If all that is asked for is there, no model is loaded.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmtools.core.errors import ModelError
+from lmtools.core.files import sha256_text
+from lmtools.core.paths import cache_dir
+from lmtools.core.progress import progress, say
+from lmtools.models.answered import Answered, Text, tokenised
+from lmtools.models.feature_cache import FeatureCache, key_of
+from lmtools.models.feature_pass import Pass
+from lmtools.models.feature_settings import FeatureSettings
+from lmtools.models.files import resolve
+from lmtools.models.load import identity, load, load_config, load_tokenizer, may_merge
+from lmtools.models.reward_head import is_reward_model, reward_head
+from lmtools.models.spec import ModelSpec
+
+__all__ = ["Answered", "FeatureReader"]
+
+FORMAT = 1
+"""Counts up when the same settings come to mean other numbers."""
+
+
+class FeatureReader:
+    """Reads answers with one model, at one setting.
+
+    Args:
+        spec: the model. Its backend is hf; for vllm, ``lmtools.generation.open_features`` gives the pass.
+        settings: which layers, how they are pooled, how long a text may be.
+        open_pass: loads what computes features, in place of transformers.
+
+    Raises:
+        ModelError: the model cannot be used, has no such layer, or its own head cannot be kept.
+        MachineError: a download failed, or the cache cannot be written.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, settings: FeatureSettings, open_pass: Callable[[], Pass] | None = None
+    ) -> None:
+        if spec.backend != "hf" and open_pass is None:
+            raise ModelError(
+                f"model.backend: {spec.backend} gives no hidden states here", fix="set model.backend=hf"
+            )
+        self._spec, self._settings = spec, settings
+        self._files = resolve(spec)
+        self._config = load_config(spec, self._files).get_text_config()
+        self._layers = count_layers(settings.layers, int(self._config.num_hidden_layers))
+        self._reward = is_reward_model(self._files)
+        self.own_head = self._own_head() if self._reward else None
+        """(D,), float32: the reward of a reward model is the product of a row of features with it."""
+        self._open_pass = open_pass or self._load
+        self._pass: Pass | None = None
+        self._told = False
+
+    @cached_property
+    def identity(self) -> str:
+        """Model, adapter and precision by content, and the settings; the same for every backend."""
+        layers = ",".join(map(str, self._layers))
+        pooling = ",".join(self._settings.pooling)
+        model = identity(self._spec, self._files)
+        return f"{model} layers {layers} pooling {pooling} max_tokens {self._settings.max_tokens}"
+
+    @property
+    def width(self) -> int:
+        """D, the numbers in a row: layer by layer, in each pooling by pooling."""
+        return len(self._layers) * len(self._settings.pooling) * int(self._config.hidden_size)
+
+    def read(self, answered: Sequence[Answered], label: str = "features") -> NDArray[np.float32]:
+        """The features of answers, (n, D).
+
+        Args:
+            answered: conversations and their answers; equal ones are read once.
+            label: what is being done, for the progress bar.
+
+        Raises:
+            DataError: an answer is empty.
+            ModelError: the model's numbers are not finite, or its chat template refuses a conversation.
+            MachineError: there is not enough memory, or the cache cannot be written.
+        """
+        if not answered:
+            return np.empty((0, self.width), np.float32)
+        texts = self._texts(answered)
+        keys = [key_of(text) for text in texts]
+        cache = self._cache
+        known = cache.read(list(dict.fromkeys(keys)))
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
+        if missing:
+            known |= self._compute(missing, cache, label)
+        return np.stack([known[key] for key in keys])
+
+    def close(self) -> None:
+        """Drop the model; a later ``read`` loads it again."""
+        if self._pass is not None:
+            self._pass.close()
+        self._pass = None
+
+    def _texts(self, answered: Sequence[Answered]) -> tuple[Text, ...]:
+        context = getattr(self._config, "max_position_embeddings", None) or self._settings.max_tokens
+        made = tokenised(self._tokenizer, answered, min(self._settings.max_tokens, int(context)))
+        if made.cut and not self._told:
+            self._told = True
+            say(
+                f"{made.cut} of {len(answered)} texts are longer than features.max_tokens="
+                f"{self._settings.max_tokens} and were cut"
+            )
+        return made.texts
+
+    def _compute(
+        self, missing: dict[bytes, Text], cache: FeatureCache, label: str
+    ) -> dict[bytes, NDArray[np.float32]]:
+        """Read texts that the cache lacks, and keep every batch at once."""
+        keys, texts = list(missing), list(missing.values())
+        found: dict[bytes, NDArray[np.float32]] = {}
+        if self._pass is None:
+            self._pass = self._open_pass()
+        with progress(len(texts), f"{label} (texts)") as bar:
+            for places, values in self._pass.read(texts):
+                if not np.isfinite(values).all():
+                    raise ModelError(
+                        "the model's hidden states hold NaN or infinity",
+                        fix="set model.dtype=float32, and check that the model's weights are whole",
+                    )
+                some = [keys[place] for place in places]
+                cache.write(some, values)
+                found |= zip(some, values, strict=True)
+                bar.advance(len(places))
+        return found
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return load_tokenizer(self._spec, self._files)
+
+    @cached_property
+    def _cache(self) -> FeatureCache:
+        """One file for each model, backend and kind of features; texts are cut already when they get here."""
+        kind = (FORMAT, self._spec.backend, identity(self._spec, self._files), self._layers)
+        name = sha256_text(repr((*kind, self._settings.pooling)))[:16]
+        return FeatureCache(cache_dir("features", f"{name}.sqlite"), self.width)
+
+    def _load(self) -> Pass:
+        from lmtools.models.pooled import HfPass
+
+        loaded = load(self._spec, merge=may_merge(self._spec), reward=self._reward)
+        return HfPass(loaded, self._layers, self._settings.pooling, self._spec.batch_tokens)
+
+    def _own_head(self) -> NDArray[np.float32]:
+        """The reward model's own head, zero but where the last layer's last token is."""
+        last = int(self._config.num_hidden_layers)
+        head = reward_head(self._files, self._spec.dtype)
+        if last not in self._layers or "last" not in self._settings.pooling:
+            raise ModelError(
+                f"{self._spec.name} is a reward model: its own head needs the last layer, at the last token",
+                fix="set features.layers and features.pooling so that they have -1 and last",
+            )
+        block = self._layers.index(last) * len(self._settings.pooling) + self._settings.pooling.index("last")
+        whole = np.zeros(self.width, np.float32)
+        whole[block * len(head) : (block + 1) * len(head)] = head
+        return whole
+
+
+def count_layers(wanted: Sequence[int], last: int) -> tuple[int, ...]:
+    """Layers counted from 1, of a model that has ``last`` of them: -1 becomes ``last``.
+
+    Raises:
+        ModelError: there is no such layer, or one is named twice.
+    """
+    found = tuple(layer if layer > 0 else last + 1 + layer for layer in wanted)
+    if wrong := [layer for layer, at in zip(wanted, found, strict=True) if not 1 <= at <= last]:
+        raise ModelError(
+            f"features.layers: the model has {last} layers, and no layer {wrong[0]}",
+            fix=f"name layers from 1 to {last}, or from -{last} to -1",
+        )
+    if len(set(found)) < len(found):
+        raise ModelError(
+            f"features.layers: {list(wanted)} names a layer twice, in a model of {last}",
+            fix="name each layer once",
+        )
+    return found

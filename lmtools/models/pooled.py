@@ -1,0 +1,156 @@
+"""The language model's pass over texts, by transformers: hidden states of answers, pooled, one row a text.
+
+Only the decoder runs, without the output layer. Batches go from long rows to short ones, so that little of
+them is padding and what does not fit in memory fails at once. What is computed of a text does not depend on
+what else is in its batch.
+"""
+
+import gc
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lmtools.core.errors import MachineError, ModelError
+from lmtools.models.answered import Text
+from lmtools.models.feature_pass import Pooled
+from lmtools.models.feature_settings import Pooling
+from lmtools.models.load import LoadedModel, base_model
+from lmtools.models.packing import Batch, Row, batches, rows, tensors
+
+MOST_ON_CPU = 2048
+"""Tokens of a batch on a processor, where larger ones gain nothing and fall out of its caches: on texts of
+210 tokens 8192 took half as long again."""
+
+
+class HfPass:
+    """The pass of a model in this process.
+
+    Args:
+        loaded: a causal language model or a sequence classifier, with an adapter or without.
+        layers: which hidden states, 1 ... L; L is the state after the final norm.
+        pooling: how an answer's states become one.
+        batch_tokens: tokens (padding included) in one forward pass, at most; a processor gets fewer.
+    """
+
+    def __init__(
+        self, loaded: LoadedModel, layers: Sequence[int], pooling: Sequence[Pooling], batch_tokens: int
+    ) -> None:
+        self._model: Any = base_model(loaded.model)
+        self._device = loaded.device
+        self._layers, self._pooling = tuple(layers), tuple(pooling)
+        self._batch_tokens = min(batch_tokens, MOST_ON_CPU) if loaded.device == "cpu" else batch_tokens
+        self.config = self._model.config.get_text_config()
+        self._last = int(self.config.num_hidden_layers)
+        self._run = run_layers(self._model.get_decoder(), max(self._layers), self._last)
+        """How many layers are run: those behind the last one asked for would change nothing."""
+
+    def read(self, texts: Sequence[Text]) -> Iterator[Pooled]:
+        """See ``Pass``.
+
+        Raises:
+            ModelError: the model does not give the states of a layer.
+            MachineError: the GPU's memory is not enough for one row.
+        """
+        share = packs(self._model, max(map(len, texts), default=0))
+        made = rows(texts, int(self.config.hidden_size), self._batch_tokens, share=share)
+        for some in batches(made, self._batch_tokens):
+            yield from self._spared(some, texts)
+
+    def close(self) -> None:
+        """See ``Pass``."""
+        self._model = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _spared(self, some: Sequence[Row], texts: Sequence[Text]) -> Iterator[Pooled]:
+        """The features of these rows, in halves where the GPU's memory is not enough for the whole."""
+        try:
+            yield self._features(tensors(some, texts, self._device))
+            return
+        except torch.cuda.OutOfMemoryError as error:
+            if len(some) == 1:
+                raise MachineError(
+                    "the GPU's memory is not enough for one row of texts",
+                    fix="lower features.max_tokens or model.batch_tokens, or set model.dtype=bfloat16",
+                ) from error
+        torch.cuda.empty_cache()
+        middle = len(some) // 2
+        yield from self._spared(some[:middle], texts)
+        yield from self._spared(some[middle:], texts)
+
+    def _features(self, batch: Batch) -> Pooled:
+        states = self._states(batch)
+        found = [
+            torch.cat([pool(layer[row, start:end], name) for layer in states for name in self._pooling])
+            for _, row, start, end in batch.spans
+        ]
+        return [member for member, *_ in batch.spans], torch.stack(found).cpu().numpy()
+
+    def _states(self, batch: Batch) -> list[Tensor]:
+        """The hidden states of each wanted layer, (rows, tokens, hidden)."""
+        last = self._last
+        every = set(self._layers) != {last}
+        given: dict[str, Any] = {"output_hidden_states": True} if every else {}
+        if batch.shared:
+            given |= {"attention_mask": additive(batch.seen(), self._model.dtype)}
+            given |= {"position_ids": batch.positions}
+        else:
+            given["attention_mask"] = (batch.part >= 0).long()
+        with torch.inference_mode():
+            out = self._model.get_decoder()(input_ids=batch.ids, use_cache=False, **given)
+        if every and len(out.hidden_states or ()) != self._run + 1:
+            raise ModelError(
+                "the model does not give the hidden states of single layers", fix="set features.layers=[-1]"
+            )
+        return [
+            out.last_hidden_state if layer == last else out.hidden_states[layer] for layer in self._layers
+        ]
+
+
+def run_layers(decoder: Any, wanted: int, last: int) -> int:
+    """Take the layers that are not needed out of a decoder; returns how many are left.
+
+    One more than ``wanted`` stays: the state after the last layer that runs comes out normed.
+    """
+    layers = getattr(decoder, "layers", None)
+    if not isinstance(layers, torch.nn.ModuleList) or len(layers) != last or wanted + 1 >= last:
+        return last
+    decoder.layers = layers[: wanted + 1]
+    return wanted + 1
+
+
+def pool(states: Tensor, pooling: Pooling) -> Tensor:
+    """One state of an answer's (tokens, hidden): its last, or the mean of them all; float32, (hidden,)."""
+    return states[-1].float() if pooling == "last" else states.float().mean(dim=0)
+
+
+def additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
+    """A mask of True and False as what is added to attention scores: 0, or the least number there is."""
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(
+        ~seen, torch.finfo(dtype).min
+    )
+
+
+def packs(model: Any, longest: int) -> bool:
+    """Whether a model computes texts of ``longest`` tokens rightly where several answers share a row.
+
+    It must attend by the mask and the positions it is given: no recurrent layers, chunks, positions of its
+    own or several parts; a window only if no text is longer.
+    """
+    config = model.config
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    window = getattr(config, "sliding_window", None)
+    return (
+        bool(getattr(model, "_supports_attention_backend", False))
+        and config._attn_implementation in ("sdpa", "eager")
+        and not hasattr(config, "text_config")
+        and not hasattr(config, "layers_block_type")
+        and kinds <= {"full_attention", "sliding_attention"}
+        and (window is None or window >= longest)
+        and not getattr(config, "attention_chunk_size", None)
+        and "position_ids" in inspect.signature(model.get_decoder().forward).parameters
+    )
