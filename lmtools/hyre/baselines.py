@@ -1,0 +1,138 @@
+"""What the reweighting rule is measured against, all behind one interface.
+
+A baseline takes labelled pairs and gives the margins of other pairs:
+
+    uniform           every head alike; no examples
+    best-head         the head with the fewest errors on the examples, ties by the lower loss
+    oracle-head       the head with the fewest errors on the tested pairs: no method, a ceiling for one head
+    simplex           softmax weights by Adam on the NLL of the examples (LoRe, arXiv 2504.14439)
+    single-head       one conventional reward head, trained on the training pairs; no examples
+    fine-tuned-head   the same, its last layer moved by logistic regression on the examples
+    mean-difference   the mean direction of the examples' own differences of features; no ensemble at all
+    logistic          regularised logistic regression on these differences; no ensemble at all
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.special import expit, softmax
+
+from lmtools.hyre.posterior import posterior_mode
+from lmtools.hyre.reweight import Floats, pair_losses
+
+OfEnsemble = Literal["uniform", "best-head", "oracle-head", "simplex"]
+OfFeatures = Literal["mean-difference", "logistic"]
+OfSingle = Literal["single-head", "fine-tuned-head"]
+STEPS, RATE = 100, 0.1
+"""Of Adam, in the fit of simplex weights."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs as every method sees them.
+
+    ``margins`` (n, K) of the ensemble's heads, standardised; ``features`` (n, D), the standardised features
+    of the chosen answer less those of the rejected one; ``single`` (n,) the margins of the single head and
+    ``inner`` (n, H) the differences of what its last layer sees.
+    """
+
+    margins: Floats
+    features: Floats
+    single: Floats
+    inner: Floats
+
+    def __getitem__(self, rows: "np.ndarray[tuple[int], np.dtype[np.intp]]") -> "Pairs":
+        return Pairs(self.margins[rows], self.features[rows], self.single[rows], self.inner[rows])
+
+
+Baseline = Callable[[Pairs, Pairs], Floats]
+"""From labelled pairs and others to the margins of the others: (n,)."""
+
+
+def uniform(known: Pairs, asked: Pairs) -> Floats:
+    """The mean of all heads."""
+    return np.asarray(asked.margins.mean(axis=1))
+
+
+def best_head(known: Pairs, asked: Pairs) -> Floats:
+    """The head that does best on the examples; the first one where there are none."""
+    return asked.margins[:, _best(known.margins)]
+
+
+def oracle_head(known: Pairs, asked: Pairs) -> Floats:
+    """The head that does best on what is asked."""
+    return asked.margins[:, _best(asked.margins)]
+
+
+def simplex(known: Pairs, asked: Pairs) -> Floats:
+    """Weights on the simplex that minimise the NLL of the examples."""
+    return np.asarray(asked.margins @ simplex_weights(known.margins))
+
+
+def single_head(known: Pairs, asked: Pairs) -> Floats:
+    """The single head as it was trained."""
+    return asked.single
+
+
+def fine_tuned_head(known: Pairs, asked: Pairs) -> Floats:
+    """The single head with its last layer moved: logistic regression that starts from it."""
+    moved = posterior_mode(known.inner, _variance(known.inner), known.single)
+    return np.asarray(asked.single + asked.inner @ moved)
+
+
+def mean_difference(known: Pairs, asked: Pairs) -> Floats:
+    """The mean of the examples' differences, each brought to length 1."""
+    length = np.linalg.norm(known.features, axis=1, keepdims=True)
+    return np.asarray(asked.features @ (known.features / np.maximum(length, 1e-12)).sum(axis=0))
+
+
+def logistic(known: Pairs, asked: Pairs) -> Floats:
+    """Logistic regression under a normal prior in which a typical margin has the size 1."""
+    return np.asarray(asked.features @ posterior_mode(known.features, _variance(known.features)))
+
+
+BASELINES: dict[str, Baseline] = {
+    "uniform": uniform,
+    "best-head": best_head,
+    "oracle-head": oracle_head,
+    "simplex": simplex,
+    "single-head": single_head,
+    "fine-tuned-head": fine_tuned_head,
+    "mean-difference": mean_difference,
+    "logistic": logistic,
+}
+OF_ENSEMBLE = ("uniform", "best-head", "oracle-head", "simplex")
+"""The baselines that every ensemble has of its own."""
+WITHOUT_EXAMPLES = ("uniform", "oracle-head", "single-head")
+"""The baselines that look at no examples, measured once."""
+OF_EXAMPLES_ALONE = ("mean-difference", "logistic")
+"""The baselines that say nothing before the first example."""
+
+
+def simplex_weights(margins: Floats) -> Floats:
+    """Weights (K,) on the simplex by Adam on their softmax's logits, from equal ones: (n, K) to (K,)."""
+    heads = margins.shape[1]
+    logits, first, second = np.zeros(heads), np.zeros(heads), np.zeros(heads)
+    for step in range(1, STEPS + 1):
+        weights = softmax(logits)
+        pull = -expit(-(margins @ weights)) @ margins  # of the NLL, by the weights
+        gradient = weights * (pull - weights @ pull)
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        corrected = first / (1 - 0.9**step) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+        logits = logits - RATE * corrected
+    return np.asarray(softmax(logits), dtype=np.float64)
+
+
+def _best(margins: Floats) -> int:
+    wrong = pair_losses(margins, "zero_one").sum(axis=0)
+    unsure = pair_losses(margins, "nll").sum(axis=0)
+    return int(np.lexsort((unsure, wrong))[0])
+
+
+def _variance(differences: Floats) -> float:
+    """Of each coefficient: 1 / the mean squared length of a difference."""
+    squared = float(np.square(differences).sum(axis=1).mean()) if len(differences) else 0.0
+    return 1 / squared if squared > 0 else 1.0

@@ -1,0 +1,79 @@
+"""`lmtools hyre train`: read the pairs once, then train every ensemble on what was read."""
+
+from functools import cache
+
+from lmtools.core.progress import say
+from lmtools.core.results import Results, Row, read_results
+from lmtools.core.run import Run
+from lmtools.core.statistics import bootstrap, bootstrap_mean
+from lmtools.hyre.ensemble import EnsembleInfo
+from lmtools.hyre.ensembles import Ensembles, train_ensembles
+from lmtools.hyre.make import Training
+from lmtools.hyre.pairs import PairFeatures, read_features
+from lmtools.hyre.setup import Setup
+from lmtools.metrics.preference import correct, pairwise_disagreement
+from lmtools.models.load import pick_device
+
+DIAGNOSED = 512
+"""Training pairs over which disagreement is measured."""
+
+
+def train(setup: Setup, run: Run, recipe_name: str) -> Results:
+    """Train every ensemble of the recipe. A finished run is only read.
+
+    Raises:
+        ModelError: the model's numbers, or the loss of the heads, are not finite.
+        MachineError: the cache or the run cannot be written.
+    """
+    if run.path("metrics.json").exists():
+        return read_results(run.path("metrics.json"))
+    features, found = train_on_pairs(setup, run)
+    return run.results(recipe_name, summary(features, found, setup))
+
+
+def train_on_pairs(setup: Setup, run: Run) -> tuple[PairFeatures, Ensembles]:
+    """The features of the training pairs, and the ensembles; what is there already is only read."""
+    recipe = setup.recipe
+
+    @cache
+    def features() -> PairFeatures:
+        with run.stage("features of the training pairs"):
+            return read_features(setup.reader, {"train": setup.train}, "training pairs")["train"]
+
+    @cache
+    def training() -> Training:
+        return features().training()
+
+    info = EnsembleInfo(
+        task="preference",
+        groups=(),
+        backbone=recipe.model.name,
+        identity=setup.reader.identity,
+        features=recipe.features,
+    )
+    own = setup.reader.own_head
+    found = train_ensembles(recipe, training, info, run, own, pick_device(recipe.model.device))
+    return features(), found
+
+
+def summary(features: PairFeatures, found: Ensembles, setup: Setup) -> list[Row]:
+    """How each ensemble fits the training pairs: not how good it is, but whether it has learned, and is diverse."""
+    recipe, rows = setup.recipe, []
+    resamples, seed = recipe.eval.resamples, recipe.seed
+    for name, ensemble in {**found.by_name, "single head": found.single}.items():
+        margins = ensemble.outputs(features.chosen) - ensemble.outputs(features.rejected)
+        some = margins[:DIAGNOSED]
+        rows.append(
+            Row(
+                name,
+                {
+                    "train-accuracy": bootstrap_mean(correct(margins.mean(axis=1)), None, resamples, seed),
+                    "heads-train-accuracy": bootstrap_mean(correct(margins).mean(axis=1), None, resamples, seed),
+                    "disagreement": bootstrap(pairwise_disagreement, [some], None, 200, seed),
+                },
+            )
+        )
+    say(f"{len(features.pairs)} pairs, {features.chosen.shape[1]} features")
+    return rows
+
+

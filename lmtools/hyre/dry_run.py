@@ -1,0 +1,113 @@
+"""`--dry-run`: check everything, show one real pair with its tokens, estimate the reading. Loads no weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lmtools.core.attempts import Attempts, say_memory, say_unchecked
+from lmtools.core.progress import say
+from lmtools.data.records import Preference
+from lmtools.data.sources import source_hash
+from lmtools.hyre.ensembles import others
+from lmtools.hyre.pairs import answers, read_targets, read_training
+from lmtools.hyre.recipe import HyreRecipe
+from lmtools.models.answered import Text, tokenised
+from lmtools.models.files import resolve_texts
+from lmtools.models.load import load_tokenizer
+from lmtools.models.size import weights_gib
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do; what cannot be told is empty or None."""
+
+    task: str
+    pairs: int
+    targets: dict[str, int]
+    """Target -> its pairs; of tables, table -> rows above the shift."""
+    ensembles: tuple[str, ...]
+    heads: int
+    example: dict[str, Any]
+    """The first pair as the model reads it: `prompt`, `chosen`, `rejected`, and the tokens of each."""
+    tokens: int
+    """What the model reads if nothing is in the cache and no prompt is shared."""
+    cut: int
+    weights_gib: float | None
+    unchecked: tuple[str, ...] = ()
+
+
+def dry_run(recipe: HyreRecipe, *, targets: bool, train: bool = True) -> Plan:
+    """Everything that can be known before any weight is loaded.
+
+    Raises:
+        DataError: something is wrong with the pairs or tables.
+        ModelError: something is wrong with the model's files.
+    """
+    names = (recipe.name, *others(recipe))
+    if recipe.task != "preference":
+        return _of_tables(recipe, names)
+    attempt = Attempts()
+    pairs = (attempt("the training pairs", lambda: read_training(recipe.data, recipe.seed)) or []) if train else []
+    users = (attempt("the targets", lambda: read_targets(recipe.data, recipe.seed)) or {}) if targets else {}
+    files = attempt("the tokenizer", lambda: resolve_texts(recipe.model))
+    weights = attempt("the model's size", lambda: weights_gib(recipe.model))
+    every = [*pairs, *(pair for own in users.values() for pair in own)]
+    tokenizer = load_tokenizer(recipe.model, files) if files else None
+    made = tokenised(tokenizer, answers(every), recipe.features.max_tokens) if tokenizer and every else None
+    return Plan(
+        task=recipe.task,
+        pairs=len(pairs),
+        targets={name: len(own) for name, own in users.items()},
+        ensembles=names,
+        heads=recipe.heads_count,
+        example=_example(every[0], tokenizer, made.texts) if made else {},
+        tokens=sum(map(len, made.texts)) if made else 0,
+        cut=made.cut if made else 0,
+        weights_gib=round(weights, 3) if weights is not None else None,
+        unchecked=tuple(attempt.unchecked),
+    )
+
+
+def _of_tables(recipe: HyreRecipe, names: tuple[str, ...]) -> Plan:
+    from lmtools.hyre.tables import read_tables
+
+    data = read_tables(recipe)
+    for source in recipe.data.tables:
+        source_hash(source)
+    first = {"table": data[0].name, "shifted feature": data[0].feature, "row": data[0].train.x[0].tolist()}
+    return Plan(
+        task=recipe.task,
+        pairs=sum(len(table.train.x) for table in data),
+        targets={table.name: len(table.target_x) for table in data},
+        ensembles=names,
+        heads=recipe.heads_count,
+        example=first,
+        tokens=0,
+        cut=0,
+        weights_gib=None,
+    )
+
+
+def _example(pair: Preference, tokenizer: Any, texts: Sequence[Text]) -> dict[str, Any]:
+    chosen, rejected = texts[:2]
+    parts = {"prompt": chosen.prompt, "chosen": chosen.answer, "rejected": rejected.answer}
+    return {
+        "id": pair.key,
+        **{name: tokenizer.decode(list(ids)) for name, ids in parts.items()},
+        "tokens": {name: len(ids) for name, ids in parts.items()},
+    }
+
+
+def print_dry_run(plan: Plan) -> None:
+    """The plan for a person, on stderr."""
+    if plan.task == "preference" and plan.example:
+        for name in ("prompt", "chosen", "rejected"):
+            say(f"--- {name}, {plan.example['tokens'][name]} tokens ---\n{plan.example[name]}")
+        lost = f", {plan.cut} of them cut" if plan.cut else ""
+        say(f"\n{plan.tokens:,} tokens in {2 * (plan.pairs + sum(plan.targets.values()))} texts{lost}")
+    learnt = "pairs" if plan.task == "preference" else "rows"
+    say(f"{plan.pairs} {learnt} to learn from; {plan.heads} heads; ensembles: {', '.join(plan.ensembles)}")
+    if plan.targets:
+        say(f"{len(plan.targets)} targets: {', '.join(f'{name} {n}' for name, n in plan.targets.items())}")
+    say_memory(plan.weights_gib)
+    say_unchecked(plan.unchecked)

@@ -1,0 +1,230 @@
+"""An ensemble of heads, and its form on disk: ``ensemble.safetensors`` and ``ensemble.json``.
+
+Tensors: ``standard.mean`` and ``standard.scale`` (D,) and those of each group of heads by number
+(``0.weight``, ``1.trunk.0.weight`` ...) in float32, ``size`` and ``fit`` (K,) in float64. ``ensemble.json``:
+``format``, ``info`` and ``lmtools`` (the version that wrote it).
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+from safetensors.torch import load_file, save
+
+from lmtools import __version__
+from lmtools.core.config import Config
+from lmtools.core.errors import ModelError
+from lmtools.core.files import atomic_writer, sha256_text, write_json
+from lmtools.hyre.heads import Epinet, Heads, LinearHeads, SharedBase
+from lmtools.hyre.recipe import AdaptSettings, Task
+from lmtools.hyre.reweight import Floats
+from lmtools.hyre.standard import Features, Standard
+from lmtools.models.feature_settings import FeatureSettings
+from lmtools.models.fingerprint import fingerprint
+
+FORMAT = 1
+WEIGHTS, SETTINGS = "ensemble.safetensors", "ensemble.json"
+LEAST = 1e-12
+"""The least size of margins that is not taken for none."""
+ROWS = 4096
+"""Texts whose rewards are computed at a time."""
+
+
+class Group(Config):
+    """Heads of one source, named ``SOURCE/NUMBER`` by their number in the ensemble; ``arguments`` rebuild them."""
+
+    source: str
+    count: int
+    kind: Literal["linear", "shared", "epinet"]
+    arguments: dict[str, float] = Field(default_factory=dict)
+
+
+class EnsembleInfo(Config):
+    """What an ensemble is, without its weights."""
+
+    task: Task
+    groups: tuple[Group, ...]
+    outputs: int = 1
+    backbone: str = ""
+    """The name of the model whose features it takes; empty for tables."""
+    identity: str = ""
+    """That model and the settings of its features, by content."""
+    features: FeatureSettings = FeatureSettings()
+    target_mean: float = 0.0
+    target_scale: float = 1.0
+    """Regression: predictions are in units of this many, from this mean."""
+    noise: float = 1.0
+    """Regression: the variance of the targets around a head's predictions on held-out rows, in their unit."""
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Heads of one or more sources on the same standardised features.
+
+    ``size`` (K,) is the root mean square of each head's margins on the training pairs, for standardising
+    them; ``fit`` (K,) each head's mean loss on the training data, in nats.
+    """
+
+    info: EnsembleInfo
+    standard: Standard
+    parts: tuple[Heads, ...]
+    size: Floats
+    fit: Floats
+
+    @property
+    def count(self) -> int:
+        """How many heads, K."""
+        return sum(part.count for part in self.parts)
+
+    @cached_property
+    def sources(self) -> tuple[str, ...]:
+        """The source of each head: (K,)."""
+        return tuple(group.source for group in self.info.groups for _ in range(group.count))
+
+    def outputs(self, features: Features) -> Floats:
+        """What every head says, in the unit of the target: (n, K), or (n, K, C) logits of a classification.
+
+        Each row's depends on that row alone.
+
+        Args:
+            features: (n, D), not standardised.
+
+        Raises:
+            ModelError: a feature is not finite, or their number is another.
+        """
+        x = torch.from_numpy(self.standard(features))
+        with torch.inference_mode():
+            blocks = [
+                torch.cat([part(block) for part in self.parts], dim=1).double().numpy()
+                for block in (torch.split(x, ROWS) if len(x) else ())
+            ]
+        shape = (0, self.count, self.info.outputs)
+        found: Floats = np.concatenate(blocks) if blocks else np.zeros(shape)
+        if self.info.task == "classification":
+            return found
+        return found[:, :, 0] * self.info.target_scale + self.info.target_mean
+
+    def factors(self, settings: AdaptSettings) -> Floats:
+        """What brings the heads' margins to ``settings.scale``, each one or all together: (K,)."""
+        size = (
+            self.size if settings.standardise else np.full(self.count, np.sqrt(np.square(self.size).mean()))
+        )
+        return settings.scale / np.maximum(size, LEAST)
+
+    def rewards(self, features: Features, settings: AdaptSettings) -> Floats:
+        """The heads' rewards at the size that the settings ask for: (n, K)."""
+        return self.outputs(features) * self.factors(settings)
+
+
+def build(group: Group, width: int, outputs: int) -> Heads:
+    """The module of a group, its weights still random."""
+    arguments: dict[str, Any] = {
+        name: float(value) if name == "prior_scale" else int(value) for name, value in group.arguments.items()
+    }
+    if group.kind == "linear":
+        return LinearHeads(torch.zeros(group.count, width))
+    made = SharedBase if group.kind == "shared" else Epinet
+    return made(width, group.count, outputs, **arguments)
+
+
+def group_of(source: str, heads: Heads) -> Group:
+    """How heads are told on disk."""
+    if isinstance(heads, LinearHeads):
+        return Group(source=source, count=heads.count, kind="linear")
+    if isinstance(heads, Epinet):
+        kind: Literal["shared", "epinet"] = "epinet"
+        arguments = {"hidden": heads.hidden, "index_dim": heads.index.shape[1]}
+    else:
+        assert isinstance(heads, SharedBase)
+        kind, arguments = "shared", {"hidden": heads.hidden, "prior_hidden": heads.prior_hidden}
+    return Group(
+        source=source, count=heads.count, kind=kind, arguments={**arguments, "prior_scale": heads.prior_scale}
+    )
+
+
+def save_ensemble(ensemble: Ensemble, directory: Path) -> None:
+    """Write an ensemble.
+
+    Raises:
+        MachineError: the directory cannot be written.
+    """
+    tensors = {
+        f"{number}.{name}": value.detach().cpu().contiguous().float()
+        for number, part in enumerate(ensemble.parts)
+        for name, value in part.state_dict().items()
+    }
+    arrays: dict[str, NDArray[Any]] = {
+        "standard.mean": ensemble.standard.mean, "standard.scale": ensemble.standard.scale,
+        "size": ensemble.size, "fit": ensemble.fit,
+    }  # fmt: skip
+    tensors |= {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+    with atomic_writer(directory / WEIGHTS, "wb") as stream:
+        stream.write(save(tensors))
+    write_json(
+        directory / SETTINGS,
+        {"format": FORMAT, "info": ensemble.info.model_dump(mode="json"), "lmtools": __version__},
+    )
+
+
+def read_info(directory: Path) -> EnsembleInfo:
+    """What an ensemble is, without its weights.
+
+    Raises:
+        ModelError: there is none, or the file is broken.
+    """
+    path = directory / SETTINGS
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if value["format"] != FORMAT:
+            raise ModelError(
+                f"{path}: format {value['format']}; this version reads {FORMAT}", fix="train it again"
+            )
+        return EnsembleInfo.model_validate_json(json.dumps(value["info"]))
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(
+            f"{path} is no ensemble's settings: {reason}", fix="train one: lmtools hyre train"
+        ) from error
+
+
+def load_ensemble(directory: Path) -> Ensemble:
+    """An ensemble, on the processor.
+
+    Raises:
+        ModelError: a file is missing or broken.
+    """
+    info, path = read_info(directory), directory / WEIGHTS
+    try:
+        tensors = load_file(path)
+        if wrong := [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
+            raise ValueError(f"{wrong[0]} is not finite")
+        mean, scale, size, fit = (
+            tensors.pop(name).numpy() for name in ("standard.mean", "standard.scale", "size", "fit")
+        )
+        parts = []
+        for number, group in enumerate(info.groups):
+            heads = build(group, len(mean), info.outputs)
+            prefix = f"{number}."
+            own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+            heads.load_state_dict(own, strict=True)
+            parts.append(heads.eval().requires_grad_(False))
+        count = sum(part.count for part in parts)
+        if size.shape != (count,) or fit.shape != (count,) or scale.shape != mean.shape:
+            raise ValueError(f"sizes of other heads or features than those of {SETTINGS}")
+    except Exception as error:  # OSError, SafetensorError, RuntimeError, KeyError: missing, truncated, others
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{path} cannot be loaded: {reason}", fix="train the ensemble again") from error
+    return Ensemble(
+        info, Standard(mean, scale), tuple(parts), size.astype(np.float64), fit.astype(np.float64)
+    )
+
+
+def ensemble_digest(directory: Path) -> str:
+    """An ensemble by content: a SHA-256 in hexadecimal."""
+    return sha256_text(fingerprint(directory))

@@ -1,0 +1,106 @@
+"""Preference pairs of a recipe: those to learn from, and those of each target, read whole and drawn by seed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmtools.core.errors import DataError
+from lmtools.core.seeds import derive
+from lmtools.data.records import Preference, Turn
+from lmtools.data.sources import load_preferences, load_targets
+from lmtools.hyre.make import Training
+from lmtools.hyre.recipe import DataSettings
+from lmtools.hyre.standard import Features
+from lmtools.models.chat import Message
+from lmtools.models.features import Answered, FeatureReader
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class PairFeatures:
+    """Pairs with the features of both answers, (n, D) each, not standardised."""
+
+    pairs: tuple[Preference, ...]
+    chosen: Features
+    rejected: Features
+
+    @property
+    def keys(self) -> list[str]:
+        """The id of each pair, or what its content makes of itself."""
+        return [pair.key for pair in self.pairs]
+
+    def training(self) -> Training:
+        """As what an ensemble learns from; the pairs' distributions are its groups."""
+        groups: NDArray[np.str_] = np.array([pair.distribution for pair in self.pairs])
+        return Training(self.chosen, self.rejected, groups=groups)
+
+
+def read_training(data: DataSettings, seed: int) -> list[Preference]:
+    """The pairs to learn from.
+
+    Raises:
+        DataError: the source is missing or wrong, or holds no pair with two different answers.
+        MachineError: the hub cannot be reached.
+    """
+    found = load_preferences(data.train)
+    if not found:
+        raise DataError(f"{data.train}: no pair with two different answers", fix="give at least one")
+    return drawn(found, data.train_limit, derive(seed, "training pairs"))
+
+
+def read_targets(data: DataSettings, seed: int) -> dict[str, list[Preference]]:
+    """The pairs of each target, by its name in alphabetical order; raises as ``read_training``."""
+    found = load_targets(data.targets)
+    if not found:
+        raise DataError(f"{data.targets}: no pair with two different answers", fix="give at least one")
+    return {
+        name: drawn(pairs, data.target_limit, derive(seed, "target pairs", name))
+        for name, pairs in sorted(found.items())
+    }
+
+
+def drawn(items: Sequence[T], limit: int | None, seed: int) -> list[T]:
+    """``limit`` of the items, drawn by seed, in the order they were in; all where there are no more."""
+    if limit is None or len(items) <= limit:
+        return list(items)
+    chosen = np.random.default_rng(seed).choice(len(items), limit, replace=False)
+    return [items[place] for place in np.sort(chosen)]
+
+
+def answers(pairs: Sequence[Preference]) -> list[Answered]:
+    """The chosen answer of each pair, then the rejected one, as the model reads them."""
+    return [
+        Answered(messages(turns), answer)
+        for turns, *both in (pair.split() for pair in pairs)
+        for answer in both
+    ]
+
+
+def messages(turns: Sequence[Turn]) -> tuple[Message, ...]:
+    """Turns of a file as the turns of a conversation with a model."""
+    return tuple(Message(turn.role, turn.content) for turn in turns)
+
+
+def read_features(
+    reader: FeatureReader, groups: dict[str, Sequence[Preference]], label: str
+) -> dict[str, PairFeatures]:
+    """The features of all pairs of all groups, in one pass of the model.
+
+    Raises:
+        ModelError: the model's numbers are not finite.
+        MachineError: there is not enough memory, or the cache cannot be written.
+    """
+    every = [pair for pairs in groups.values() for pair in pairs]
+    both = reader.read(answers(every), label)
+    found, start = {}, 0
+    for name, pairs in groups.items():
+        end = start + len(pairs)
+        found[name] = PairFeatures(
+            tuple(pairs), both[2 * start : 2 * end : 2], both[2 * start + 1 : 2 * end : 2]
+        )
+        start = end
+    return found

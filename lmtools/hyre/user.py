@@ -1,0 +1,94 @@
+"""One user: pairs of theirs, a few of them labelled, the weights these give, and what they are worth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lmtools.core.errors import DataError
+from lmtools.core.results import Row
+from lmtools.core.seeds import derive
+from lmtools.core.statistics import bootstrap_mean
+from lmtools.data.records import Preference
+from lmtools.data.sources import load_targets
+from lmtools.hyre.adapt import adapted, check_examples, prior_weights
+from lmtools.hyre.ensemble import Ensemble
+from lmtools.hyre.pairs import PairFeatures
+from lmtools.hyre.recipe import AdaptSettings
+from lmtools.hyre.reweight import Floats
+from lmtools.hyre.weights import Weights
+from lmtools.metrics.preference import correct
+
+
+@dataclass(frozen=True)
+class User:
+    """A user's pairs: the ``known`` ones are labelled, the ``others`` only tested on."""
+
+    name: str
+    known: tuple[Preference, ...]
+    others: tuple[Preference, ...]
+
+
+def read_user(source: str, target: str | None, *, one_of_many: bool = False) -> tuple[str, list[Preference]]:
+    """The pairs of one user.
+
+    Args:
+        source: of pairs.
+        target: the distribution to take; None: all pairs of the source, as one user's.
+        one_of_many: without ``target`` take the first distribution in place of all.
+
+    Raises:
+        DataError: there is no such distribution, or no pair.
+    """
+    found = load_targets(source)
+    if not found:
+        raise DataError(f"{source}: no pair with two different answers", fix="give at least one")
+    if target is not None and target not in found:
+        raise DataError(
+            f"{source}: no pairs of {target!r}", fix=f"--target and one of {', '.join(sorted(found))}"
+        )
+    if target is None and not one_of_many:
+        return Path(source).stem, [pair for pairs in found.values() for pair in pairs]
+    name = target or min(found)
+    return name, found[name]
+
+
+def split(name: str, pairs: Sequence[Preference], examples: int, seed: int) -> User:
+    """``examples`` of the pairs as labelled ones, drawn by seed.
+
+    A pair that is there twice counts once, so that none is tested on that was learned from.
+
+    Raises:
+        DataError: there are fewer.
+    """
+    different = list({pair.key: pair for pair in pairs}.values())
+    check_examples(len(different), examples, name)
+    order = np.random.default_rng(derive(seed, "user", name)).permutation(len(different))
+    chosen = [different[place] for place in order]
+    return User(name, tuple(chosen[:examples]), tuple(chosen[examples:]))
+
+
+def margins(ensemble: Ensemble, own: PairFeatures, settings: AdaptSettings) -> Floats:
+    """Chosen less rejected of every head, at the size that the settings ask for: (n, K)."""
+    return ensemble.rewards(own.chosen, settings) - ensemble.rewards(own.rejected, settings)
+
+
+def weigh(
+    ensemble: Ensemble, known: Floats, keys: Sequence[str], settings: AdaptSettings, digest: str
+) -> Weights:
+    """The weights that labelled pairs of these margins (n, K) give."""
+    weights, losses = adapted(known, ensemble.fit, settings)
+    return Weights(weights, losses, settings, tuple(keys), ensemble.sources, digest)
+
+
+def worth(ensemble: Ensemble, weights: Weights, others: Floats, resamples: int, seed: int) -> list[Row]:
+    """Accuracy on pairs that were not learned from, of the weights, and without them; none without pairs."""
+    if not len(others):
+        return []
+    before = prior_weights(ensemble.fit, weights.settings)
+    named = {f"hyre @{len(weights.examples)}": weights.weights, "before @0": before}
+    return [
+        Row(name, {"accuracy": bootstrap_mean(correct(others @ w), None, resamples, seed)})
+        for name, w in named.items()
+    ]

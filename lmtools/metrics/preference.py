@@ -1,0 +1,97 @@
+"""Metrics of reward models on preference pairs; a margin is the reward of the chosen answer less the rejected's."""
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+def correct(margins: ArrayLike) -> Floats:
+    """1 where the chosen answer has the higher reward, 0 where the lower, 1/2 at a tie; any shape.
+
+    >>> correct([2.0, 0.0, -1.0]).tolist()
+    [1.0, 0.5, 0.0]
+    """
+    values = np.asarray(margins, dtype=np.float64)
+    return np.asarray(0.5 + 0.5 * np.sign(values), dtype=np.float64)
+
+
+def accuracy(margins: ArrayLike) -> float:
+    """The share of pairs in the right order, ties as half: (n,) to a number in [0, 1].
+
+    Raises:
+        ValueError: no pairs, or a margin that is not finite.
+    """
+    return float(correct(_finite(margins, axes=1)).mean())
+
+
+def agreement_with(margins: ArrayLike) -> Floats:
+    """How often each head agrees with the labels, ties as half: its accuracy, (n, K) to (K,).
+
+    Raises:
+        ValueError: no pairs or no heads, or a margin that is not finite.
+    """
+    return np.asarray(correct(_finite(margins, axes=2)).mean(axis=0))
+
+
+def pairwise_disagreement(margins: ArrayLike) -> float:
+    """How often two different heads order a pair differently: (n, K) to a number in [0, 1].
+
+    The mean over all pairs of heads and all examples of (1 - s_i s_j) / 2, s the sign of a margin; with S the
+    sum of the signs on an example, sum_{i != j} s_i s_j = S^2 - sum_i s_i^2, so it takes O(n K). A tie of
+    either head counts as half. 0 for a single head.
+
+    >>> pairwise_disagreement([[1.0, -1.0, 2.0]])
+    0.6666666666666666
+
+    Raises:
+        ValueError: no pairs or no heads, or a margin that is not finite.
+    """
+    signs = np.sign(_finite(margins, axes=2))
+    heads = signs.shape[1]
+    if heads == 1:
+        return 0.0
+    together = np.square(signs.sum(axis=1)) - np.square(signs).sum(axis=1)
+    return float((1 - together / (heads * (heads - 1))).mean() / 2)
+
+
+def effective_heads(weights: ArrayLike) -> float:
+    """How many heads carry the weight: (sum |w|)^2 / sum w^2, from 1 to K; 1 / sum w^2 for weights of sum 1.
+
+    Args:
+        weights: (K,), of any size and sign.
+
+    Raises:
+        ValueError: no weights, all of them 0, or one that is not finite.
+    """
+    values = np.abs(_finite(weights, axes=1))
+    if not values.any():
+        raise ValueError("an effective number of heads needs a weight other than 0")
+    values = values / values.max()  # so that no square is out of range
+    return float(values.sum() ** 2 / np.square(values).sum())
+
+
+def rmse(predictions: ArrayLike, targets: ArrayLike) -> float:
+    """The root of the mean squared error of predictions (n,), sqrt(mean (p - y)^2), in the targets' unit.
+
+    Raises:
+        ValueError: no values, lengths that differ, or a value that is not finite.
+    """
+    said, truth = _finite(predictions, axes=1), _finite(targets, axes=1)
+    if said.shape != truth.shape:
+        raise ValueError(f"predictions and targets must be of one length, not {len(said)} and {len(truth)}")
+    return math.sqrt(float(np.square(said - truth).mean()))
+
+
+def _finite(values: ArrayLike, axes: int) -> Floats:
+    """The values as an array, if it has so many axes, something in it, and only numbers."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != axes:
+        raise ValueError(f"values must have {axes} axes, not shape {array.shape}")
+    if not array.size:
+        raise ValueError("a metric needs at least one value")
+    if not np.isfinite(array).all():
+        raise ValueError("values must be finite")
+    return array
