@@ -20,8 +20,9 @@ MEMBERS = {
         "lmtools.cli.quickstart", "quickstart", "Built-in model, bundled data: train, measure and report."
     ),
     "leret": Member("lmtools.cli.leret", "app", "LeReT: a model that writes better search queries."),
+    "hyre": Member("lmtools.cli.hyre", "app", "HyRe: a reward model that fits one user, from five examples."),
     "ats": Member("lmtools.cli.ats", "app", "ATS: a head that makes a model's probabilities honest."),
-    "eval": Member("lmtools.cli.eval", "app", "Measure a model: is it right as often as it is sure?"),
+    "eval": Member("lmtools.cli.eval", "app", "Measure a model: calibration, and reward models on pairs."),
     "generate": Member("lmtools.cli.generate", "generate", "Generate text with any model and backend."),
     "models": Member("lmtools.cli.models", "app", "Fetch and list the built-in models."),
     "recipes": Member("lmtools.cli.recipes", "app", "List, show, copy and check recipes."),

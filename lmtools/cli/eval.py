@@ -22,7 +22,10 @@ from lmtools.cli.options import (
 from lmtools.core.recipe import load_recipe
 
 DEFAULT = "calibration/quickstart"
-app = typer.Typer(no_args_is_help=True, help="Measure a model: is it right as often as it is sure?")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Measure a model: is it right as often as it is sure? Does it rank as users do?",
+)
 Tasks = Annotated[
     list[str] | None,
     typer.Option(
@@ -79,3 +82,59 @@ def calibration(
         show_plan(config, json)
         return
     measure("eval", "calibration", config, recipe or DEFAULT, out=out, resume=resume, json=json)
+
+
+@app.command()
+def reward(
+    pairs: Annotated[
+        str | None,
+        typer.Option(
+            "--pairs",
+            metavar="FILE|FOLDER",
+            help="Preference pairs, told apart by `distribution` (RewardBench's subsets are), or a folder with a "
+            "file of each; in place of the recipe's.",
+        ),
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            "--run",
+            metavar="RUN",
+            help="A run of `lmtools hyre train`; without it and without --model the last one, or a new one.",
+            file_okay=False,
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights",
+            metavar="FILE|RUN",
+            help="The weights of `lmtools hyre adapt`; without them the run's single head is measured.",
+        ),
+    ] = None,
+    recipe: Recipe = None,
+    settings: Set = None,
+    model: Model = None,
+    backend: Backend = None,
+    out: Out = None,
+    seed: Seed = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+    resume: Resume = False,
+) -> None:
+    """Does a reward model rank answers as people do? Accuracy per distribution and RewardBench section.
+
+    `--model` is any sequence-classification reward model; without one, an ensemble of `lmtools hyre train`.
+    """
+    from lmtools.cli.eval_reward import DEFAULT as REWARD
+    from lmtools.cli.eval_reward import measure_reward, show_reward_plan
+    from lmtools.hyre.reward_recipe import RewardRecipe
+
+    named = {"pairs": pairs, "run": run and str(run), "weights": weights and str(weights)}
+    given = [f"{key}={json_module.dumps(value)}" for key, value in named.items() if value is not None]
+    given += overrides(settings, model, backend, seed)
+    config = load_recipe(RewardRecipe, recipe, given, default=REWARD)
+    if dry_run:
+        show_reward_plan(config, json)
+        return
+    measure_reward(config, recipe or REWARD, out=out, resume=resume, json=json)

@@ -66,6 +66,33 @@ def generate(
             "tokens (without the one that ended it): their mean, product or geometric mean. [mean]",
         ),
     ] = None,
+    best_of: Annotated[
+        int | None,
+        typer.Option(
+            "--best-of",
+            metavar="N",
+            min=1,
+            help="Write N completions and keep the one that a user's reward model ranks first; time grows with "
+            "N. Needs --reward; the temperature is 0.8 unless given.",
+        ),
+    ] = None,
+    reward: Annotated[
+        Path | None,
+        typer.Option(
+            "--reward",
+            metavar="RUN",
+            help="With --best-of, the ensemble: a run of `lmtools hyre train`.",
+            file_okay=False,
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights",
+            metavar="FILE|RUN",
+            help="With --best-of, whose taste: the weights.json of `lmtools hyre adapt`, or its run.",
+        ),
+    ] = None,
     settings: Set = None,
     model: Model = None,
     backend: Backend = None,
@@ -78,6 +105,12 @@ def generate(
             "--confidence needs --calibrated HEAD", fix="name a run of `lmtools ats fit`, or leave it out"
         )
     own = {"max_tokens": max_tokens, "temperature": temperature, "samples": samples, "raw": raw or None}
+    ranker = None
+    if best_of is not None or reward is not None or weights is not None:
+        from lmtools.cli.best_of import check, sampling
+
+        check(best_of, reward, weights, samples, raw, temperature)
+        own |= sampling(best_of or 1, temperature)
     settings = [*_model_of(calibrated), *(settings or [])]
     config = _config(settings, model, backend, seed, own)
     requests = _requests(prompt, input)
@@ -85,7 +118,14 @@ def generate(
 
     opened = None if calibrated is None else _opener(calibrated)
     kind = None if calibrated is None else confidence or "mean"
-    rows = [row(request, found, kind) for request, found in answer(requests, config, opened)]
+    if reward is not None and weights is not None:
+        from lmtools.cli.best_of import open_ranker
+
+        ranker = open_ranker(reward, weights, config.system)
+    answered = list(answer(requests, config, opened))
+    rows = [row(request, found, kind) for request, found in answered]
+    if ranker is not None:
+        ranker.rank([request for request, _ in answered], rows)
     if output is not None:
         write_jsonl(output, rows)
         say(f"wrote {output}: {len(rows)} prompts")
@@ -126,6 +166,8 @@ def texts(found: dict[str, Any]) -> str:
         + (f"\n(confidence {completion['confidence']:.2f})" if "confidence" in completion else "")
         for completion in found["completions"]
     ]
+    if "reward" in found["completions"][0]:  # the best one is first
+        return str(answers[0])
     if len(answers) == 1:
         return str(answers[0])
     return "\n".join(f"[{number}] {text}" for number, text in enumerate(answers, start=1))

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lmtools.cli.invocation import as_called
 from lmtools.cli.leret_run import open_run, read_recipe, search_line
 from lmtools.cli.options import Backend, DryRun, Json, Model, Out, Resume, Seed, Set, emit, overrides
 from lmtools.cli.runs import ending
@@ -15,10 +16,12 @@ if TYPE_CHECKING:
     from lmtools.ats.recipe import AtsRecipe
     from lmtools.calibration.recipe import CalibrationRecipe
     from lmtools.core.results import Results
+    from lmtools.hyre.recipe import HyreRecipe
     from lmtools.leret.recipe import LeretRecipe
 
 RECIPE, FIT, MEASUREMENT = "leret/quickstart", "ats/quickstart", "calibration/quickstart"
-PARTS = ("ats.", "calibration.")
+ENSEMBLE, LABELS = "hyre/quickstart", 5
+PARTS = ("ats.", "calibration.", "hyre.")
 """What ``--set`` begins with where it is not for the LeReT recipe."""
 
 
@@ -32,10 +35,10 @@ def quickstart(
     json: Json = False,
     resume: Resume = False,
 ) -> None:
-    """Train a query writer, then make the model's probabilities honest: under 15 minutes on two CPU cores.
+    """A query writer, honest probabilities, a reward model for each user: under 15 minutes on two CPU cores.
 
-    `--set` changes the recipe leret/quickstart; with `ats.` or `calibration.` before the key, that of the
-    second part. A quickstart that was interrupted is continued, with or without --resume.
+    `--set` changes the recipe leret/quickstart; with `ats.`, `calibration.` or `hyre.` before the key, that of
+    the other parts. A quickstart that was interrupted is continued, with or without --resume.
     """
     from lmtools.leret.setup import check_trainable
 
@@ -43,9 +46,11 @@ def quickstart(
     own = [setting for setting in given if not setting.startswith(PARTS)]
     recipe = read_recipe(RECIPE, own, model, backend, seed)
     check_trainable(recipe)
-    second = _read_second(given, overrides((), model, None, seed))
+    options = overrides((), model, None, seed)
+    second = _read_second(given, options)
+    third = _read_third(given, options)
     if dry_run:
-        _show_plans(recipe, *second, json)
+        _show_plans(recipe, *second, third, json)
         return
     from lmtools.ats.head_config import method_name
     from lmtools.leret.commands import train
@@ -62,9 +67,12 @@ def quickstart(
         if not run.writes:
             return
         measured = _calibrate(run.directory, *second)
-        run.finish(results)
         say(_calibrated(measured, method_name(second[0].head.kind, second[0].loss.name), run.directory))
-        emit({"run": str(run.directory), **asdict(results), "ats": asdict(measured)}, json)
+        personal = _personalise(run.directory, third)
+        run.finish(results)
+        say(_personalised(personal, third.name, run.directory))
+        parts = {"ats": asdict(measured), "hyre": asdict(personal)}
+        emit({"run": str(run.directory), **asdict(results), **parts}, json)
 
 
 def _read_second(settings: Sequence[str], options: Sequence[str]) -> "tuple[AtsRecipe, CalibrationRecipe]":
@@ -72,33 +80,48 @@ def _read_second(settings: Sequence[str], options: Sequence[str]) -> "tuple[AtsR
     from lmtools.ats.recipe import AtsRecipe
     from lmtools.calibration.recipe import CalibrationRecipe
 
-    def part(name: str) -> list[str]:
-        return [*(one.removeprefix(name) for one in settings if one.startswith(name)), *options]
+    fit = load_recipe(AtsRecipe, FIT, _part("ats.", settings, options), default=FIT)
+    given = [f"model={fit.model.model_dump_json()}", *_part("calibration.", settings, options)]
+    return fit, load_recipe(CalibrationRecipe, MEASUREMENT, given, default=MEASUREMENT)
 
-    fit = load_recipe(AtsRecipe, FIT, part("ats."), default=FIT)
-    same = f"model={fit.model.model_dump_json()}"
-    measurement = load_recipe(
-        CalibrationRecipe, MEASUREMENT, [same, *part("calibration.")], default=MEASUREMENT
-    )
-    return fit, measurement
+
+def _read_third(settings: Sequence[str], options: Sequence[str]) -> "HyreRecipe":
+    """The recipe of the third part."""
+    from lmtools.hyre.recipe import HyreRecipe
+
+    return load_recipe(HyreRecipe, ENSEMBLE, _part("hyre.", settings, options), default=ENSEMBLE)
+
+
+def _part(name: str, settings: Sequence[str], options: Sequence[str]) -> list[str]:
+    """What the settings change in the part of that name, and the options that hold for all."""
+    return [*(one.removeprefix(name) for one in settings if one.startswith(name)), *options]
 
 
 def _show_plans(
-    recipe: "LeretRecipe", fit: "AtsRecipe", measurement: "CalibrationRecipe", json: bool
+    recipe: "LeretRecipe",
+    fit: "AtsRecipe",
+    measurement: "CalibrationRecipe",
+    ensemble: "HyreRecipe",
+    json: bool,
 ) -> None:
-    """``--dry-run``: the plan of LeReT, with those of the second part under `ats` and `calibration`."""
+    """``--dry-run``: the plan of LeReT, with the others under `ats`, `calibration` and `hyre`."""
     from lmtools.ats.dry_run import dry_run as plan_fit
     from lmtools.ats.dry_run import print_dry_run as print_fit
     from lmtools.calibration.dry_run import dry_run as plan_measurement
     from lmtools.calibration.dry_run import print_dry_run as print_measurement
+    from lmtools.hyre.dry_run import dry_run as plan_ensemble
+    from lmtools.hyre.dry_run import print_dry_run as print_ensemble
     from lmtools.leret.dry_run import dry_run, print_dry_run
 
     plans = dry_run(recipe), plan_fit(fit), plan_measurement(measurement)
-    emit({**asdict(plans[0]), "ats": asdict(plans[1]), "calibration": asdict(plans[2])}, json)
+    last = plan_ensemble(ensemble, targets=True)
+    parts = {"ats": asdict(plans[1]), "calibration": asdict(plans[2]), "hyre": asdict(last)}
+    emit({**asdict(plans[0]), **parts}, json)
     if not json:
         print_dry_run(plans[0])
         print_fit(plans[1])
         print_measurement(plans[2])
+        print_ensemble(last)
 
 
 def _calibrate(directory: Path, recipe: "AtsRecipe", measurement: "CalibrationRecipe") -> "Results":
@@ -117,6 +140,34 @@ def _calibrate(directory: Path, recipe: "AtsRecipe", measurement: "CalibrationRe
     folder = directory / "ats-eval"
     with eval_run.measurement("ats", "eval", config, MEASUREMENT, out=folder, resume=True) as (_, measured):
         return measured
+
+
+def _personalise(directory: Path, recipe: "HyreRecipe") -> "Results":
+    """Train an ensemble on the pairs of a crowd, measure it on every persona, and keep weights for each."""
+    from lmtools.cli import hyre_run
+    from lmtools.hyre.user import keep_weights
+
+    say("\nHyRe: reward heads learn from a crowd; five labelled pairs then say which of them a user is like.")
+    trained, _ = hyre_run.train(recipe, ENSEMBLE, out=directory / "hyre", resume=True)
+    folder = directory / "hyre-eval"
+    _, measured = hyre_run.measure(recipe, ENSEMBLE, trained, out=folder, resume=True)
+    keep_weights(trained, recipe, LABELS, directory / "hyre-weights")
+    return measured
+
+
+def _personalised(measured: "Results", ensemble: str, directory: Path) -> str:
+    """What five pairs of each persona are worth, where it was measured, and what to do with the weights."""
+    rows = {row.name: row.metrics for row in measured.rows}
+    after, before = rows.get(f"hyre/{ensemble} @{LABELS}", {}), rows.get("single-head @0", {})
+    lines = [
+        f"{name.removesuffix('/accuracy')}: {100 * before[name].value:.0f} % of pairs in this user's order with "
+        f"one reward model for all, {100 * value.value:.0f} % with five labelled pairs."
+        for name, value in after.items()
+        if name.endswith("/accuracy") and name in before
+    ]
+    weights = directory / "hyre-weights" / "short.json"
+    command = f"lmtools generate --prompt 'What is an atom?' --best-of 4 --reward {directory}/hyre"
+    return as_called("\n".join([*lines, f"For one user:\n  {command} --weights {weights}"]))
 
 
 def _searching(results: "Results", directory: Path, question: str) -> str:

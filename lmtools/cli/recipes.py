@@ -15,6 +15,8 @@ from lmtools.core.recipe import RecipeInfo, find_recipe, list_recipes, load_reci
 
 SCHEMAS = {
     "leret": "lmtools.leret.recipe:LeretRecipe",
+    "hyre": "lmtools.hyre.recipe:HyreRecipe",
+    "reward": "lmtools.hyre.reward_recipe:RewardRecipe",
     "ats": "lmtools.ats.recipe:AtsRecipe",
     "calibration": "lmtools.calibration.recipe:CalibrationRecipe",
 }

@@ -57,7 +57,7 @@ def train_on_pairs(setup: Setup, run: Run) -> tuple[PairFeatures, Ensembles]:
 
 
 def summary(features: PairFeatures, found: Ensembles, setup: Setup) -> list[Row]:
-    """How each ensemble fits the training pairs: not how good it is, but whether it has learned, and is diverse."""
+    """How each ensemble fits the training pairs: whether it has learned and is diverse, not how good it is."""
     recipe, rows = setup.recipe, []
     resamples, seed = recipe.eval.resamples, recipe.seed
     for name, ensemble in {**found.by_name, "single head": found.single}.items():
@@ -68,12 +68,12 @@ def summary(features: PairFeatures, found: Ensembles, setup: Setup) -> list[Row]
                 name,
                 {
                     "train-accuracy": bootstrap_mean(correct(margins.mean(axis=1)), None, resamples, seed),
-                    "heads-train-accuracy": bootstrap_mean(correct(margins).mean(axis=1), None, resamples, seed),
+                    "heads-train-accuracy": bootstrap_mean(
+                        correct(margins).mean(axis=1), None, resamples, seed
+                    ),
                     "disagreement": bootstrap(pairwise_disagreement, [some], None, 200, seed),
                 },
             )
         )
     say(f"{len(features.pairs)} pairs, {features.chosen.shape[1]} features")
     return rows
-
-

@@ -1,4 +1,4 @@
-"""`--dry-run`: check everything, show one real pair with its tokens, estimate the reading. Loads no weights."""
+"""`--dry-run`: check everything, show one real pair with its tokens, count what is read. Loads no weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,7 +47,11 @@ def dry_run(recipe: HyreRecipe, *, targets: bool, train: bool = True) -> Plan:
     if recipe.task != "preference":
         return _of_tables(recipe, names)
     attempt = Attempts()
-    pairs = (attempt("the training pairs", lambda: read_training(recipe.data, recipe.seed)) or []) if train else []
+    pairs = (
+        (attempt("the training pairs", lambda: read_training(recipe.data, recipe.seed)) or [])
+        if train
+        else []
+    )
     users = (attempt("the targets", lambda: read_targets(recipe.data, recipe.seed)) or {}) if targets else {}
     files = attempt("the tokenizer", lambda: resolve_texts(recipe.model))
     weights = attempt("the model's size", lambda: weights_gib(recipe.model))

@@ -37,7 +37,7 @@ ROWS = 4096
 
 
 class Group(Config):
-    """Heads of one source, named ``SOURCE/NUMBER`` by their number in the ensemble; ``arguments`` rebuild them."""
+    """Heads of one source, ``SOURCE/NUMBER`` by their place in the ensemble; ``arguments`` rebuild them."""
 
     source: str
     count: int

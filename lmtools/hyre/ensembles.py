@@ -1,7 +1,7 @@
 """The ensembles of a run: the main one, those it is compared with, and a single conventional head.
 
-    ensemble/          the main one           ensembles/NAME/    the others, by the name of their source
-    single/            one head without a prior
+ensemble/          the main one           ensembles/NAME/    the others, by the name of their source
+single/            one head without a prior
 """
 
 from collections.abc import Callable

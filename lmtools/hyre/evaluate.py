@@ -1,8 +1,8 @@
 """`lmtools hyre eval`: what a few labelled pairs are worth, over all targets, against every baseline.
 
 For every target and draw, half of the pairs are only tested on; the labelled ones come from the others. All
-methods see the same draws. What each method got right is kept in ``measured/TARGET.npz``, from which all figures
-can be made again: an interrupted evaluation goes on with the next target.
+methods see the same draws. What each method got right is kept in ``measured/TARGET.npz``, from which all
+figures can be made again: an interrupted evaluation goes on with the next target.
 """
 
 from collections.abc import Sequence
@@ -69,9 +69,7 @@ def _target(name: str, own: PairFeatures, recipe: HyreRecipe, found: Ensembles, 
         known = _measure(name, own, recipe, found)
         _write(path, known)
     disagreement = {
-        f"hyre/{source}": pairwise_disagreement(
-            ensemble.outputs(own.chosen) - ensemble.outputs(own.rejected)
-        )
+        f"hyre/{source}": pairwise_disagreement(ensemble.outputs(own.chosen) - ensemble.outputs(own.rejected))
         for source, ensemble in found.by_name.items()
     }
     return Target(name, len(own.pairs), known, disagreement)
@@ -150,7 +148,11 @@ def _read(path: Path) -> Measured | None:
 def examples_left_out(targets: Sequence[Target], recipe: HyreRecipe) -> dict[int, list[str]]:
     """N -> the targets that have too few pairs for as many labels."""
     left = {
-        n: [target.name for target in targets if not any(row.endswith(f"@{n}") for row in target.measured.correct)]
+        n: [
+            target.name
+            for target in targets
+            if not any(row.endswith(f"@{n}") for row in target.measured.correct)
+        ]
         for n in recipe.eval.examples
     }
     return {n: names for n, names in left.items() if names}

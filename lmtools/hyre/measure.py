@@ -19,7 +19,7 @@ from lmtools.metrics.preference import correct, effective_heads
 class Method:
     """A row: its name without the number of labels, of which ensemble, and how it gets margins.
 
-    ``weights`` says that the method gives weights, whose effective number is worth knowing.
+    ``predict`` also gives the effective number of heads, NaN where the method has no weights.
     """
 
     name: str
@@ -29,8 +29,6 @@ class Method:
     """The fewest examples with which it says anything."""
     labels: bool = True
     """Whether it looks at examples at all."""
-    active: Acquisition | None = None
-    settings: AdaptSettings | None = None
 
 
 @dataclass
@@ -52,7 +50,7 @@ def hyre_method(name: str, ensemble: str, fit: Floats, settings: AdaptSettings) 
         weights, _ = adapted(known.margins, fit, settings)
         return asked.margins @ weights, effective_heads(weights) if weights.any() else float(len(weights))
 
-    return Method(name, ensemble, predict, needs=1 if settings.rule == "gaussian" else 0, settings=settings)
+    return Method(name, ensemble, predict, needs=1 if settings.rule == "gaussian" else 0)
 
 
 def baseline_methods(ensemble: str) -> Iterator[Method]:

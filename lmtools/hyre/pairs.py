@@ -1,4 +1,4 @@
-"""Preference pairs of a recipe: those to learn from, and those of each target, read whole and drawn by seed."""
+"""Preference pairs of a recipe: those to learn from and those of each target, read whole, drawn by seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, Self, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
 from lmtools.core.config import Config
 from lmtools.hyre.acquire import Acquisition
@@ -150,7 +150,7 @@ class AdaptSettings(Config):
 class EvalSettings(Config):
     """What an evaluation does for every target."""
 
-    examples: tuple[int, ...] = Field(
+    examples: tuple[NonNegativeInt, ...] = Field(
         default=(0, 1, 2, 5, 10, 16, 32, 64),
         min_length=1,
         description="Numbers of labelled examples; those that leave too few to test on are left out.",

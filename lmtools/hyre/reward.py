@@ -1,7 +1,7 @@
 """A user's reward model: a trained run, and the weights that a few examples gave its heads.
 
-    reward = open_reward(Path("runs/hyre-train"), Path("runs/hyre-adapt"))
-    reward([Answered((Message("user", "Name a river."),), "The Seine.")])       # (1,)
+reward = open_reward(Path("runs/hyre-train"), Path("runs/hyre-adapt"))
+reward([Answered((Message("user", "Name a river."),), "The Seine.")])       # (1,)
 """
 
 from collections.abc import Sequence
@@ -74,8 +74,8 @@ def check_backbone(ensemble: Ensemble, reader: FeatureReader, directory: Path) -
     """
     if reader.identity != ensemble.info.identity:
         raise ModelError(
-            f"{directory}: its ensemble was trained on other features: {ensemble.info.backbone} as it was then "
-            f"({ensemble.info.identity}), not {reader.identity}",
+            f"{directory}: its ensemble was trained on other features: {ensemble.info.backbone} as it was "
+            f"then ({ensemble.info.identity}), not {reader.identity}",
             fix="go back to that model, adapter and precision, or train again: lmtools hyre train",
         )
 

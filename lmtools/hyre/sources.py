@@ -119,7 +119,7 @@ def _loss(source: SourceName, task: Task, settings: TrainSettings, shares: Tenso
 
     def with_penalty(found: Tensor, y: Tensor | None) -> Tensor:
         heads = found.shape[1]
-        flat = found if found.ndim == 2 else found[:, :, 0]
+        flat = found if found.ndim == 2 else found.transpose(1, 2).flatten(0, 1)
         return fitted(found, y) + settings.diversity * heads * losses.correlation_penalty(flat)
 
     return with_penalty if source == "diverse" else fitted

@@ -1,4 +1,4 @@
-"""What was measured as rows with intervals, and the differences that tell whether a method is worth its labels."""
+"""What was measured as rows with intervals, and the differences that say whether labels are worth it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,8 +34,7 @@ class Cell:
 
 
 def table(targets: Sequence[Target], recipe: HyreRecipe) -> tuple[list[Row], list[Difference]]:
-    """Rows ``METHOD @N`` with ``accuracy`` (the mean over targets) and ``TARGET/accuracy``; the differences of
-    every method from the others."""
+    """Rows ``METHOD @N`` with ``accuracy`` (the mean over targets) and ``TARGET/accuracy``, and differences."""
     cells = _cells(targets, recipe)
     rows = [_row(name, own, targets, recipe) for name, own in cells.items()]
     return rows, list(_differences(cells, recipe))
@@ -83,7 +82,7 @@ def _mean(own: Mapping[str, Cell]) -> Interval:
 
 
 def _differences(cells: Mapping[str, Mapping[str, Cell]], recipe: HyreRecipe) -> Iterator[Difference]:
-    """HyRe on each ensemble less its uniform mean, and the main ensemble less every other row of as many labels."""
+    """HyRe on each ensemble less its uniform mean; the main one less every other row of as many labels."""
     main = f"hyre/{recipe.name}"
     for row in cells:
         method, _, count = row.rpartition(" @")
@@ -100,7 +99,7 @@ def _differences(cells: Mapping[str, Mapping[str, Cell]], recipe: HyreRecipe) ->
 
 
 def _difference(a: str, b: str, cells: Mapping[str, Mapping[str, Cell]]) -> Iterator[Difference]:
-    """Over the targets that both rows have: of the means, and the share of targets on which ``a`` is better."""
+    """Over the targets that both rows have: of the means, and the share of targets where ``a`` is better."""
     both = [target for target in cells[a] if target in cells[b]]
     if not both:
         return

@@ -94,22 +94,18 @@ def _read(source: str, recipe: HyreRecipe) -> TableData:
     where = f"{source}: below the shift of {column}"
     if recipe.task == "classification":
         labels = np.unique(y[low])
-        if unknown := sorted({f"{label:g}" for label in y[high]} - {f"{label:g}" for label in labels}):
+        if len(unknown := np.setdiff1d(y[high], labels)):
+            missing = ", ".join(f"{label:g}" for label in unknown)
             raise DataError(
-                f"{where} no row has the label {', '.join(unknown)}, which rows above it have",
+                f"{where} no row has the label {missing}, which rows above it have",
                 fix="leave these rows out, or raise data.shift",
             )
         if len(labels) < 2:
             raise DataError(f"{where} all rows have the label {labels[0]:g}", fix="change data.shift")
         classes = tuple(f"{label:g}" for label in labels)
         y = np.searchsorted(labels, y)
-    kept = [
-        _drawn(side, limit, derive(recipe.seed, "rows", name, part))
-        for part, (side, limit) in enumerate(
-            ((low, recipe.data.train_limit), (high, recipe.data.target_limit))
-        )
-    ]
-    train, target = kept
+    seed = derive(recipe.seed, "rows", name)
+    train, target = _drawn(low, recipe.data.train_limit, seed), _drawn(high, recipe.data.target_limit, seed)
     found = TableData(name, Training(x[train], y=y[train]), x[target], y[target], column, classes, source)
     if len(train) < FEWEST:
         raise DataError(
@@ -167,7 +163,7 @@ def train_table(data: TableData, recipe: HyreRecipe) -> dict[str, Ensemble]:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Steps this small are no work for several threads, which wait for each other far longer than they work."""
+    """Steps this small are no work for several threads: they would mostly wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -177,7 +173,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _trained(sources: Sequence[SourceSettings], data: TableData, recipe: HyreRecipe) -> Ensemble:
-    """One ensemble. For a regression it learns from nine tenths of the rows; its noise is that of the rest."""
+    """One ensemble; of a regression it learns from nine tenths of the rows, and its noise is the rest's."""
     seed = derive(recipe.seed, "table", data.name)
     if data.classes is not None:
         info = EnsembleInfo(task="classification", groups=(), outputs=len(data.classes))

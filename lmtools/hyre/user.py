@@ -1,6 +1,7 @@
 """One user: pairs of theirs, a few of them labelled, the weights these give, and what they are worth."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from lmtools.core.statistics import bootstrap_mean
 from lmtools.data.records import Preference
 from lmtools.data.sources import load_targets
 from lmtools.hyre.adapt import adapted, check_examples, prior_weights
-from lmtools.hyre.ensemble import Ensemble
-from lmtools.hyre.pairs import PairFeatures
-from lmtools.hyre.recipe import AdaptSettings
+from lmtools.hyre.ensemble import Ensemble, ensemble_digest
+from lmtools.hyre.ensembles import MAIN
+from lmtools.hyre.pairs import PairFeatures, read_features, read_targets
+from lmtools.hyre.recipe import AdaptSettings, HyreRecipe
+from lmtools.hyre.reward import open_ensemble
 from lmtools.hyre.reweight import Floats
 from lmtools.hyre.weights import Weights
 from lmtools.metrics.preference import correct
@@ -92,3 +95,27 @@ def worth(ensemble: Ensemble, weights: Weights, others: Floats, resamples: int, 
         Row(name, {"accuracy": bootstrap_mean(correct(others @ w), None, resamples, seed)})
         for name, w in named.items()
     ]
+
+
+def keep_weights(run: Path, recipe: HyreRecipe, examples: int, folder: Path) -> list[Path]:
+    """Adapt the ensemble of a trained run to every target, from ``examples`` pairs drawn by seed: ``NAME.json``.
+
+    Targets with fewer pairs are left out.
+
+    Raises:
+        ModelError: the backbone has changed since.
+        MachineError: the folder cannot be written to.
+    """
+    ensemble, reader = open_ensemble(run, recipe)
+    digest = ensemble_digest(run / MAIN)
+    written = []
+    with closing(reader):
+        for name, pairs in read_targets(recipe.data, recipe.seed).items():
+            if len({pair.key for pair in pairs}) < examples:
+                continue
+            user = split(name, pairs, examples, recipe.seed)
+            own = read_features(reader, {name: user.known}, name)[name]
+            weights = weigh(ensemble, margins(ensemble, own, recipe.adapt), own.keys, recipe.adapt, digest)
+            weights.write(folder / f"{name}.json")
+            written.append(folder / f"{name}.json")
+    return written

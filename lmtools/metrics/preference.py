@@ -1,4 +1,7 @@
-"""Metrics of reward models on preference pairs; a margin is the reward of the chosen answer less the rejected's."""
+"""Metrics of reward models on preference pairs: pure functions.
+
+A margin is the reward of the chosen answer less that of the rejected one: above 0, the order is right.
+"""
 
 import math
 

@@ -1,0 +1,223 @@
+"""``lmtools hyre``: train, adapt, query, eval, score."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lmtools.cli.hyre_run import DEFAULT, measure, trained, trained_or_new
+from lmtools.cli.hyre_run import train as run_train
+from lmtools.cli.options import Backend, DryRun, Json, Model, Out, Recipe, Resume, Seed, Set, emit, overrides
+from lmtools.cli.runs import ending
+from lmtools.core.recipe import load_recipe
+
+if TYPE_CHECKING:
+    from lmtools.hyre.recipe import HyreRecipe
+
+app = typer.Typer(no_args_is_help=True, help="One reward ensemble, every user's own reward model.")
+TrainedRun = Annotated[
+    Path | None,
+    typer.Option(
+        "--run",
+        metavar="RUN",
+        help="A run of `lmtools hyre train`; without it, the last finished one under runs/, or else a new "
+        "one on the bundled pairs, which takes a few minutes.",
+        file_okay=False,
+    ),
+]
+PairsFile = Annotated[
+    str | None,
+    typer.Option(
+        "--pairs",
+        metavar="FILE",
+        help="The user's preference pairs; without it, those of the run's targets. `lmtools data check FILE` "
+        "says what is wrong with a file.",
+    ),
+]
+TargetName = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        metavar="NAME",
+        help="Of a file with several users, told apart by `distribution`, this one; without it, all pairs of "
+        "--pairs are one user's (of the run's own targets, the first one's).",
+    ),
+]
+WeightsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights",
+        metavar="FILE|RUN",
+        help="The weights.json of `lmtools hyre adapt`, or its run; without it, those before any example.",
+    ),
+]
+
+
+@app.command()
+def train(
+    recipe: Recipe = None,
+    settings: Set = None,
+    model: Model = None,
+    backend: Backend = None,
+    out: Out = None,
+    seed: Seed = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+    resume: Resume = False,
+) -> None:
+    """Train an ensemble of reward heads on preference pairs; minutes as it stands, on two CPU cores."""
+    config = _config(recipe, overrides(settings, model, backend, seed))
+    if dry_run:
+        _show_plan(config, json, targets=False)
+        return
+    directory, results = run_train(config, recipe or DEFAULT, out=out, resume=resume)
+    next_line = f"lmtools hyre adapt --examples 5 --run {directory}"
+    ending(results, f"files: {directory}/   next: {next_line}")
+    emit({"run": str(directory), **asdict(results)}, json)
+
+
+@app.command(name="eval")
+def evaluate(
+    run: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[RUN]",
+            help="A run of `lmtools hyre train`. With --recipe and no RUN, ensembles are trained first, in "
+            "the same directory; with neither, the last trained run is measured.",
+            file_okay=False,
+        ),
+    ] = None,
+    recipe: Recipe = None,
+    settings: Set = None,
+    model: Model = None,
+    backend: Backend = None,
+    out: Out = None,
+    seed: Seed = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+    resume: Resume = False,
+) -> None:
+    """What are five labelled pairs worth? Every target, number of labels and baseline, with intervals."""
+    given = overrides(settings, model, backend, seed)
+    source = None if recipe is not None and run is None else trained(run)
+    if source is None:
+        config, name = _config(recipe, given), recipe or DEFAULT
+    else:
+        from lmtools.hyre.reward import trained_recipe
+
+        config, name = trained_recipe(source, given), recipe or str(source)
+    if dry_run:
+        _show_plan(config, json, targets=True, train=source is None)
+        return
+    directory, results = measure(config, name, source, out=out, resume=resume)
+    from lmtools.report.labels import headline
+
+    ending(headline(results, config.name), f"files: {directory}/   (metrics.json, plots/*.svg, measured/)")
+    emit({"run": str(directory), **asdict(results)}, json)
+
+
+@app.command()
+def adapt(
+    examples: Annotated[
+        int, typer.Option("--examples", metavar="N", min=0, help="How many labelled pairs to learn from.")
+    ] = 5,
+    pairs: PairsFile = None,
+    target: TargetName = None,
+    run: TrainedRun = None,
+    ask: Annotated[
+        bool,
+        typer.Option(
+            "--ask",
+            help="Label pairs yourself, in the terminal: the most telling one is shown next, and a key says "
+            "which answer is better. The labels in the file are not looked at.",
+        ),
+    ] = False,
+    by: Annotated[
+        str,
+        typer.Option("--by", help="With --ask, what makes a pair telling: bald, entropy, variance, random."),
+    ] = "bald",
+    settings: Set = None,
+    out: Out = None,
+    seed: Seed = None,
+    dry_run: DryRun = False,
+    json: Json = False,
+    resume: Resume = False,
+) -> None:
+    """Turn the ensemble into one user's reward model: weights for its heads, from a few labelled pairs.
+
+    The pairs that were not learned from are tested on. `--set adapt.temperature=0.5` and the like change how.
+    """
+    from lmtools.cli.hyre_adapt import Asked, adapt_user, show_plan
+
+    source = trained_or_new(run) if not dry_run else trained(run)
+    asked = Asked(examples, pairs, target, ask, by)
+    given = overrides(settings, None, None, seed)
+    if dry_run:
+        show_plan(source, asked, given, json)
+        return
+    assert source is not None
+    adapt_user(source, asked, given, out=out, resume=resume, json=json)
+
+
+@app.command()
+def query(
+    count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="How many pairs to name.")] = 10,
+    by: Annotated[
+        str, typer.Option("--by", help="What makes a pair telling: bald, entropy, variance or random.")
+    ] = "bald",
+    pairs: PairsFile = None,
+    target: TargetName = None,
+    weights: WeightsFile = None,
+    run: TrainedRun = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="Write these pairs as JSONL, to be labelled."),
+    ] = None,
+    seed: Seed = None,
+    json: Json = False,
+) -> None:
+    """Which pairs to label next: those that would tell the ensemble most. Labels are not looked at."""
+    from lmtools.cli.hyre_query import query_pairs
+
+    query_pairs(trained_or_new(run), pairs, target, weights, by, count, seed or 0, output, json)
+
+
+@app.command()
+def score(
+    input: Annotated[
+        str,
+        typer.Option(
+            "--input",
+            metavar="FILE",
+            help="JSONL of `prompt` and `completion`, or of `messages` that end with the answer.",
+        ),
+    ],
+    weights: WeightsFile = None,
+    run: TrainedRun = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="JSONL to write; without it the rewards are printed."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Rewards of answers under given weights. Only those of answers to the same prompt compare."""
+    from lmtools.cli.hyre_query import score_answers
+
+    score_answers(trained_or_new(run), input, weights, output, json)
+
+
+def _config(recipe: str | None, given: list[str]) -> "HyreRecipe":
+    from lmtools.hyre.recipe import HyreRecipe
+
+    return load_recipe(HyreRecipe, recipe, given, default=DEFAULT)
+
+
+def _show_plan(config: "HyreRecipe", json: bool, *, targets: bool, train: bool = True) -> None:
+    """``--dry-run``."""
+    from lmtools.hyre.dry_run import dry_run, print_dry_run
+
+    plan = dry_run(config, targets=targets, train=train)
+    emit(plan, json)
+    if not json:
+        print_dry_run(plan)

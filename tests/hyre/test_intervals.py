@@ -1,0 +1,107 @@
+"""Intervals over draws and test pairs: width, pairing and coverage."""
+
+import numpy as np
+import pytest
+
+from lmtools.hyre.intervals import Resampler, accuracy_of, over_targets
+
+
+def interval(correct, seed=0, resamples=400, name="target"):
+    resampler = Resampler(*correct.shape, resamples, seed, name)
+    return over_targets([accuracy_of(correct)], [resampler.accuracies(correct)], correct.shape[1])
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_without_variance_an_interval_is_a_point(value):
+    found = interval(np.full((5, 20), value))
+    assert (found.value, found.low, found.high, found.n) == (value, value, value, 20)
+
+
+def test_accuracy_counts_what_was_tested():
+    correct = np.array([[1, np.nan, 0], [np.nan, 1, 1]])
+    assert accuracy_of(correct) == pytest.approx(3 / 4)
+
+
+def test_resamples_by_hand():
+    """Of one draw and two pairs a resample takes one pair twice, or both."""
+    resampler = Resampler(1, 2, 500, 0, "target")
+    found = resampler.accuracies(np.array([[1.0, 0.0]]))
+    assert set(found.tolist()) == {0.0, 0.5, 1.0}
+    assert np.mean(found == 0.5) == pytest.approx(0.5, abs=0.1)
+
+
+def test_pairs_that_no_draw_tested_do_not_matter():
+    rng = np.random.default_rng(0)
+    correct = (rng.random((6, 30)) < 0.7).astype(float)
+    correct[:, 10:] = np.nan
+    found = interval(correct)
+    assert np.isfinite([found.low, found.high]).all()
+    assert found.low <= accuracy_of(correct[:, :10]) <= found.high
+
+
+def test_a_resample_without_a_tested_pair_has_the_plain_accuracy():
+    correct = np.full((1, 30), np.nan)
+    correct[0, 3] = 1.0
+    assert Resampler(1, 30, 300, 0, "target").accuracies(correct).tolist() == [1.0] * 300
+
+
+def test_fewer_draws_use_the_same_pairs():
+    """Methods that ask in turn have fewer draws; the resampler is that of the others."""
+    correct = (np.random.default_rng(0).random((20, 50)) < 0.7).astype(float)
+    found = Resampler(20, 50, 400, 0, "target").accuracies(correct[:5])
+    assert found.shape == (400,)
+    assert found.mean() == pytest.approx(accuracy_of(correct[:5]), abs=0.02)
+
+
+def test_methods_are_resampled_alike():
+    """A method that is right on one pair more is never worse on any resample."""
+    rng = np.random.default_rng(0)
+    worse = (rng.random((8, 40)) < 0.6).astype(float)
+    better = worse.copy()
+    better[:, 0] = 1.0
+    resampler = Resampler(8, 40, 400, 0, "target")
+    difference = resampler.accuracies(better) - resampler.accuracies(worse)
+    assert (difference >= -1e-12).all()
+    assert difference.std() < 0.3 * resampler.accuracies(worse).std()
+
+
+def test_resamples_follow_from_the_seed_and_the_target():
+    correct = (np.random.default_rng(0).random((8, 40)) < 0.6).astype(float)
+    first = interval(correct)
+    assert first == interval(correct)
+    assert first != interval(correct, seed=1)
+    assert first != interval(correct, name="other")
+
+
+def test_both_kinds_of_luck_are_in_the_interval():
+    """Draws that differ, or pairs that differ: either makes the interval wide."""
+    by_draw = np.repeat(np.array([[1.0], [0.0]] * 5), 400, axis=1)
+    by_pair = by_draw.reshape(10, -1)[:, :1].T.repeat(400, axis=0)
+    for correct in (by_draw, by_pair):
+        found = interval(correct)
+        assert found.high - found.low > 0.4
+
+
+def test_the_mean_over_targets_is_narrower():
+    rng = np.random.default_rng(0)
+    targets = [(rng.random((10, 60)) < 0.7).astype(float) for _ in range(9)]
+    resampled = [
+        Resampler(10, 60, 400, 0, str(name)).accuracies(correct) for name, correct in enumerate(targets)
+    ]
+    values = [accuracy_of(correct) for correct in targets]
+    one, all_of_them = over_targets(values[:1], resampled[:1], 60), over_targets(values, resampled, 540)
+    assert all_of_them.value == pytest.approx(np.mean(values))
+    assert all_of_them.high - all_of_them.low < 0.6 * (one.high - one.low)
+
+
+def test_coverage():
+    """Pairs that are harder than others, and luckier draws: 95 % intervals hold the truth about so often."""
+    rng = np.random.default_rng(0)
+    inside = 0
+    for trial in range(150):
+        chance = 0.6 + 0.08 * rng.normal(size=(12, 1)) + 0.1 * rng.normal(size=(1, 40))
+        correct = (rng.random((12, 40)) < chance).astype(float)
+        correct[rng.random((12, 40)) < 0.5] = np.nan
+        found = interval(correct, seed=trial, resamples=200)
+        inside += found.low <= 0.6 <= found.high
+    assert inside / 150 > 0.9
