@@ -31,7 +31,8 @@ def check(
     if best_of is None or reward is None or weights is None:
         raise LmtoolsError(
             "--best-of N, --reward RUN and --weights FILE go together",
-            fix="lmtools generate --prompt TEXT --best-of 4 --reward runs/hyre-train --weights runs/hyre-adapt",
+            fix="lmtools generate --prompt TEXT --best-of 4 --reward runs/hyre-train "
+            "--weights runs/hyre-adapt",
         )
     if samples is not None:
         raise LmtoolsError("--best-of says how many completions are written", fix="leave --samples out")

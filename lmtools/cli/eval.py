@@ -91,8 +91,8 @@ def reward(
         typer.Option(
             "--pairs",
             metavar="FILE|FOLDER",
-            help="Preference pairs, told apart by `distribution` (RewardBench's subsets are), or a folder with a "
-            "file of each; in place of the recipe's.",
+            help="Preference pairs, told apart by `distribution` (RewardBench's subsets are), or a folder "
+            "with a file of each; in place of the recipe's.",
         ),
     ] = None,
     run: Annotated[

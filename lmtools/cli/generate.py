@@ -72,8 +72,8 @@ def generate(
             "--best-of",
             metavar="N",
             min=1,
-            help="Write N completions and keep the one that a user's reward model ranks first; time grows with "
-            "N. Needs --reward; the temperature is 0.8 unless given.",
+            help="Write N completions and keep the one that a user's reward model ranks first; time grows "
+            "with N. Needs --reward; the temperature is 0.8 unless given.",
         ),
     ] = None,
     reward: Annotated[

@@ -37,8 +37,8 @@ def quickstart(
 ) -> None:
     """A query writer, honest probabilities, a reward model for each user: under 15 minutes on two CPU cores.
 
-    `--set` changes the recipe leret/quickstart; with `ats.`, `calibration.` or `hyre.` before the key, that of
-    the other parts. A quickstart that was interrupted is continued, with or without --resume.
+    `--set` changes the recipe leret/quickstart; with `ats.`, `calibration.` or `hyre.` before the key, that
+    of the other parts. A quickstart that was interrupted is continued, with or without --resume.
     """
     from lmtools.leret.setup import check_trainable
 
@@ -160,8 +160,8 @@ def _personalised(measured: "Results", ensemble: str, directory: Path) -> str:
     rows = {row.name: row.metrics for row in measured.rows}
     after, before = rows.get(f"hyre/{ensemble} @{LABELS}", {}), rows.get("single-head @0", {})
     lines = [
-        f"{name.removesuffix('/accuracy')}: {100 * before[name].value:.0f} % of pairs in this user's order with "
-        f"one reward model for all, {100 * value.value:.0f} % with five labelled pairs."
+        f"{name.removesuffix('/accuracy')}: {100 * before[name].value:.0f} % of pairs in this user's order "
+        f"with one reward model for all, {100 * value.value:.0f} % with five labelled pairs."
         for name, value in after.items()
         if name.endswith("/accuracy") and name in before
     ]

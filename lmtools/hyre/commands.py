@@ -1,5 +1,6 @@
 """`lmtools hyre train`: read the pairs once, then train every ensemble on what was read."""
 
+from contextlib import closing
 from functools import cache
 
 from lmtools.core.progress import say
@@ -8,6 +9,7 @@ from lmtools.core.run import Run
 from lmtools.core.statistics import bootstrap, bootstrap_mean
 from lmtools.hyre.ensemble import EnsembleInfo
 from lmtools.hyre.ensembles import Ensembles, train_ensembles
+from lmtools.hyre.lora import adapted_setup
 from lmtools.hyre.make import Training
 from lmtools.hyre.pairs import PairFeatures, read_features
 from lmtools.hyre.setup import Setup
@@ -27,7 +29,9 @@ def train(setup: Setup, run: Run, recipe_name: str) -> Results:
     """
     if run.path("metrics.json").exists():
         return read_results(run.path("metrics.json"))
-    features, found = train_on_pairs(setup, run)
+    setup = adapted_setup(setup, run)
+    with closing(setup.reader):
+        features, found = train_on_pairs(setup, run)
     return run.results(recipe_name, summary(features, found, setup))
 
 
@@ -57,7 +61,7 @@ def train_on_pairs(setup: Setup, run: Run) -> tuple[PairFeatures, Ensembles]:
 
 
 def summary(features: PairFeatures, found: Ensembles, setup: Setup) -> list[Row]:
-    """How each ensemble fits the training pairs: whether it has learned and is diverse, not how good it is."""
+    """How each ensemble fits the training pairs: whether it has learned and is diverse, not its quality."""
     recipe, rows = setup.recipe, []
     resamples, seed = recipe.eval.resamples, recipe.seed
     for name, ensemble in {**found.by_name, "single head": found.single}.items():

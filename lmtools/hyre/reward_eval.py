@@ -88,7 +88,7 @@ def rows(name: str, found: Mapping[str, Floats], recipe: RewardRecipe) -> list[R
 def _weighted(
     right: Mapping[str, Floats], weights: Mapping[str, float], resamples: int, seed: int
 ) -> Interval:
-    """A weighted sum over pairs, each distribution resampled by itself; ``weights`` are those of single pairs."""
+    """A weighted sum over pairs, each distribution resampled by itself; ``weights`` are of single pairs."""
     value, resampled, n = 0.0, np.zeros(resamples), 0
     for number, (distribution, weight) in enumerate(weights.items()):
         own = right[distribution]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from lmtools.data.records import Preference
 from lmtools.data.sources import source_hash
 from lmtools.generation.open_features import open_features
+from lmtools.hyre.lora import check_lora
 from lmtools.hyre.pairs import read_targets, read_training
 from lmtools.hyre.recipe import HyreRecipe
 from lmtools.models.features import FeatureReader
@@ -32,10 +33,13 @@ def prepare(recipe: HyreRecipe, *, train: bool = True, targets: bool = False) ->
         train: whether to read the pairs to learn from, and ``targets`` those of the users.
 
     Raises:
+        RecipeError: the backbone cannot be fine-tuned, since it has an adapter.
         DataError: something is wrong with the pairs.
         ModelError: the model or its adapter cannot be used, or gives no such features.
         MachineError: a download failed.
     """
+    if train:
+        check_lora(recipe)
     pairs = read_training(recipe.data, recipe.seed) if train else []
     users = read_targets(recipe.data, recipe.seed) if targets else {}
     reader = open_features(recipe.model, recipe.features)

@@ -34,7 +34,7 @@ class Cell:
 
 
 def table(targets: Sequence[Target], recipe: HyreRecipe) -> tuple[list[Row], list[Difference]]:
-    """Rows ``METHOD @N`` with ``accuracy`` (the mean over targets) and ``TARGET/accuracy``, and differences."""
+    """Rows ``METHOD @N`` with ``accuracy`` (mean over targets) and ``TARGET/accuracy``, and differences."""
     cells = _cells(targets, recipe)
     rows = [_row(name, own, targets, recipe) for name, own in cells.items()]
     return rows, list(_differences(cells, recipe))

@@ -98,7 +98,7 @@ def worth(ensemble: Ensemble, weights: Weights, others: Floats, resamples: int, 
 
 
 def keep_weights(run: Path, recipe: HyreRecipe, examples: int, folder: Path) -> list[Path]:
-    """Adapt the ensemble of a trained run to every target, from ``examples`` pairs drawn by seed: ``NAME.json``.
+    """Adapt the ensemble of a trained run to every target, by ``examples`` of its pairs: ``NAME.json``.
 
     Targets with fewer pairs are left out.
 
