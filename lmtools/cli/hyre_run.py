@@ -1,6 +1,6 @@
 """What the commands of `lmtools hyre` share: which trained run they work on, and how runs are made."""
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,6 +78,7 @@ def measure(
     from lmtools.hyre.commands import train_on_pairs
     from lmtools.hyre.ensembles import load_ensembles
     from lmtools.hyre.evaluate import evaluate
+    from lmtools.hyre.lora import adapted_setup
     from lmtools.hyre.reward import check_backbone
     from lmtools.hyre.setup import prepare
 
@@ -86,8 +87,11 @@ def measure(
     with (
         closing(setup.reader),
         runs.open_run("hyre", "eval", config, inputs=inputs, seed=config.seed, out=out, resume=resume) as run,
+        ExitStack() as opened,
     ):
         if trained_run is None:
+            setup = adapted_setup(setup, run)
+            opened.callback(setup.reader.close)
             _, found = train_on_pairs(setup, run)
         else:
             found = load_ensembles(trained_run, config)

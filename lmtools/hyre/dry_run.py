@@ -9,6 +9,7 @@ from lmtools.core.progress import say
 from lmtools.data.records import Preference
 from lmtools.data.sources import source_hash
 from lmtools.hyre.ensembles import others
+from lmtools.hyre.lora import check_lora
 from lmtools.hyre.pairs import answers, read_targets, read_training
 from lmtools.hyre.recipe import HyreRecipe
 from lmtools.models.answered import Text, tokenised
@@ -40,12 +41,15 @@ def dry_run(recipe: HyreRecipe, *, targets: bool, train: bool = True) -> Plan:
     """Everything that can be known before any weight is loaded.
 
     Raises:
+        RecipeError: the backbone cannot be fine-tuned, since it has an adapter.
         DataError: something is wrong with the pairs or tables.
         ModelError: something is wrong with the model's files.
     """
     names = (recipe.name, *others(recipe))
     if recipe.task != "preference":
         return _of_tables(recipe, names)
+    if train:
+        check_lora(recipe)
     attempt = Attempts()
     pairs = (
         (attempt("the training pairs", lambda: read_training(recipe.data, recipe.seed)) or [])

@@ -32,14 +32,14 @@ from lmtools.hyre.pairs import answers, drawn
 from lmtools.hyre.recipe import HyreRecipe, LoraSettings
 from lmtools.hyre.standard import Standard
 from lmtools.hyre.train import rate
-from lmtools.hyre.tuned import Pair, TunedBackbone, out_of_memory
+from lmtools.hyre.tuned import ADAPTER, Pair, TunedBackbone, out_of_memory, with_adapter
 from lmtools.models.files import is_adapter, resolve
 from lmtools.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     from lmtools.hyre.setup import Setup
 
-ADAPTER, LOG, STATE = "adapter", "lora.jsonl", "lora-state.safetensors"
+LOG, STATE = "lora.jsonl", "lora-state.safetensors"
 LOOK = 32
 """Pairs whose features, before any step, tell the scale on which the heads work."""
 STEPS_KEPT = 25
@@ -72,13 +72,6 @@ def adapted_setup(setup: "Setup", run: Run) -> "Setup":
     return replace(setup, recipe=tuned, reader=open_features(tuned.model, tuned.features))
 
 
-def with_adapter(spec: ModelSpec, directory: Path) -> ModelSpec:
-    """A model as a training run left it: with the run's adapter, where it made one."""
-    if not is_adapter(directory / ADAPTER):
-        return spec
-    return spec.model_copy(update={"adapter": str(directory / ADAPTER)})
-
-
 def check_lora(recipe: HyreRecipe) -> None:
     """Whether a recipe that wants its backbone fine-tuned can have it; looks at names only.
 
@@ -100,7 +93,7 @@ def check_lora(recipe: HyreRecipe) -> None:
 def _has_adapter(spec: ModelSpec) -> RecipeError:
     return RecipeError(
         f"lora: the model has an adapter already, {spec.adapter or spec.name}",
-        fix="set lora=null to use it as it is, or leave it out; to build on it, merge it into the model first",
+        fix="set lora=null to use it as it is, or model.adapter=null to train a new one",
     )
 
 
@@ -115,6 +108,11 @@ class Tuning:
     """(D,), as ``scale``: what the features are standardised by."""
     scale: Tensor
     step: int = 0
+
+    def set_scale(self, standard: Standard) -> None:
+        """Standardise the features so from now on."""
+        self.mean = torch.from_numpy(standard.mean).to(self.mean)
+        self.scale = torch.from_numpy(standard.scale).to(self.scale)
 
     def learn(self, pairs: Sequence[Pair], share: float) -> float:
         """One step of AdamW on the sum over heads of -log sigmoid(f_k(chosen) - f_k(rejected)).
@@ -178,8 +176,7 @@ class Tuning:
                 for name, weight in self.backbone.weights.items():
                     weight.copy_(tensors[f"lora.{name}"])
             self.heads.load_state_dict(_below("heads.", tensors))
-            self.mean = tensors["standard.mean"].to(self.mean)
-            self.scale = tensors["standard.scale"].to(self.scale)
+            self.set_scale(Standard(tensors["standard.mean"].numpy(), tensors["standard.scale"].numpy()))
             state: dict[int, dict[str, Tensor]] = {}
             for name, value in _below("optimizer.", tensors).items():
                 place, _, what = name.partition(".")
@@ -212,7 +209,8 @@ def train_adapter(recipe: HyreRecipe, lora: LoraSettings, found: Sequence[Prefer
         if state.exists():
             tuning.load(state)
         else:
-            look(tuning, [pairs[place] for batch in order for place in batch][: min(LOOK, len(pairs))])
+            first = [pairs[place] for batch in order for place in batch][: min(LOOK, len(pairs))]
+            tuning.set_scale(backbone.standard(first))
         with progress(len(order), "LoRA (steps)") as bar:
             bar.advance(tuning.step)
             for step in range(tuning.step, len(order)):
@@ -250,18 +248,6 @@ def _start(recipe: HyreRecipe, lora: LoraSettings, backbone: TunedBackbone, seed
     ]
     zero = torch.zeros(backbone.width, device=backbone.device)
     return Tuning(backbone, heads, torch.optim.AdamW(groups), zero, zero.clone())
-
-
-def look(tuning: Tuning, pairs: Sequence[Pair]) -> None:
-    """Set the scale of the features by a few pairs, as the backbone is now."""
-    with torch.no_grad():
-        blocks = [
-            tuning.backbone.features([text for pair in some for text in pair])
-            for some in tuning.backbone.portions(pairs)
-        ]
-    standard = Standard.of(torch.cat(blocks).cpu().numpy())
-    tuning.mean = torch.from_numpy(standard.mean).to(tuning.mean)
-    tuning.scale = torch.from_numpy(standard.scale).to(tuning.scale)
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

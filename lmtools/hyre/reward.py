@@ -18,6 +18,7 @@ from lmtools.hyre.ensemble import Ensemble, ensemble_digest, load_ensemble
 from lmtools.hyre.ensembles import MAIN, check_trained
 from lmtools.hyre.recipe import HyreRecipe
 from lmtools.hyre.reweight import Floats
+from lmtools.hyre.tuned import with_adapter
 from lmtools.hyre.weights import Weights, read_weights
 from lmtools.models.features import Answered, FeatureReader
 
@@ -41,7 +42,7 @@ class RewardModel:
 
 
 def trained_recipe(directory: Path, settings: Sequence[str] = ()) -> HyreRecipe:
-    """The recipe of a training run, with some settings changed.
+    """The recipe of a training run, with some settings changed; its model has the adapter that the run made.
 
     Raises:
         RunError: the directory holds no trained ensemble.
@@ -49,7 +50,8 @@ def trained_recipe(directory: Path, settings: Sequence[str] = ()) -> HyreRecipe:
     """
     check_trained(directory)
     path = str(directory / "recipe.yaml")
-    return load_recipe(HyreRecipe, path, settings, default=path)
+    recipe = load_recipe(HyreRecipe, path, settings, default=path)
+    return recipe.model_copy(update={"model": with_adapter(recipe.model, directory)})
 
 
 def open_ensemble(directory: Path, recipe: HyreRecipe) -> tuple[Ensemble, FeatureReader]:

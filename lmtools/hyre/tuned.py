@@ -1,4 +1,4 @@
-"""A backbone with LoRA matrices (Hu et al., 2022) in its linear layers, and features that pass gradients on."""
+"""A backbone with LoRA matrices (Hu et al., 2022) in its linear layers, and features with a gradient."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -10,16 +10,19 @@ from torch import Tensor, nn
 
 from lmtools.core.errors import MachineError
 from lmtools.core.files import written_by_others
+from lmtools.hyre.standard import Standard
 from lmtools.models.answered import Answered, Text, tokenised
 from lmtools.models.feature_settings import FeatureSettings
 from lmtools.models.features import count_layers
-from lmtools.models.files import resolve
+from lmtools.models.files import is_adapter, resolve
 from lmtools.models.load import base_model, load
 from lmtools.models.packing import rows, tensors
 from lmtools.models.pooled import MOST_ON_CPU, additive, packs, pool
 from lmtools.models.reward_head import is_reward_model
 from lmtools.models.spec import ModelSpec
 
+ADAPTER = "adapter"
+"""The folder of a run in which the trained matrices are."""
 Pair = tuple[Text, Text]
 """The chosen and the rejected answer."""
 
@@ -108,6 +111,14 @@ class TunedBackbone:
         }
         return torch.stack([found[place] for place in range(len(texts))])
 
+    def standard(self, pairs: Sequence[Pair]) -> Standard:
+        """The scale of the features of some pairs, as the model is now; raises as ``features``."""
+        with torch.no_grad():
+            blocks = [
+                self.features([text for pair in some for text in pair]) for some in self.portions(pairs)
+            ]
+        return Standard.of(torch.cat(blocks).cpu().numpy())
+
     def save(self, target: Path) -> None:
         """Write the matrices as a PEFT adapter, whole or not at all.
 
@@ -120,6 +131,13 @@ class TunedBackbone:
             self._model.save_pretrained(str(part), safe_serialization=True, save_embedding_layers=False)
             shutil.rmtree(target, ignore_errors=True)
             part.rename(target)
+
+
+def with_adapter(spec: ModelSpec, directory: Path) -> ModelSpec:
+    """A model as a training run left it: with the run's adapter, where it made one."""
+    if not is_adapter(directory / ADAPTER):
+        return spec
+    return spec.model_copy(update={"adapter": str(directory / ADAPTER)})
 
 
 def out_of_memory(error: Exception) -> MachineError:
