@@ -1,7 +1,6 @@
 """`lmtools hyre train`: read the pairs once, then train every ensemble on what was read."""
 
 from contextlib import closing
-from functools import cache
 
 from lmtools.core.progress import say
 from lmtools.core.results import Results, Row, read_results
@@ -10,7 +9,6 @@ from lmtools.core.statistics import bootstrap, bootstrap_mean
 from lmtools.hyre.ensemble import EnsembleInfo
 from lmtools.hyre.ensembles import Ensembles, train_ensembles
 from lmtools.hyre.lora import adapted_setup
-from lmtools.hyre.make import Training
 from lmtools.hyre.pairs import PairFeatures, read_features
 from lmtools.hyre.setup import Setup
 from lmtools.metrics.preference import correct, pairwise_disagreement
@@ -38,16 +36,8 @@ def train(setup: Setup, run: Run, recipe_name: str) -> Results:
 def train_on_pairs(setup: Setup, run: Run) -> tuple[PairFeatures, Ensembles]:
     """The features of the training pairs, and the ensembles; what is there already is only read."""
     recipe = setup.recipe
-
-    @cache
-    def features() -> PairFeatures:
-        with run.stage("features of the training pairs"):
-            return read_features(setup.reader, {"train": setup.train}, "training pairs")["train"]
-
-    @cache
-    def training() -> Training:
-        return features().training()
-
+    with run.stage("features of the training pairs"):
+        features = read_features(setup.reader, {"train": setup.train}, "training pairs")["train"]
     info = EnsembleInfo(
         task="preference",
         groups=(),
@@ -56,8 +46,8 @@ def train_on_pairs(setup: Setup, run: Run) -> tuple[PairFeatures, Ensembles]:
         features=recipe.features,
     )
     own = setup.reader.own_head
-    found = train_ensembles(recipe, training, info, run, own, pick_device(recipe.model.device))
-    return features(), found
+    device = pick_device(recipe.model.device)
+    return features, train_ensembles(recipe, features.training(), info, run, own, device)
 
 
 def summary(features: PairFeatures, found: Ensembles, setup: Setup) -> list[Row]:

@@ -4,7 +4,6 @@ ensemble/          the main one           ensembles/NAME/    the others, by the 
 single/            one head without a prior
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,13 +32,13 @@ class Ensembles:
 
 def train_ensembles(
     recipe: HyreRecipe,
-    data: Callable[[], Training],
+    data: Training,
     info: EnsembleInfo,
     run: Run,
     own_head: Features | None = None,
     device: str = "cpu",
 ) -> Ensembles:
-    """Train and write what is not there yet; ``data`` is asked for only then.
+    """Train and write what is not there yet.
 
     Raises:
         ModelError: a feature is not finite, or a loss is not a number.
@@ -52,7 +51,7 @@ def train_ensembles(
             with run.stage(f"heads {name}"):
                 found = make_ensemble(
                     sources,
-                    data(),
+                    data,
                     info,
                     settings,
                     recipe.seed,

@@ -82,19 +82,17 @@ def _mean(own: Mapping[str, Cell]) -> Interval:
 
 
 def _differences(cells: Mapping[str, Mapping[str, Cell]], recipe: HyreRecipe) -> Iterator[Difference]:
-    """HyRe on each ensemble less its uniform mean; the main one less every other row of as many labels."""
-    main = f"hyre/{recipe.name}"
+    """HyRe on each ensemble less every baseline of as many labels or of none; the main one less all rows."""
     for row in cells:
         method, _, count = row.rpartition(" @")
         if not method.startswith("hyre/") or count == "0":
             continue
         source = method.removeprefix("hyre/").partition(" ")[0]
-        against = [f"uniform/{source} @0"]
-        if method == main:
-            against += [other for other in cells if other not in (row, *against)
-                        and other.rpartition(" @")[2] in (count, "0")]  # fmt: skip
-        for other in against:
-            if other in cells:
+        for other in cells:
+            name, _, labels = other.rpartition(" @")
+            own = name.partition("/")[2] in ("", source)
+            wanted = method == f"hyre/{recipe.name}" or (own and not name.startswith("hyre/"))
+            if wanted and other != row and labels in (count, "0"):
                 yield from _difference(row, other, cells)
 
 

@@ -8,17 +8,20 @@ Exit code 2, and nothing written, where a result file is absent or lacks a metri
 A table stands between ``<!-- table: evals/results/NAME.json METRIC METRIC ... -->`` and
 ``<!-- end of table -->``; the path is relative to the document. Paired differences of the last metric stand
 below it; with ``against=ROW`` among the metrics, those of every other row from that one, in all the metrics.
+With ``labels=0,5,16`` rows ``METHOD @N`` become one of a METHOD with a column for each of these N, of the one
+metric that is named; ``against=METHOD`` then compares rows of as many labels.
 """
 
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from lmtools.core.errors import DataError
 from lmtools.core.files import write_text
-from lmtools.core.results import Difference, Results, read_results
+from lmtools.core.results import Difference, Results, Row, read_results
 from lmtools.core.statistics import Interval
 
 TABLE = re.compile(
@@ -90,15 +93,41 @@ def _difference(d: Difference) -> str:
     return f"- {d.a} − {d.b}: {value:+.1f} points [{low:+.1f}, {high:+.1f}] (paired, n = {d.n})"
 
 
+def by_labels(results: Results, metric: str, labels: Sequence[str]) -> tuple[Results, list[str]]:
+    """Rows ``METHOD @N`` as one row a method whose metrics are ``@N``, and the names of these metrics."""
+
+    def split(name: str) -> tuple[str, str]:
+        method, _, count = name.rpartition(" @")
+        return method, f"@{count}"
+
+    wanted = [f"@{count}" for count in labels]
+    rows: dict[str, dict[str, Interval]] = {}
+    for row in results.rows:
+        method, count = split(row.name)
+        if count in wanted and metric in row.metrics:
+            rows.setdefault(method, {})[count] = row.metrics[metric]
+    differences = []
+    for one in results.differences:
+        (a, count), (b, other) = split(one.a), split(one.b)
+        if one.metric == metric and count in wanted and other in (count, "@0"):
+            differences.append(replace(one, a=a, b=b, metric=count))
+    made = replace(
+        results, rows=tuple(Row(name, own) for name, own in rows.items()), differences=tuple(differences)
+    )
+    return made, wanted
+
+
 def fill(text: str, folder: Path) -> str:
     """The document with every table made anew."""
 
     def table(match: re.Match[str]) -> str:
         results = read_results(folder / match["path"])
         words = match["metrics"].split()
-        metrics = [word for word in words if not word.startswith("against=")]
-        against = next((word.removeprefix("against=") for word in words if word not in metrics), None)
-        return f"{match[1]}\n{markdown_table(results, metrics, against)}\n{match[4]}"
+        given = dict(word.split("=", 1) for word in words if "=" in word)
+        metrics = [word for word in words if "=" not in word]
+        if "labels" in given:
+            results, metrics = by_labels(results, metrics[0], given["labels"].split(","))
+        return f"{match[1]}\n{markdown_table(results, metrics, given.get('against'))}\n{match[4]}"
 
     return TABLE.sub(table, text)
 

@@ -102,3 +102,28 @@ def test_a_marker_without_its_figures_is_exit_2_and_nothing_is_written(
     assert message in error
     assert "Traceback" not in error
     assert (tmp_path / "a.md").read_text() == text
+
+
+def test_rows_of_one_method_become_one_with_a_column_for_each_number_of_labels(tmp_path: Path):
+    rows = tuple(
+        Row(name, {"accuracy": INTERVAL, "a/accuracy": INTERVAL})
+        for name in ("hyre/pca @0", "hyre/pca @5", "hyre/pca @16", "single-head @0")
+    )
+    found = (
+        Difference("hyre/pca @5", "single-head @0", "accuracy", 0.05, 0.01, 0.09, 400),
+        Difference("hyre/pca @5", "single-head @0", "wins", 0.7, 0.6, 0.8, 19),
+        Difference("hyre/pca @16", "single-head @0", "accuracy", 0.06, 0.01, 0.09, 400),
+        Difference("hyre/pca @5", "uniform @0", "accuracy", 0.3, 0.2, 0.4, 400),
+    )
+    Results("hyre/x", "c", 0, {}, {}, rows, found).write(tmp_path / "r.json")
+    marker = "<!-- table: r.json accuracy labels=0,5 against=single-head -->\nold\n<!-- end of table -->"
+    assert fill(marker, tmp_path).splitlines()[2:-2] == [
+        "| | @0 | @5 |",
+        "|---|---|---|",
+        "| hyre/pca | .745 [.712, .778] | .745 [.712, .778] |",
+        "| single-head | .745 [.712, .778] | – |",
+        "",
+        "| less single-head, paired | @0 | @5 |",
+        "|---|---|---|",
+        "| hyre/pca | – | +.050 [+.010, +.090] |",
+    ]
