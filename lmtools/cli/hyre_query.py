@@ -45,6 +45,7 @@ def query_pairs(
 ) -> None:
     """Name the pairs that would tell most."""
     from lmtools.hyre.acquire import scores
+    from lmtools.hyre.adapt import spread
     from lmtools.hyre.pairs import read_features
     from lmtools.hyre.reward import open_reward, trained_recipe
     from lmtools.hyre.user import margins, read_user, split
@@ -58,8 +59,8 @@ def query_pairs(
         own = read_features(reward.reader, {name: user.others}, "pairs")[name]
     if weights is not None and (known := set(reward.weights.examples) & set(own.keys)):
         say(f"{len(known)} of the pairs are labelled already, and are left out")
-    spread = abs(reward.weights.weights) / max(abs(reward.weights.weights).sum(), 1e-12)
-    telling = scores(kind, margins(reward.ensemble, own, reward.weights.settings), spread, seed)
+    heard = spread(reward.weights.weights, reward.weights.settings)
+    telling = scores(kind, margins(reward.ensemble, own, reward.weights.settings), heard, seed)
     order = [
         place for place in (-telling).argsort(kind="stable") if own.keys[place] not in reward.weights.examples
     ][:count]

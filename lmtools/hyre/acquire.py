@@ -42,8 +42,3 @@ def coin_entropy(p: ArrayLike) -> Floats:
     """The entropy of a coin that shows heads with probability ``p``, in nats; 0 where it is sure."""
     values = np.clip(np.asarray(p, dtype=np.float64), 0.0, 1.0)
     return np.asarray(-xlogy(values, values) - xlogy(1 - values, 1 - values), dtype=np.float64)
-
-
-def regression_variance(predictions: ArrayLike, weights: ArrayLike) -> Floats:
-    """The weighted variance of the heads' predictions (n, K): (n,), in the target's unit squared."""
-    return scores("variance", predictions, weights)

@@ -40,6 +40,14 @@ def adapted(margins: ArrayLike, fit: Floats, settings: AdaptSettings) -> tuple[F
     return reweight(losses, before, settings.temperature), losses
 
 
+def spread(weights: Floats, settings: AdaptSettings) -> Floats:
+    """The weights by which the heads' disagreement is judged: (K,).
+
+    A posterior mode is no distribution over heads: there all of them count alike.
+    """
+    return weights if settings.rule == "reweight" else np.full(len(weights), 1 / len(weights))
+
+
 def check_examples(available: int, wanted: int, source: str) -> None:
     """Whether there are enough labelled pairs.
 

@@ -14,7 +14,6 @@ A baseline takes labelled pairs and gives the margins of other pairs:
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from scipy.special import expit, softmax
@@ -22,9 +21,6 @@ from scipy.special import expit, softmax
 from lmtools.hyre.posterior import posterior_mode
 from lmtools.hyre.reweight import Floats, pair_losses
 
-OfEnsemble = Literal["uniform", "best-head", "oracle-head", "simplex"]
-OfFeatures = Literal["mean-difference", "logistic"]
-OfSingle = Literal["single-head", "fine-tuned-head"]
 STEPS, RATE = 100, 0.1
 """Of Adam, in the fit of simplex weights."""
 
@@ -107,8 +103,6 @@ OF_ENSEMBLE = ("uniform", "best-head", "oracle-head", "simplex")
 """The baselines that every ensemble has of its own."""
 WITHOUT_EXAMPLES = ("uniform", "oracle-head", "single-head")
 """The baselines that look at no examples, measured once."""
-OF_EXAMPLES_ALONE = ("mean-difference", "logistic")
-"""The baselines that say nothing before the first example."""
 
 
 def simplex_weights(margins: Floats) -> Floats:

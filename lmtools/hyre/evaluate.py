@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from lmtools.core.files import atomic_writer
-from lmtools.core.progress import progress
+from lmtools.core.progress import progress, say
 from lmtools.core.results import Results
 from lmtools.core.run import Run
 from lmtools.hyre.baselines import Pairs
@@ -57,6 +57,8 @@ def evaluate(setup: Setup, run: Run, found: Ensembles, recipe_name: str) -> Resu
         for name, own in features.items():
             targets.append(_target(name, own, setup.recipe, found, run.path(FOLDER, f"{name}.npz")))
             bar.advance()
+    for n, names in examples_left_out(targets, setup.recipe).items():
+        say(f"@{n}: left out, since half of their pairs are fewer: {', '.join(names)}")
     with run.stage("intervals"):
         rows, differences = table(targets, setup.recipe)
     return run.results(recipe_name, rows, differences)

@@ -4,8 +4,6 @@ Losses of single heads are summed over the heads, not averaged: the gradient of 
 head trained alone.
 """
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -64,8 +62,3 @@ def correlation_penalty(outputs: Tensor) -> Tensor:
     own = unit.square().sum(dim=0).square().sum()
     penalty: Tensor = (gram.square().sum() - own) / (heads * (heads - 1))
     return penalty
-
-
-def uniform_entropy(heads: int) -> float:
-    """The entropy of equal shares, in nats: what the mixture's pull can reach at most."""
-    return math.log(heads)

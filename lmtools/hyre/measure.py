@@ -7,7 +7,7 @@ import numpy as np
 
 from lmtools.core.seeds import derive
 from lmtools.hyre.acquire import Acquisition, scores
-from lmtools.hyre.adapt import adapted
+from lmtools.hyre.adapt import adapted, spread
 from lmtools.hyre.baselines import BASELINES, OF_ENSEMBLE, WITHOUT_EXAMPLES, Pairs
 from lmtools.hyre.draws import Draw
 from lmtools.hyre.recipe import AdaptSettings
@@ -116,8 +116,6 @@ def asked_in_turn(
     order: list[int] = []
     while left and len(order) < most:
         weights, _ = adapted(own.margins[order], fit, settings)
-        # A posterior mode is no distribution over heads: there the prior's spread is what is asked about.
-        spread = weights if settings.rule == "reweight" else np.full(len(weights), 1 / len(weights))
-        telling = scores(kind, own.margins[left], spread, derive(seed, "ask", len(order)))
+        telling = scores(kind, own.margins[left], spread(weights, settings), derive(seed, "ask", len(order)))
         order.append(left.pop(int(np.argmax(telling))))
     return Draw(np.array(order, dtype=np.intp), choice.test)

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmtools.core.errors import DataError
+from lmtools.core.progress import say
 from lmtools.core.seeds import derive
+from lmtools.data.reader import Tally
 from lmtools.data.records import Preference, Turn
 from lmtools.data.sources import load_preferences, load_targets
 from lmtools.hyre.make import Training
@@ -46,7 +48,9 @@ def read_training(data: DataSettings, seed: int) -> list[Preference]:
         DataError: the source is missing or wrong, or holds no pair with two different answers.
         MachineError: the hub cannot be reached.
     """
-    found = load_preferences(data.train)
+    tally = Tally()
+    found = load_preferences(data.train, tally=tally)
+    say_left_out(data.train, tally)
     if not found:
         raise DataError(f"{data.train}: no pair with two different answers", fix="give at least one")
     return drawn(found, data.train_limit, derive(seed, "training pairs"))
@@ -54,13 +58,21 @@ def read_training(data: DataSettings, seed: int) -> list[Preference]:
 
 def read_targets(data: DataSettings, seed: int) -> dict[str, list[Preference]]:
     """The pairs of each target, by its name in alphabetical order; raises as ``read_training``."""
-    found = load_targets(data.targets)
+    tally = Tally()
+    found = load_targets(data.targets, tally=tally)
+    say_left_out(data.targets, tally)
     if not found:
         raise DataError(f"{data.targets}: no pair with two different answers", fix="give at least one")
     return {
         name: drawn(pairs, data.target_limit, derive(seed, "target pairs", name))
         for name, pairs in sorted(found.items())
     }
+
+
+def say_left_out(source: str, tally: Tally) -> None:
+    """Tell a person how many pairs teach nothing, and why."""
+    for reason, count in tally.left_out.items():
+        say(f"{source}: {count} of {tally.records} pairs left out: each {reason}")
 
 
 def drawn(items: Sequence[T], limit: int | None, seed: int) -> list[T]:

@@ -23,7 +23,7 @@ from lmtools.core.journal import Journal
 from lmtools.core.seeds import derive
 from lmtools.data.records import Preference, Turn
 from lmtools.hyre.acquire import Acquisition, scores
-from lmtools.hyre.adapt import adapted
+from lmtools.hyre.adapt import adapted, spread
 from lmtools.hyre.recipe import AdaptSettings
 from lmtools.hyre.reweight import Floats
 
@@ -133,7 +133,7 @@ class Session:
             if not left:
                 return None
             seed = derive(self._seed, "ask", len(self._done))
-            telling = scores(self._kind, self._margins[left], self._spread(), seed)
+            telling = scores(self._kind, self._margins[left], spread(self.weights()[0], self._settings), seed)
             self._current = left[int(np.argmax(telling))]
         return self.candidates[self._current]
 
@@ -191,12 +191,6 @@ class Session:
         answers = [done for done in self._done if done.choice]
         signs = np.array([1.0 if done.choice == "first" else -1.0 for done in answers])
         return np.asarray(self._margins[[done.place for done in answers]] * signs[:, None], dtype=np.float64)
-
-    def _spread(self) -> Floats:
-        """The weights that say what heads disagree about: as ``measure.asked_in_turn`` has it."""
-        if self._settings.rule == "gaussian":
-            return np.full(len(self._fit), 1 / len(self._fit))
-        return self.weights()[0]
 
     def _asked(self) -> Candidate:
         asked = self.next()

@@ -11,12 +11,13 @@ from lmtools.core.errors import DataError
 from lmtools.core.results import Row
 from lmtools.core.seeds import derive
 from lmtools.core.statistics import bootstrap_mean
+from lmtools.data.reader import Tally
 from lmtools.data.records import Preference
 from lmtools.data.sources import load_targets
 from lmtools.hyre.adapt import adapted, check_examples, prior_weights
 from lmtools.hyre.ensemble import Ensemble, ensemble_digest
 from lmtools.hyre.ensembles import MAIN
-from lmtools.hyre.pairs import PairFeatures, read_features, read_targets
+from lmtools.hyre.pairs import PairFeatures, read_features, read_targets, say_left_out
 from lmtools.hyre.recipe import AdaptSettings, HyreRecipe
 from lmtools.hyre.reward import open_ensemble
 from lmtools.hyre.reweight import Floats
@@ -44,7 +45,9 @@ def read_user(source: str, target: str | None, *, one_of_many: bool = False) -> 
     Raises:
         DataError: there is no such distribution, or no pair.
     """
-    found = load_targets(source)
+    tally = Tally()
+    found = load_targets(source, tally=tally)
+    say_left_out(source, tally)
     if not found:
         raise DataError(f"{source}: no pair with two different answers", fix="give at least one")
     if target is not None and target not in found:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from lmtools.hyre.acquire import coin_entropy, regression_variance, scores
+from lmtools.hyre.acquire import coin_entropy, scores
 from lmtools.hyre.reweight import reweight
 
 LN2, LN3 = math.log(2), math.log(3)
@@ -24,7 +24,6 @@ def test_by_hand():
     assert scores("entropy", margins, weights) == pytest.approx([LN2])
     assert scores("bald", margins, weights) == pytest.approx([LN2 - each])
     assert scores("variance", margins, weights) == pytest.approx([LN3**2])
-    assert regression_variance([[1.0, 5.0]], [0.75, 0.25]) == pytest.approx([3.0])
 
 
 @given(st.floats(0, 1))
