@@ -1,16 +1,12 @@
 """Answers on disk, by key: one SQLite file, which several processes may use at once."""
 
 import json
-import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lmtools.core.errors import MachineError
 from lmtools.core.files import sha256_text
-
-KEYS_AT_ONCE = 500  # SQLite's oldest limit on variables in a statement is 999
+from lmtools.core.table import KeyedTable
 
 
 def key_of(*parts: Any) -> str:
@@ -26,14 +22,7 @@ class Store:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _unusable(path, error) from error
-        with self._open() as store:
-            store.execute("PRAGMA journal_mode=WAL")
-            store.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
+        self._table = KeyedTable(path, "generations", "answers", "TEXT")
 
     def answers(
         self, keys: Sequence[Sequence[str]], compute: Callable[[list[int]], list[list[Any]]]
@@ -62,31 +51,7 @@ class Store:
         return [[known[key] for key in row] for row in keys]
 
     def _read(self, keys: Sequence[str]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        with self._open() as store:
-            for start in range(0, len(keys), KEYS_AT_ONCE):
-                some = keys[start : start + KEYS_AT_ONCE]
-                marks = ",".join("?" * len(some))
-                found |= store.execute(f"SELECT key, value FROM answers WHERE key IN ({marks})", some)
-        return {key: json.loads(value) for key, value in found.items()}
+        return {key: json.loads(value) for key, value in self._table.read(keys).items()}
 
     def _write(self, values: dict[str, Any]) -> None:
-        rows = [(key, json.dumps(value)) for key, value in values.items()]
-        with self._open() as store:
-            store.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", rows)
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        """A connection for one transaction: none outlives a call, so threads and forks are safe."""
-        try:
-            with closing(sqlite3.connect(self._path, timeout=60)) as store, store:
-                yield store
-        except sqlite3.Error as error:
-            raise _unusable(self._path, error) from error
-
-
-def _unusable(path: Path, error: Exception) -> MachineError:
-    return MachineError(
-        f"the cache of generations {path} cannot be used: {error}",
-        fix=f"free some space, delete {path} if it is damaged, or set LMTOOLS_CACHE to another directory",
-    )
+        self._table.write((key, json.dumps(value)) for key, value in values.items())
