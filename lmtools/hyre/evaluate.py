@@ -129,7 +129,7 @@ def _inner(single: Ensemble, features: Features) -> Floats:
 
 
 def _write(path: Path, known: Measured) -> None:
-    arrays = {f"{field}/{row}": value.astype(np.float32) for field, rows in asdict(known).items()
+    arrays = {f"{field}/{row}": value for field, rows in asdict(known).items()
               for row, value in rows.items()}  # fmt: skip
     with atomic_writer(path, "wb") as stream:
         np.savez_compressed(stream, **arrays)

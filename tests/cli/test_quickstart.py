@@ -14,6 +14,8 @@ CALIBRATED = Results(
     "calibration/quickstart", "lmtools", 0, {}, {}, (Row("uncalibrated", {}), Row("transformer", {}))
 )
 
+PERSONAL = Results("hyre/quickstart", "lmtools", 0, {}, {}, ())
+
 
 @pytest.fixture
 def quickstart(tmp_path, monkeypatch, tiny_llama):
@@ -35,6 +37,16 @@ def quickstart(tmp_path, monkeypatch, tiny_llama):
         "calibration.tasks": "[atlas-short]",  # in bytes, multiple choice with its examples is too long
         "calibration.limit": 4,
         "calibration.resamples": 100,
+        "hyre.data.train_limit": 20,
+        "hyre.data.target_limit": 12,
+        "hyre.features.layers": "[-1]",
+        "hyre.features.max_tokens": 100,
+        "hyre.heads": "[{source: pca, count: 4}]",
+        "hyre.compare": "[]",
+        "hyre.eval.examples": "[0, 5]",
+        "hyre.eval.draws": 2,
+        "hyre.eval.active": "[]",
+        "hyre.eval.resamples": 100,
     }
     settings = [word for key, value in small.items() for word in ("--set", f"{key}={value}")]
     return lambda *more: run(["quickstart", "--model", str(tiny_llama), *settings, *more])
@@ -56,7 +68,17 @@ def test_it_trains_measures_and_says_how_to_go_on(quickstart, tmp_path, capsys):
         "uncalibrated", "scalar (selective smoothing)", "transformer",
     ]  # fmt: skip
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"leret-quickstart"}
-    assert made >= {"ats", "ats-eval"}
+    assert made >= {"ats", "ats-eval", "hyre", "hyre-eval", "hyre-weights"}
+    names = {row["name"] for row in answer["hyre"]["rows"]}
+    assert {"hyre/pca @0", "hyre/pca @5", "single-head @0", "mean-difference @5"} <= names
+    personas = {path.stem for path in (tmp_path / "runs/leret-quickstart/hyre-weights").iterdir()}
+    assert personas >= {"short", "thorough", "formal", "cautious"}
+    for name in personas:
+        assert f"{name}: " in err
+    assert "% of pairs in this user's order with one reward model for all" in err
+    [line] = [line for line in err.splitlines() if "--best-of 4" in line]
+    assert "--reward runs/leret-quickstart/hyre" in line
+    assert line.endswith("--weights runs/leret-quickstart/hyre-weights/short.json")
     assert "After 2 hops SFT finds" in err
     assert "atlas-short: confidence missed the share of right answers by" in err
     [line] = [line for line in err.splitlines() if "lmtools leret search" in line]
@@ -92,6 +114,24 @@ def test_interrupted_in_its_second_part_it_goes_on_there(quickstart, tmp_path, c
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["leret-quickstart"]
 
 
+@pytest.mark.parametrize("place", ["lmtools.hyre.evaluate._measure", "lmtools.hyre.user.keep_weights"])
+def test_interrupted_in_its_third_part_it_goes_on_there(quickstart, tmp_path, capsys, monkeypatch, place):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "train", lambda setup, run, name: run.results(name, ()))
+    monkeypatch.setattr(quickstart_module, "_calibrate", lambda *_: CALIBRATED)
+    with monkeypatch.context() as patch:
+        patch.setattr(place, stop)
+        assert quickstart() == 130
+    ensemble = tmp_path / "runs/leret-quickstart/hyre/ensemble/ensemble.safetensors"
+    written = ensemble.stat().st_mtime_ns
+    assert quickstart() == 0
+    assert ensemble.stat().st_mtime_ns == written
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["leret-quickstart"]
+    assert (tmp_path / "runs/leret-quickstart/hyre-weights/short.json").is_file()
+
+
 def test_another_recipe_is_another_run(quickstart, tmp_path, capsys, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
@@ -108,13 +148,14 @@ def test_another_recipe_is_another_run(quickstart, tmp_path, capsys, monkeypatch
 def test_a_named_directory_with_a_run_is_an_error(quickstart, capsys, monkeypatch):
     monkeypatch.setattr(commands, "train", lambda setup, run, name: run.results(name, ()))
     monkeypatch.setattr(quickstart_module, "_calibrate", lambda *_: CALIBRATED)
+    monkeypatch.setattr(quickstart_module, "_personalise", lambda *_: PERSONAL)
     assert quickstart("--out", "mine") == 0
     assert quickstart("--out", "mine") == 2
     assert "mine: holds a finished run" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("setting", ["ats.loss.alpha=2", "calibration.limits=3"])
-def test_a_fault_in_the_second_part_is_told_before_the_first_begins(quickstart, tmp_path, capsys, setting):
+@pytest.mark.parametrize("setting", ["ats.loss.alpha=2", "calibration.limits=3", "hyre.adapt.temprature=1"])
+def test_a_fault_in_a_later_part_is_told_before_the_first_begins(quickstart, tmp_path, capsys, setting):
     assert quickstart("--set", setting) == 2
     assert setting.partition(".")[2].partition("=")[0] in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
@@ -126,6 +167,7 @@ def test_a_fault_in_the_second_part_is_told_before_the_first_begins(quickstart, 
 )
 def test_what_it_says_is_of_the_methods_that_were_measured(quickstart, capsys, monkeypatch, settings, told):
     monkeypatch.setattr(commands, "train", lambda setup, run, name: run.results(name, ()))
+    monkeypatch.setattr(quickstart_module, "_personalise", lambda *_: PERSONAL)
     assert quickstart(*(word for key, value in settings.items() for word in ("--set", f"{key}={value}"))) == 0
     assert ("missed the share of right answers" in capsys.readouterr().err) is told
 
@@ -136,4 +178,6 @@ def test_dry_run_writes_nothing(quickstart, tmp_path, capsys):
     assert plan["questions"] == {"train": 3, "test": 1}
     assert plan["ats"]["instructions"] == 10
     assert plan["calibration"]["tasks"][0]["task"] == "atlas-short"
+    assert plan["hyre"]["pairs"] == 20
+    assert plan["hyre"]["targets"]["short"] == 12
     assert not (tmp_path / "runs").exists()
