@@ -31,7 +31,7 @@ from lmtools.hyre.measure import (
     measure,
     shared_methods,
 )
-from lmtools.hyre.pairs import PairFeatures, read_features
+from lmtools.hyre.pairs import PairFeatures, content, read_features
 from lmtools.hyre.recipe import HyreRecipe
 from lmtools.hyre.reweight import Floats
 from lmtools.hyre.setup import Setup
@@ -93,7 +93,9 @@ def _measure(name: str, own: PairFeatures, recipe: HyreRecipe, found: Ensembles)
     views = {source: view(ensemble, found.single, own, settings_of(source, recipe)) for source, ensemble
              in found.by_name.items()}  # fmt: skip
     settings = recipe.eval
-    choices = draws(own.keys, settings.draws, settings.holdout, recipe.seed, name)
+    choices = draws(
+        [content(pair) for pair in own.pairs], settings.draws, settings.holdout, recipe.seed, name
+    )
     known = measure(views, choices, methods_of(recipe, found), settings.examples)
     main = recipe.name
     most = max((n for n in settings.examples if n <= min(len(c.pool) for c in choices)), default=0)

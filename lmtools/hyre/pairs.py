@@ -1,5 +1,6 @@
 """Preference pairs of a recipe: those to learn from and those of each target, read whole, drawn by seed."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmtools.core.errors import DataError
+from lmtools.core.files import sha256_text
 from lmtools.core.progress import say
 from lmtools.core.seeds import derive
 from lmtools.data.reader import Tally
@@ -81,6 +83,12 @@ def drawn(items: Sequence[T], limit: int | None, seed: int) -> list[T]:
         return list(items)
     chosen = np.random.default_rng(seed).choice(len(items), limit, replace=False)
     return [items[place] for place in np.sort(chosen)]
+
+
+def content(pair: Preference) -> str:
+    """What a pair is, whoever of its answers was chosen: the same for a copy, and for a pair turned around."""
+    turns, *both = pair.split()
+    return sha256_text(json.dumps([[[turn.role, turn.content] for turn in turns], *sorted(both)]))
 
 
 def answers(pairs: Sequence[Preference]) -> list[Answered]:

@@ -24,6 +24,7 @@ from lmtools.core.seeds import derive
 from lmtools.data.records import Preference, Turn
 from lmtools.hyre.acquire import Acquisition, scores
 from lmtools.hyre.adapt import adapted, spread
+from lmtools.hyre.pairs import content
 from lmtools.hyre.recipe import AdaptSettings
 from lmtools.hyre.reweight import Floats
 
@@ -62,11 +63,10 @@ def candidates(pairs: Sequence[Preference], seed: int) -> list[Candidate]:
         DataError: different pairs have the same id.
     """
     found: dict[str, Candidate] = {}
-    known: set[object] = set()
+    known: set[str] = set()
     for pair in pairs:
         turns, *answers = pair.split()
-        content = (turns, frozenset(answers))
-        if content in known:
+        if (same := content(pair)) in known:
             continue
         if pair.key in found:
             raise DataError(
@@ -76,7 +76,7 @@ def candidates(pairs: Sequence[Preference], seed: int) -> list[Candidate]:
         turned = derive(seed, "shown first", pair.key) % 2
         first, second = reversed(answers) if turned else answers
         found[pair.key] = Candidate(pair.key, turns, first, second)
-        known.add(content)
+        known.add(same)
     return list(found.values())
 
 

@@ -17,7 +17,7 @@ from lmtools.data.sources import load_targets
 from lmtools.hyre.adapt import adapted, check_examples, prior_weights
 from lmtools.hyre.ensemble import Ensemble, ensemble_digest
 from lmtools.hyre.ensembles import MAIN
-from lmtools.hyre.pairs import PairFeatures, read_features, read_targets, say_left_out
+from lmtools.hyre.pairs import PairFeatures, content, read_features, read_targets, say_left_out
 from lmtools.hyre.recipe import AdaptSettings, HyreRecipe
 from lmtools.hyre.reward import open_ensemble
 from lmtools.hyre.reweight import Floats
@@ -63,12 +63,12 @@ def read_user(source: str, target: str | None, *, one_of_many: bool = False) -> 
 def split(name: str, pairs: Sequence[Preference], examples: int, seed: int) -> User:
     """``examples`` of the pairs as labelled ones, drawn by seed.
 
-    A pair that is there twice counts once, so that none is tested on that was learned from.
+    A pair that is there twice, as it is or turned around, counts once, so that none is tested on that was learned from.
 
     Raises:
         DataError: there are fewer.
     """
-    different = list({pair.key: pair for pair in pairs}.values())
+    different = list({content(pair): pair for pair in pairs}.values())
     check_examples(len(different), examples, name)
     order = np.random.default_rng(derive(seed, "user", name)).permutation(len(different))
     chosen = [different[place] for place in order]
@@ -114,7 +114,7 @@ def keep_weights(run: Path, recipe: HyreRecipe, examples: int, folder: Path) -> 
     written = []
     with closing(reader):
         for name, pairs in read_targets(recipe.data, recipe.seed).items():
-            if len({pair.key for pair in pairs}) < examples:
+            if len({content(pair) for pair in pairs}) < examples:
                 continue
             user = split(name, pairs, examples, recipe.seed)
             own = read_features(reader, {name: user.known}, name)[name]

@@ -102,7 +102,7 @@ def test_labels_given_by_hand_are_left_out_of_the_next_query(capsys, monkeypatch
     assert "--resume" in capsys.readouterr().err
     assert not Path("mine/weights.json").exists()
     monkeypatch.setattr("sys.stdin", io.StringIO("1\n"))
-    value, told = call(capsys, *asking[1:], "--out", "mine", "--resume")
+    value, _ = call(capsys, *asking[1:], "--out", "mine", "--resume")
     assert len(value["examples"]) == 3
     assert value["rows"] == []
     found, _ = call(capsys, "query", "--count", "20", "--target", "short", "--weights", "mine")

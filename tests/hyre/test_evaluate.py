@@ -126,6 +126,21 @@ def test_ensembles_may_be_trained_in_the_same_directory(trained, tmp_path):
     assert metrics(tmp_path / "one") == metrics(tmp_path / "apart")
 
 
+def test_killed_after_training_in_the_same_directory_nothing_is_trained_again(trained, tmp_path, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    recipe, run = trained
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_measure", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_eval(recipe, None, tmp_path / "one")
+    monkeypatch.setattr("lmtools.hyre.ensembles.make_ensemble", stop)
+    run_eval(recipe, None, tmp_path / "one", resume=True)
+    run_eval(recipe, run, tmp_path / "apart")
+    assert metrics(tmp_path / "one") == metrics(tmp_path / "apart")
+
+
 def test_a_small_target_has_no_rows_of_many_labels(trained, tmp_path):
     recipe, run = trained
     rows = [*records("long", 24), *records("short", 6)]

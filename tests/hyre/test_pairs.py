@@ -97,3 +97,10 @@ def test_every_pair_has_its_own_features(tiny_llama, tmp_path):
     learnt = found["short"].training()
     assert learnt.groups.tolist() == ["short"] * 5
     assert learnt.other is found["short"].rejected
+
+
+def test_a_pair_turned_around_is_the_same_pair():
+    one = Preference(prompt="Name a river", chosen="The Seine", rejected="The Po")
+    turned = Preference(id="x", prompt="Name a river", chosen="The Po", rejected="The Seine")
+    other = Preference(prompt="Name a river", chosen="The Seine", rejected="The Rhine")
+    assert content(one) == content(turned) != content(other)
