@@ -9,10 +9,9 @@
     extraction   the reader of features against RewardTrainer.evaluate of TRL, same pairs: TRL gets token ids
                  ready made, 8 pairs a batch as they come; lmtools tokenises, and keeps the features on disk
 
-The classifier is the backbone with a random head; all run it in float32 on the processor. What is compared
-takes turns, every other round backwards. Figures are medians over rounds, a ratio being that of one round,
-with the bootstrap interval of the median. ``apart`` is how far the two sides' results are from each other; if
-it is more than rounding, the run ends with an error. Writes benchmarks/results/hyre.json.
+The classifier is the backbone with a random head, in float32 on the processor. What is compared takes turns,
+every other round backwards. Figures are medians over rounds, ratios those of single rounds. ``apart`` is how
+far the two sides' results differ: more than rounding is an error. Writes benchmarks/results/hyre.json.
 """
 
 import argparse
@@ -28,7 +27,6 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from numpy.typing import ArrayLike
 from scipy.special import softmax
 from transformers import AutoModelForSequenceClassification, PrinterCallback
 from trl import RewardConfig, RewardTrainer
@@ -48,9 +46,8 @@ from lmtools.hyre.standard import Standard
 from lmtools.hyre.train import Examples, train_heads
 from lmtools.hyre.user import margins
 from lmtools.models.answered import Text, tokenised
-from lmtools.models.chat import Message
 from lmtools.models.feature_settings import FeatureSettings
-from lmtools.models.features import Answered, FeatureReader
+from lmtools.models.features import FeatureReader
 from lmtools.models.load import load, load_tokenizer, resolve
 from lmtools.models.packing import rows, tensors
 from lmtools.models.pooled import HfPass
@@ -80,10 +77,10 @@ class Classifier:
         return HfPass(self.loaded, (last,), settings.pooling, self.spec.batch_tokens)
 
     def reader(self, settings: FeatureSettings) -> FeatureReader:
-        """A reader with the model loaded, and one short text in its cache."""
+        """A reader with the model loaded, and one short pair in its cache."""
         os.environ["LMTOOLS_CACHE"] = tempfile.mkdtemp(dir=self.folder)
         reader = FeatureReader(self.spec, settings, lambda: self.open(settings))
-        reader.read([Answered((Message("user", "Are you ready?"),), "I am.")], "warm-up")
+        reader.read(answers([Preference(prompt="Ready?", chosen="Yes.", rejected="No.")]), "warm-up")
         return reader
 
     def texts(self, pairs: Sequence[Preference]) -> tuple[Text, ...]:
@@ -104,19 +101,18 @@ def training(rounds: int) -> list[Row]:
     together, *alone = [LinearHeads(part.clone()) for part in (start, *start[:ALONE, None])]
     fit(together, *alone)
     single = torch.cat([heads.weight for heads in alone])
-    apart = checked("heads trained together and alone", together.weight[:ALONE], single, 1e-2)
+    apart = checked("heads trained together", together.weight[:ALONE], single, 1e-2)
     some = [lambda count=count: fit(*map(shared, count)) for count in ([HEADS], [1], [1] * ALONE)]
     many, one, separate = by_turns("training", rounds, *some) * [[1], [1], [HEADS / ALONE]]
     return [
         row("training/100", seconds=many, against_one=many / one, speedup=separate / many, apart=apart),
-        row("training/1", seconds=one),
-        row("training/100 separate", seconds=separate),
+        row("training/1", seconds=one, seconds_100_times=separate),
     ]
 
 
 def adapting(subject: Classifier, rounds: int) -> list[Row]:
     """Weights from five examples: of each call, and of each round with other texts."""
-    ensemble = random_heads(FeatureReader(subject.spec, FeatureSettings()).width)
+    ensemble = linear_heads(FeatureReader(subject.spec, FeatureSettings()))
     users = list(load_targets("atlas:preferences.targets").values())
     known = np.random.default_rng(0).normal(size=(EXAMPLES, HEADS))
 
@@ -139,21 +135,20 @@ def scoring(subject: Classifier, rounds: int) -> list[Row]:
     """Rewards of 100 heads, the classifier's own the first of them, against those of the classifier."""
     by_prompt = {pair.prompt: pair for pair in load_preferences("atlas:preferences")}
     texts = subject.texts(list(by_prompt.values())[:TEXTS])[::2]  # a prompt each, so that none share a row
-    reader, opened, model = FeatureReader(subject.spec, LAST), subject.open(LAST), subject.loaded.model
-    ensemble, kept = random_heads(reader.width, reader.own_head), dict[str, Any]()
+    ensemble, kept = linear_heads(FeatureReader(subject.spec, LAST)), dict[str, Any]()
+    opened, model = subject.open(LAST), subject.loaded.model
 
     def ours() -> None:
         [(_, features)] = opened.read(texts)
         kept.update(features=features, ours=ensemble.outputs(features)[:, 0])
 
     def theirs() -> None:
-        batch = tensors(rows(texts, reader.width, 0, share=False), texts, "cpu")
+        batch = tensors(rows(texts, 0, 0, share=False), texts, "cpu")
         with torch.inference_mode():
             out = model(input_ids=batch.ids, attention_mask=(batch.part >= 0).long(), use_cache=False)
         kept.update(theirs=out.logits[:, 0].numpy())
 
-    ours(), theirs()
-    mine, peer = by_turns("scoring", rounds, ours, theirs)
+    mine, peer = by_turns("scoring", rounds + 1, ours, theirs)[:, 1:]  # the first to warm up
     share = np.array([timed(ensemble.outputs, kept["features"]) for _ in range(rounds)]) / peer
     apart = checked("rewards by our head and theirs", kept["ours"], kept["theirs"], 1e-3)
     return [
@@ -187,20 +182,19 @@ def extraction(subject: Classifier, source: str, rounds: int, count: int) -> lis
     right, scale = (kept["margins"] > 0).mean(), np.sqrt(np.square(kept["margins"]).mean())
     checked("accuracy by TRL", right, kept["eval_accuracy"], 1.01 / len(pairs), 1)  # one near-tie
     apart = checked("mean margin by TRL", kept["margins"].mean(), kept["eval_margin"], 1e-3, scale)
-    fast, slow, tokens = len(ids) / mine, len(ids) / peer, sum(map(len, ids))
+    fast, slow, size = len(ids) / mine, len(ids) / peer, sum(map(len, ids))
     return [
         row(f"{source}/lmtools", texts_per_second=fast, accuracy=right, speedup=peer / mine, apart=apart),
-        row(f"{source}/TRL", texts_per_second=slow, accuracy=kept["eval_accuracy"], tokens=tokens),
+        row(f"{source}/TRL", texts_per_second=slow, accuracy=kept["eval_accuracy"], tokens=size),
     ]
 
 
-def random_heads(width: int, first: ArrayLike | None = None) -> Ensemble:
-    """100 random linear heads, the first of them given or not."""
-    weight = torch.randn(HEADS, width, generator=torch.Generator().manual_seed(0))
-    if first is not None:
-        weight[0] = torch.as_tensor(first)
+def linear_heads(reader: FeatureReader) -> Ensemble:
+    """The classifier's own head and 99 random ones."""
+    weight = torch.randn(HEADS, reader.width, generator=torch.Generator().manual_seed(0))
+    weight[0] = torch.as_tensor(reader.own_head)
     info = EnsembleInfo(task="preference", groups=(Group(source="random", count=HEADS, kind="linear"),))
-    plain = Standard(np.zeros(width, np.float32), np.ones(width, np.float32))
+    plain = Standard(np.zeros(reader.width, np.float32), np.ones(reader.width, np.float32))
     return Ensemble(info, plain, (LinearHeads(weight),), np.ones(HEADS), np.zeros(HEADS))
 
 
@@ -230,7 +224,7 @@ def checked(what: str, one: Any, other: Any, most: float, size: float | None = N
     return apart
 
 
-def row(name: str, **figures: ArrayLike) -> Row:
+def row(name: str, **figures: Any) -> Row:
     """The median of each figure over its rounds, or the figure itself."""
     arrays = {key: np.atleast_1d(np.asarray(values, np.float64)) for key, values in figures.items()}
     return Row(name, {key: bootstrap(np.median, [values]) for key, values in arrays.items()})
@@ -244,8 +238,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--threads", type=int, help="torch's threads; without it torch decides")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args(arguments)
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    torch.set_num_threads(options.threads or torch.get_num_threads())
     sources = ("atlas:preferences", "data:preferences/train.jsonl")[: 1 + ("LMTOOLS_DATA" in os.environ)]
     found = training(options.rounds)
     with tempfile.TemporaryDirectory() as folder:

@@ -86,7 +86,7 @@ def drawn(items: Sequence[T], limit: int | None, seed: int) -> list[T]:
 
 
 def content(pair: Preference) -> str:
-    """What a pair is, whoever of its answers was chosen: the same for a copy, and for a pair turned around."""
+    """What a pair is, whichever answer was chosen: the same for a copy and for a pair turned around."""
     turns, *both = pair.split()
     return sha256_text(json.dumps([[[turn.role, turn.content] for turn in turns], *sorted(both)]))
 

@@ -63,7 +63,7 @@ def read_user(source: str, target: str | None, *, one_of_many: bool = False) -> 
 def split(name: str, pairs: Sequence[Preference], examples: int, seed: int) -> User:
     """``examples`` of the pairs as labelled ones, drawn by seed.
 
-    A pair that is there twice, as it is or turned around, counts once, so that none is tested on that was learned from.
+    A pair that is there twice, as it is or turned around, counts once: none is tested on and learned from.
 
     Raises:
         DataError: there are fewer.
