@@ -18,10 +18,10 @@ import argparse
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from timeit import repeat, timeit
 from typing import Any
 
 import numpy as np
@@ -122,9 +122,9 @@ def adapting(subject: Classifier, rounds: int) -> list[Row]:
 
     right = softmax(-np.logaddexp(0, -known).sum(axis=0))
     apart = checked("weights", adapted(known, ensemble.fit, ADAPT)[0], right, 1e-9)
-    calls = 1e3 * np.array([timed(adapted, known, ensemble.fit, ADAPT) for _ in range(1000)])
+    calls = 1e3 * np.array(repeat(lambda: adapted(known, ensemble.fit, ADAPT), number=1, repeat=1000))
     some = [users[number % len(users)][:EXAMPLES] for number in range(rounds)]
-    read = [timed(from_text, subject.reader(FeatureSettings()), pairs) for pairs in some]
+    read = [timeit(partial(from_text, subject.reader(FeatureSettings()), pairs), number=1) for pairs in some]
     return [
         row("adapting/rewards", milliseconds=calls, p99=np.quantile(calls, 0.99), apart=apart),
         row("adapting/text", seconds=read),
@@ -149,7 +149,7 @@ def scoring(subject: Classifier, rounds: int) -> list[Row]:
         kept.update(theirs=out.logits[:, 0].numpy())
 
     mine, peer = by_turns("scoring", rounds + 1, ours, theirs)[:, 1:]  # the first to warm up
-    share = np.array([timed(ensemble.outputs, kept["features"]) for _ in range(rounds)]) / peer
+    share = repeat(lambda: ensemble.outputs(kept["features"]), number=1, repeat=rounds) / peer
     apart = checked("rewards by our head and theirs", kept["ours"], kept["theirs"], 1e-3)
     return [
         row("scoring/100", seconds=mine, slower=mine / peer - 1, share_of_heads=share, apart=apart),
@@ -198,19 +198,12 @@ def linear_heads(reader: FeatureReader) -> Ensemble:
     return Ensemble(info, plain, (LinearHeads(weight),), np.ones(HEADS), np.zeros(HEADS))
 
 
-def timed(run: Callable[..., object], *arguments: Any) -> float:
-    """The seconds that a call takes."""
-    start = time.perf_counter()
-    run(*arguments)
-    return time.perf_counter() - start
-
-
 def by_turns(what: str, rounds: int, *runs: Callable[[], object]) -> Floats:
     """Seconds of every run in every round, (runs, rounds); every other round goes backwards."""
     taken = np.zeros((len(runs), rounds))
     for number in range(rounds):
         for place in list(range(len(runs)))[:: -1 if number % 2 else 1]:
-            taken[place, number] = timed(runs[place])
+            taken[place, number] = timeit(runs[place], number=1)
         print(f"{what}, round {number + 1}: {taken[:, number].round(3)} s", file=sys.stderr, flush=True)
     return taken
 
