@@ -9,13 +9,15 @@ A table stands between ``<!-- table: evals/results/NAME.json METRIC METRIC ... -
 ``<!-- end of table -->``; the path is relative to the document. Paired differences of the last metric stand
 below it; with ``against=ROW`` among the metrics, those of every other row from that one, in all the metrics.
 With ``labels=0,5,16`` rows ``METHOD @N`` become one of a METHOD with a column for each of these N, of the one
-metric that is named; ``against=METHOD`` then compares rows of as many labels.
+metric that is named; ``against=METHOD`` then compares rows of as many labels. ``rows=hyre/*,logistic`` shows
+those that match one of these patterns.
 """
 
 import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
@@ -117,6 +119,18 @@ def by_labels(results: Results, metric: str, labels: Sequence[str]) -> tuple[Res
     return made, wanted
 
 
+def matching(results: Results, patterns: Sequence[str]) -> Results:
+    """The rows whose names match a pattern, in the order of the patterns, and the differences they begin."""
+    names = [row.name for row in results.rows]
+    shown = list(dict.fromkeys(name for pattern in patterns for name in names if fnmatchcase(name, pattern)))
+    by_name = {row.name: row for row in results.rows}
+    return replace(
+        results,
+        rows=tuple(by_name[name] for name in shown),
+        differences=tuple(one for one in results.differences if one.a in shown),
+    )
+
+
 def fill(text: str, folder: Path) -> str:
     """The document with every table made anew."""
 
@@ -127,6 +141,8 @@ def fill(text: str, folder: Path) -> str:
         metrics = [word for word in words if "=" not in word]
         if "labels" in given:
             results, metrics = by_labels(results, metrics[0], given["labels"].split(","))
+        if "rows" in given:
+            results = matching(results, given["rows"].split(","))
         return f"{match[1]}\n{markdown_table(results, metrics, given.get('against'))}\n{match[4]}"
 
     return TABLE.sub(table, text)
