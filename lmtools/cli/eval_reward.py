@@ -8,6 +8,7 @@ from lmtools.cli import runs
 from lmtools.cli.hyre_run import ensemble_hashes, trained, trained_or_new
 from lmtools.cli.options import emit
 from lmtools.core.errors import RecipeError
+from lmtools.core.files import sha256_file
 from lmtools.core.progress import say
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def measure_reward(
     """Measure a reward model to the end."""
     from lmtools.data.sources import source_hash
     from lmtools.hyre.reward_eval import margins, read_pairs, rows
+    from lmtools.hyre.weights import weights_file
     from lmtools.models.hashes import model_hashes
 
     check(config)
@@ -32,6 +34,8 @@ def measure_reward(
         inputs |= model_hashes(config.model)
     elif run is not None:
         inputs |= ensemble_hashes(run)
+    if config.weights:
+        inputs[config.weights] = sha256_file(weights_file(Path(config.weights)))
     with runs.open_run(
         "eval", "reward", config, inputs=inputs, seed=config.seed, out=out, resume=resume
     ) as measured:

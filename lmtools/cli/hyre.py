@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmtools.cli.hyre_run import DEFAULT, measure, trained, trained_or_new
+from lmtools.cli.hyre_run import DEFAULT, check_trainable, measure, trained, trained_or_new
 from lmtools.cli.hyre_run import train as run_train
 from lmtools.cli.options import Backend, DryRun, Json, Model, Out, Recipe, Resume, Seed, Set, emit, overrides
 from lmtools.cli.runs import ending
+from lmtools.core.errors import LmtoolsError
 from lmtools.core.recipe import load_recipe
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def train(
 ) -> None:
     """Train an ensemble of reward heads on preference pairs; minutes as it stands, on two CPU cores."""
     config = _config(recipe, overrides(settings, model, backend, seed))
+    check_trainable(config)
     if dry_run:
         _show_plan(config, json, targets=False)
         return
@@ -100,6 +102,11 @@ def evaluate(
 ) -> None:
     """What are five labelled pairs worth? Every target, number of labels and baseline, with intervals."""
     given = overrides(settings, model, backend, seed)
+    if run is not None and recipe is not None:
+        raise LmtoolsError(
+            f"{run} was trained with a recipe of its own, and --recipe {recipe} is another",
+            fix="leave --recipe out and change single settings with --set, or leave RUN out to train anew",
+        )
     source = None if recipe is not None and run is None else trained(run)
     if source is None:
         config, name = _config(recipe, given), recipe or DEFAULT

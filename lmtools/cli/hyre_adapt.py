@@ -108,7 +108,7 @@ def _by_hand(
     """Labels given in the terminal. Those of the file are not looked at, so there is nothing to test on."""
     from lmtools.cli.ask import ask
     from lmtools.cli.ask_screen import weight_line
-    from lmtools.hyre.adapt import prior_weights
+    from lmtools.hyre.adapt import before
     from lmtools.hyre.pairs import messages
     from lmtools.hyre.session import Session, candidates
     from lmtools.models.features import Answered
@@ -123,7 +123,7 @@ def _by_hand(
     if not ask(session, wanted=wanted, tell=weight_line(ensemble.sources)):
         raise KeyboardInterrupt  # what was answered is kept, and --resume goes on
     keys = [candidate.key for candidate, _ in session.labelled]
-    history = [prior_weights(ensemble.fit, recipe.adapt), *session.history]
+    history = [before(ensemble.fit, recipe.adapt), *session.history]
     return Labelled(session.margins_labelled(), rewards[:0], keys, history)
 
 

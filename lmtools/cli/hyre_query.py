@@ -45,28 +45,31 @@ def query_pairs(
 ) -> None:
     """Name the pairs that would tell most."""
     from lmtools.hyre.acquire import scores
-    from lmtools.hyre.adapt import spread
+    from lmtools.hyre.adapt import telling
     from lmtools.hyre.pairs import read_features
     from lmtools.hyre.reward import open_reward, trained_recipe
     from lmtools.hyre.user import margins, read_user, split
 
     kind = acquisition(by)
     recipe = trained_recipe(source)
-    name, found = read_user(pairs or recipe.data.targets, target, one_of_many=pairs is None)
-    user = split(name, found, 0, seed)
+    name, pool = read_user(pairs or recipe.data.targets, target, one_of_many=pairs is None)
+    user = split(name, pool, 0, seed)
     reward = open_reward(source, weights)
     with closing(reward.reader):
         own = read_features(reward.reader, {name: user.others}, "pairs")[name]
     if weights is not None and (known := set(reward.weights.examples) & set(own.keys)):
         say(f"{len(known)} of the pairs are labelled already, and are left out")
-    heard = spread(reward.weights.weights, reward.weights.settings)
-    telling = scores(kind, margins(reward.ensemble, own, reward.weights.settings), heard, seed)
+    every, used = margins(reward.ensemble, own, reward.weights.settings), reward.weights
+    if used.settings.rule == "reweight":
+        found = scores(kind, every, used.weights, seed)
+    else:  # the posterior is that of the labelled pairs among these
+        labelled = every[[place for place, key in enumerate(own.keys) if key in used.examples]]
+        found = telling(kind, every, labelled, reward.ensemble.fit, used.settings, seed)
     order = [
-        place for place in (-telling).argsort(kind="stable") if own.keys[place] not in reward.weights.examples
+        place for place in (-found).argsort(kind="stable") if own.keys[place] not in reward.weights.examples
     ][:count]
     rows = [
-        {"id": own.keys[place], "score": float(telling[place]), **_content(own.pairs[place])}
-        for place in order
+        {"id": own.keys[place], "score": float(found[place]), **_content(own.pairs[place])} for place in order
     ]
     if output is not None:
         write_jsonl(output, rows)
@@ -101,7 +104,7 @@ def score_answers(source: Path, input: str, weights: Path | None, output: Path |
     found = load_instructions(input)
     reward = open_reward(source, weights)
     if weights is None:
-        say("no --weights: the heads as they are before any example (opposite heads cancel out)")
+        say("no --weights: rewards before any example; where heads come with opposites, all are alike")
     answered = [Answered(messages(turns), answer) for turns, answer in (one.split() for one in found)]
     with closing(reward.reader):
         rewards = reward(answered)

@@ -52,11 +52,7 @@ def train(config: "HyreRecipe", recipe: str, *, out: Path | None, resume: bool) 
     from lmtools.hyre.commands import train as run_train
     from lmtools.hyre.setup import prepare
 
-    if config.task != "preference":
-        raise RunError(
-            f"task: {config.task}: tables are trained on and measured in one go",
-            fix="lmtools hyre eval --recipe FILE",
-        )
+    check_trainable(config)
     setup = prepare(config)
     with (
         closing(setup.reader),
@@ -67,6 +63,19 @@ def train(config: "HyreRecipe", recipe: str, *, out: Path | None, resume: bool) 
         results = run_train(setup, run, recipe)
         run.finish(results)
         return run.directory, results
+
+
+def check_trainable(config: "HyreRecipe") -> None:
+    """Whether the recipe is for `lmtools hyre train`.
+
+    Raises:
+        RunError: it is for tables, whose ensembles are made and measured in one go.
+    """
+    if config.task != "preference":
+        raise RunError(
+            f"task: {config.task}: tables are trained on and measured in one go, their ensembles kept",
+            fix="lmtools hyre eval --recipe FILE",
+        )
 
 
 def measure(

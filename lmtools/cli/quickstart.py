@@ -145,10 +145,12 @@ def _calibrate(directory: Path, recipe: "AtsRecipe", measurement: "CalibrationRe
 def _personalise(directory: Path, recipe: "HyreRecipe") -> "Results":
     """Train an ensemble on the pairs of a crowd, measure it on every persona, and keep weights for each."""
     from lmtools.cli import hyre_run
+    from lmtools.hyre.reward import trained_recipe
     from lmtools.hyre.user import keep_weights
 
     say("\nHyRe: reward heads learn from a crowd; five labelled pairs then say which of them a user is like.")
     trained, _ = hyre_run.train(recipe, ENSEMBLE, out=directory / "hyre", resume=True)
+    recipe = trained_recipe(trained)  # with the adapter, if the backbone was tuned
     folder = directory / "hyre-eval"
     _, measured = hyre_run.measure(recipe, ENSEMBLE, trained, out=folder, resume=True)
     keep_weights(trained, recipe, LABELS, directory / "hyre-weights")
@@ -165,7 +167,8 @@ def _personalised(measured: "Results", ensemble: str, directory: Path) -> str:
         for name, value in after.items()
         if name.endswith("/accuracy") and name in before
     ]
-    weights = directory / "hyre-weights" / "short.json"
+    kept = sorted((directory / "hyre-weights").glob("*.json"))
+    weights = next((path for path in kept if path.stem == "short"), kept[0] if kept else "WEIGHTS")
     command = f"lmtools generate --prompt 'What is an atom?' --best-of 4 --reward {directory}/hyre"
     return as_called("\n".join([*lines, f"For one user:\n  {command} --weights {weights}"]))
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import quote
 
 from lmtools.core.errors import MachineError
 
@@ -50,6 +51,8 @@ def cannot_write(path: Path, error: OSError) -> MachineError:
     )
 
 
+LONGEST = 120
+"""Characters of a file's name that is made from a text."""
 REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 REFUSALS = ("No space left", "File too large", "I/O error", "PytorchStreamWriter", "Disk quota", "Read-only")
 
@@ -93,6 +96,16 @@ def write_jsonl(path: Path, rows: Iterable[dict[str, Any]]) -> int:
             stream.write(json.dumps(row, ensure_ascii=False) + "\n")
             count += 1
     return count
+
+
+def file_name(text: str) -> str:
+    """A text as the name of a file in a folder: no part of it is a path, and none is too long.
+
+    >>> file_name("dsp-academy"), file_name("../a b")
+    ('dsp-academy', '..%2Fa%20b')
+    """
+    quoted = quote(text, safe="").replace(".", "%2E") if text.strip(".") == "" else quote(text, safe="")
+    return quoted if len(quoted) <= LONGEST else f"{quoted[: LONGEST - 17]}-{sha256_text(text)[:16]}"
 
 
 def sha256_file(path: Path) -> str:

@@ -18,6 +18,8 @@ from scipy.special import expit, xlogy
 from lmtools.hyre.reweight import Floats
 
 Acquisition = Literal["entropy", "bald", "variance", "random"]
+NODES = 24
+"""Of the rule for expectations over a normal margin."""
 
 
 def scores(kind: Acquisition, margins: ArrayLike, weights: ArrayLike, seed: int = 0) -> Floats:
@@ -42,3 +44,20 @@ def coin_entropy(p: ArrayLike) -> Floats:
     """The entropy of a coin that shows heads with probability ``p``, in nats; 0 where it is sure."""
     values = np.clip(np.asarray(p, dtype=np.float64), 0.0, 1.0)
     return np.asarray(-xlogy(values, values) - xlogy(1 - values, 1 - values), dtype=np.float64)
+
+
+def normal_scores(kind: Acquisition, means: ArrayLike, variances: ArrayLike, seed: int = 0) -> Floats:
+    """The same scores where a pair's margin is normal, N(mean, variance), (n,) each, in place of K heads.
+
+    Expectations over the margin are by Gauss and Hermite's rule.
+    """
+    mean, variance = np.asarray(means, dtype=np.float64), np.asarray(variances, dtype=np.float64)
+    if kind == "random":
+        return np.random.default_rng(seed).random(len(mean))
+    if kind == "variance":
+        return variance
+    points, weights = np.polynomial.hermite_e.hermegauss(NODES)
+    single = expit(mean[:, None] + np.sqrt(variance)[:, None] * points)
+    share = weights / weights.sum()
+    total = coin_entropy(single @ share)
+    return total if kind == "entropy" else np.maximum(total - coin_entropy(single) @ share, 0.0)

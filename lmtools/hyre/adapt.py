@@ -4,8 +4,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lmtools.core.errors import DataError
+from lmtools.hyre.acquire import Acquisition, normal_scores, scores
 from lmtools.hyre.ensemble import Ensemble
-from lmtools.hyre.posterior import posterior_mode
+from lmtools.hyre.posterior import margin_variances, posterior_mode
 from lmtools.hyre.recipe import AdaptSettings
 from lmtools.hyre.reweight import Floats, pair_losses, reduced, reweight
 
@@ -21,6 +22,11 @@ def prior_weights(fit: Floats, settings: AdaptSettings) -> Floats:
     return reweight(fit, temperature=settings.temperature)
 
 
+def before(fit: Floats, settings: AdaptSettings) -> Floats:
+    """What the rule gives without an example, (K,): the prior's weights, or zeros, which prefer nothing."""
+    return adapted(np.zeros((0, len(fit))), fit, settings)[0]
+
+
 def adapted(margins: ArrayLike, fit: Floats, settings: AdaptSettings) -> tuple[Floats, Floats]:
     """The weights (K,) and the heads' losses (K,) over labelled pairs.
 
@@ -33,19 +39,27 @@ def adapted(margins: ArrayLike, fit: Floats, settings: AdaptSettings) -> tuple[F
     """
     found = np.asarray(margins, dtype=np.float64)
     losses = reduced(pair_losses(found, settings.loss), settings.reduction)
-    before = prior_weights(fit, settings)
+    prior = prior_weights(fit, settings)
     if settings.rule == "gaussian":
         # Without examples the mode of the prior is no reward at all.
         return posterior_mode(found, 1 / found.shape[1]), losses
-    return reweight(losses, before, settings.temperature), losses
+    return reweight(losses, prior, settings.temperature), losses
 
 
-def spread(weights: Floats, settings: AdaptSettings) -> Floats:
-    """The weights by which the heads' disagreement is judged: (K,).
+def telling(
+    kind: Acquisition, pool: Floats, known: Floats, fit: Floats, settings: AdaptSettings, seed: int
+) -> Floats:
+    """How much each pair of a pool would tell, once some are labelled: (m,), higher is more.
 
-    A posterior mode is no distribution over heads: there all of them count alike.
+    Args:
+        pool: (m, K), margins of pairs without labels, in any orientation.
+        known: (n, K), of the labelled ones, chosen less rejected.
     """
-    return weights if settings.rule == "reweight" else np.full(len(weights), 1 / len(weights))
+    weights, _ = adapted(known, fit, settings)
+    if settings.rule == "reweight":
+        return scores(kind, pool, weights, seed)
+    variances = margin_variances(pool, known, weights, 1 / pool.shape[1])
+    return normal_scores(kind, pool @ weights, variances, seed)
 
 
 def check_examples(available: int, wanted: int, source: str) -> None:

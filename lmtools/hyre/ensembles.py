@@ -45,6 +45,8 @@ def train_ensembles(
         RecipeError: a source cannot make as many heads.
     """
 
+    limit = all(source.source == "gaussian_limit" for source in recipe.heads)
+
     def made(name: str, sources: tuple[SourceSettings, ...], folder: Path, alone: bool = False) -> Ensemble:
         if not (folder / SETTINGS).exists():
             settings = recipe.train.model_copy(update={"prior_scale": 0.0}) if alone else recipe.train
@@ -55,7 +57,7 @@ def train_ensembles(
                     info,
                     settings,
                     recipe.seed,
-                    own_head=None if alone else own_head,
+                    own_head=None if alone or limit or name == "gaussian_limit" else own_head,
                     device=device,
                 )
                 save_ensemble(found, folder)
@@ -106,5 +108,5 @@ def settings_of(name: str, recipe: HyreRecipe) -> AdaptSettings:
     """How the ensemble of that name is adapted: the limit by its own rule, the others not by it."""
     main_is_limit = recipe.name == "gaussian_limit"
     if name == "gaussian_limit":
-        return recipe.adapt.model_copy(update={"rule": "gaussian"})
+        return recipe.adapt.model_copy(update={"rule": "gaussian", "standardise": False})
     return recipe.adapt.model_copy(update={"rule": "reweight"}) if main_is_limit else recipe.adapt

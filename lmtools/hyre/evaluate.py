@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lmtools.core.files import atomic_writer
+from lmtools.core.files import atomic_writer, file_name
 from lmtools.core.progress import progress, say
 from lmtools.core.results import Results
 from lmtools.core.run import Run
@@ -55,7 +55,8 @@ def evaluate(setup: Setup, run: Run, found: Ensembles, recipe_name: str) -> Resu
     targets = []
     with run.stage("measure"), progress(len(features), "targets measured") as bar:
         for name, own in features.items():
-            targets.append(_target(name, own, setup.recipe, found, run.path(FOLDER, f"{name}.npz")))
+            path = run.path(FOLDER, f"{file_name(name)}.npz")
+            targets.append(_target(name, own, setup.recipe, found, path))
             bar.advance()
     for n, names in examples_left_out(targets, setup.recipe).items():
         say(f"@{n}: left out, since half of their pairs are fewer: {', '.join(names)}")

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lmtools.core.seeds import derive
-from lmtools.hyre.acquire import Acquisition, scores
-from lmtools.hyre.adapt import adapted, spread
+from lmtools.hyre.acquire import Acquisition
+from lmtools.hyre.adapt import adapted, telling
 from lmtools.hyre.baselines import BASELINES, OF_ENSEMBLE, WITHOUT_EXAMPLES, Pairs
 from lmtools.hyre.draws import Draw
 from lmtools.hyre.recipe import AdaptSettings
@@ -115,7 +115,7 @@ def asked_in_turn(
     left = list(choice.pool)
     order: list[int] = []
     while left and len(order) < most:
-        weights, _ = adapted(own.margins[order], fit, settings)
-        telling = scores(kind, own.margins[left], spread(weights, settings), derive(seed, "ask", len(order)))
-        order.append(left.pop(int(np.argmax(telling))))
+        asked = derive(seed, "ask", len(order))
+        found = telling(kind, own.margins[left], own.margins[order], fit, settings, asked)
+        order.append(left.pop(int(np.argmax(found))))
     return Draw(np.array(order, dtype=np.intp), choice.test)

@@ -235,6 +235,8 @@ class HyreRecipe(Config):
         limited = [source.source == "gaussian_limit" for source in self.heads]
         if any(limited) and (not all(limited) or self.adapt.rule != "gaussian"):
             raise ValueError("heads: gaussian_limit stands alone, and needs adapt.rule: gaussian")
+        if any(limited) and self.adapt.standardise:
+            raise ValueError("adapt.standardise: true would undo the prior that gaussian_limit learned")
         if self.task == "preference":
             if self.data.tables:
                 raise ValueError("data.tables is for task: regression or classification")

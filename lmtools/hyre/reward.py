@@ -13,7 +13,7 @@ import numpy as np
 from lmtools.core.errors import ModelError
 from lmtools.core.recipe import load_recipe
 from lmtools.generation.open_features import open_features
-from lmtools.hyre.adapt import check_heads, prior_weights
+from lmtools.hyre.adapt import before, check_heads
 from lmtools.hyre.ensemble import Ensemble, ensemble_digest, load_ensemble
 from lmtools.hyre.ensembles import MAIN, check_trained
 from lmtools.hyre.recipe import HyreRecipe
@@ -93,6 +93,6 @@ def open_reward(directory: Path, weights: Path | None = None) -> RewardModel:
     digest = ensemble_digest(directory / MAIN)
     if weights is not None:
         return RewardModel(ensemble, reader, read_weights(weights, digest, ensemble.count))
-    prior = prior_weights(ensemble.fit, recipe.adapt)
+    prior = before(ensemble.fit, recipe.adapt)
     nothing = np.zeros(ensemble.count)
     return RewardModel(ensemble, reader, Weights(prior, nothing, recipe.adapt, (), ensemble.sources, digest))

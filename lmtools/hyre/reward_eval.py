@@ -1,12 +1,13 @@
 """`lmtools eval reward`: the accuracy of any reward model, for each distribution and RewardBench section."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
-from lmtools.core.errors import ModelError
+from lmtools.core.errors import DataError, ModelError
+from lmtools.core.progress import say
 from lmtools.core.results import Row
 from lmtools.core.statistics import Interval, bootstrap_mean, percentile_interval, resample_weights
 from lmtools.data.records import Preference
@@ -20,6 +21,7 @@ from lmtools.hyre.reward_recipe import RewardRecipe
 from lmtools.hyre.reweight import Floats
 from lmtools.metrics.preference import correct
 from lmtools.metrics.reward_bench import section_weights
+from lmtools.models.features import Answered
 
 
 def read_pairs(recipe: RewardRecipe) -> dict[str, list[Preference]]:
@@ -30,6 +32,23 @@ def read_pairs(recipe: RewardRecipe) -> dict[str, list[Preference]]:
         MachineError: the hub cannot be reached.
     """
     return read_targets(DataSettings(targets=recipe.pairs, target_limit=recipe.limit), recipe.seed)
+
+
+def without_examples(
+    pairs: Mapping[str, list[Preference]], examples: Collection[str]
+) -> dict[str, list[Preference]]:
+    """The pairs that a user's weights were not learned from; distributions without any are left out.
+
+    Raises:
+        DataError: none is left.
+    """
+    left = {name: [pair for pair in own if pair.key not in examples] for name, own in pairs.items()}
+    count = sum(map(len, pairs.values())) - sum(map(len, left.values()))
+    if count:
+        say(f"{count} pairs are left out: the weights were learned from them")
+    if not any(left.values()):
+        raise DataError("the weights were learned from all of these pairs", fix="give others with --pairs")
+    return {name: own for name, own in left.items() if own}
 
 
 def margins(
@@ -44,7 +63,6 @@ def margins(
         ModelError: the model is no reward model, or the run's backbone has changed.
         LmtoolsError: run or weights cannot be used.
     """
-    every = answers([pair for own in pairs.values() for pair in own])
     if recipe.model is not None:
         with closing(open_features(recipe.model, recipe.features)) as reader:
             if reader.own_head is None:
@@ -52,20 +70,26 @@ def margins(
                     f"{recipe.model.name} is no reward model: it has no head of a single number",
                     fix="name a sequence-classification model of one label, or a run with --run RUN",
                 )
-            rewards = reader.read(every, "rewards").astype(np.float64) @ reader.own_head
+            features = reader.read(_answers(pairs), "rewards").astype(np.float64)
+            rewards = features @ reader.own_head
     else:
         assert run is not None
         model = open_reward(run, Path(recipe.weights) if recipe.weights else None)
         with closing(model.reader):
             if recipe.weights:
-                rewards = model(every)
+                pairs = without_examples(pairs, model.weights.examples)
+                rewards = model(_answers(pairs))
             else:
                 single = load_ensemble(run / SINGLE)
                 check_backbone(single, model.reader, run)
-                rewards = single.outputs(model.reader.read(every, "rewards"))[:, 0]
+                rewards = single.outputs(model.reader.read(_answers(pairs), "rewards"))[:, 0]
     both = rewards[::2] - rewards[1::2]
     ends = np.cumsum([len(own) for own in pairs.values()])[:-1]
     return dict(zip(pairs, np.split(both, ends), strict=True))
+
+
+def _answers(pairs: Mapping[str, list[Preference]]) -> list[Answered]:
+    return answers([pair for own in pairs.values() for pair in own])
 
 
 def rows(name: str, found: Mapping[str, Floats], recipe: RewardRecipe) -> list[Row]:
@@ -81,7 +105,13 @@ def rows(name: str, found: Mapping[str, Floats], recipe: RewardRecipe) -> list[R
     metrics |= {
         f"{section}/accuracy": _weighted(right, weights, *again) for section, weights in sections.items()
     }
-    metrics |= {f"{d}/accuracy": bootstrap_mean(own, None, *again) for d, own in right.items()}
+    metrics |= {
+        # A source without distributions is named by its file, which may be called anything.
+        f"{d}/accuracy" if f"{d}/accuracy" not in metrics else f"{d} (distribution)/accuracy": bootstrap_mean(
+            own, None, *again
+        )
+        for d, own in right.items()
+    }
     return [Row(name, metrics)]
 
 

@@ -22,8 +22,8 @@ from lmtools.core.files import sha256_text
 from lmtools.core.journal import Journal
 from lmtools.core.seeds import derive
 from lmtools.data.records import Preference, Turn
-from lmtools.hyre.acquire import Acquisition, scores
-from lmtools.hyre.adapt import adapted, spread
+from lmtools.hyre.acquire import Acquisition
+from lmtools.hyre.adapt import adapted, telling
 from lmtools.hyre.pairs import content
 from lmtools.hyre.recipe import AdaptSettings
 from lmtools.hyre.reweight import Floats
@@ -133,8 +133,9 @@ class Session:
             if not left:
                 return None
             seed = derive(self._seed, "ask", len(self._done))
-            telling = scores(self._kind, self._margins[left], spread(self.weights()[0], self._settings), seed)
-            self._current = left[int(np.argmax(telling))]
+            known, pool = self.margins_labelled(), self._margins[left]
+            found = telling(self._kind, pool, known, self._fit, self._settings, seed)
+            self._current = left[int(np.argmax(found))]
         return self.candidates[self._current]
 
     def answer(self, choice: Choice) -> None:

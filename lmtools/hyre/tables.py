@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 
 from lmtools.core.errors import DataError, RecipeError
-from lmtools.core.files import atomic_writer
+from lmtools.core.files import atomic_writer, file_name
 from lmtools.core.results import Results
 from lmtools.core.run import Run
 from lmtools.core.seeds import derive
 from lmtools.data.tabular import load_table
 from lmtools.hyre.draws import draws
-from lmtools.hyre.ensemble import Ensemble, EnsembleInfo
+from lmtools.hyre.ensemble import Ensemble, EnsembleInfo, save_ensemble
 from lmtools.hyre.ensembles import others
 from lmtools.hyre.make import Training, make_ensemble
 from lmtools.hyre.recipe import HyreRecipe, SourceSettings
@@ -221,10 +221,14 @@ def measure_tables(tables: Sequence[TableData], recipe: HyreRecipe, run: Run, re
     """
     measured = []
     for data in tables:
-        path = run.path("measured", f"{data.name}.npz")
+        path = run.path("measured", f"{file_name(data.name)}.npz")
         if not path.exists():
             with run.stage(f"table {data.name}"):
-                _write(path, measure_table(train_table(data, recipe), data, recipe))
+                found = train_table(data, recipe)
+                for name, ensemble in found.items():
+                    folder = ("ensemble",) if name == recipe.name else ("ensembles", name)
+                    save_ensemble(ensemble, run.path(*folder, file_name(data.name)))
+                _write(path, measure_table(found, data, recipe))
         measured.append(_scores(path, data))
     with run.stage("intervals"):
         rows, differences = table_results(measured, recipe)

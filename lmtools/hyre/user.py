@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from lmtools.core.errors import DataError
+from lmtools.core.files import file_name
 from lmtools.core.results import Row
 from lmtools.core.seeds import derive
 from lmtools.core.statistics import bootstrap_mean
 from lmtools.data.reader import Tally
 from lmtools.data.records import Preference
 from lmtools.data.sources import load_targets
-from lmtools.hyre.adapt import adapted, check_examples, prior_weights
+from lmtools.hyre.adapt import adapted, before, check_examples
 from lmtools.hyre.ensemble import Ensemble, ensemble_digest
 from lmtools.hyre.ensembles import MAIN
 from lmtools.hyre.pairs import PairFeatures, content, read_features, read_targets, say_left_out
@@ -92,8 +93,9 @@ def worth(ensemble: Ensemble, weights: Weights, others: Floats, resamples: int, 
     """Accuracy on pairs that were not learned from, of the weights, and without them; none without pairs."""
     if not len(others):
         return []
-    before = prior_weights(ensemble.fit, weights.settings)
-    named = {f"hyre @{len(weights.examples)}": weights.weights, "before @0": before}
+    named = {f"hyre @{len(weights.examples)}": weights.weights}
+    if (prior := before(ensemble.fit, weights.settings)).any():
+        named["before @0"] = prior
     return [
         Row(name, {"accuracy": bootstrap_mean(correct(others @ w), None, resamples, seed)})
         for name, w in named.items()
@@ -119,6 +121,6 @@ def keep_weights(run: Path, recipe: HyreRecipe, examples: int, folder: Path) -> 
             user = split(name, pairs, examples, recipe.seed)
             own = read_features(reader, {name: user.known}, name)[name]
             weights = weigh(ensemble, margins(ensemble, own, recipe.adapt), own.keys, recipe.adapt, digest)
-            weights.write(folder / f"{name}.json")
-            written.append(folder / f"{name}.json")
+            written.append(folder / f"{file_name(name)}.json")
+            weights.write(written[-1])
     return written

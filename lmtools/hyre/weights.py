@@ -76,6 +76,20 @@ class Weights:
         write_text(path, json.dumps(self.summary(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def weights_file(path: Path) -> Path:
+    """The file itself, or the one in a run of `lmtools hyre adapt`.
+
+    Raises:
+        DataError: there is none.
+    """
+    file = path / "weights.json" if path.is_dir() else path
+    if not file.is_file():
+        raise DataError(
+            f"{file}: cannot be read: no such file", fix="make it: lmtools hyre adapt --pairs FILE"
+        )
+    return file
+
+
 def read_weights(path: Path, ensemble: str, count: int) -> Weights:
     """The weights in a file, or in a run that holds one.
 
@@ -86,7 +100,7 @@ def read_weights(path: Path, ensemble: str, count: int) -> Weights:
         DataError: the file is missing or no such file.
         ModelError: the weights are for another ensemble.
     """
-    file = path / "weights.json" if path.is_dir() else path
+    file = weights_file(path)
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
         settings = AdaptSettings.model_validate(
@@ -104,10 +118,6 @@ def read_weights(path: Path, ensemble: str, count: int) -> Weights:
             raise ValueError("a weight is not finite")
         if not found.weights.shape == found.losses.shape == (len(found.sources),):
             raise ValueError("not a weight, a loss and a source of each head")
-    except OSError as error:
-        raise DataError(
-            f"{file}: cannot be read: {error.strerror}", fix="make it: lmtools hyre adapt --pairs FILE"
-        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{file}: no weights of `lmtools hyre adapt` ({str(error).splitlines()[0]})",

@@ -198,6 +198,8 @@ def test_the_line_about_weights_names_the_sources_that_carry_them():
 
 
 CHILD = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a background job inherits ignores it
 from lmtools.cli.ask import ask
 from lmtools.data.records import Turn
 

@@ -76,7 +76,7 @@ def test_scores_with_and_without_weights(capsys):
     assert [json.loads(line) for line in Path("scored.jsonl").read_text().splitlines()] == value["results"]
     assert "no --weights" not in told
     plain, told = call(capsys, *options)
-    assert "no --weights: the heads as they are before any example" in told
+    assert "no --weights: rewards before any example" in told
     assert plain["results"][0]["reward"] != short["reward"]
     assert run(["hyre", *options]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 2

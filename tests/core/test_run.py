@@ -9,6 +9,7 @@ import pytest
 
 from lmtools.core.config import Config
 from lmtools.core.errors import MachineError, RunError
+from lmtools.core.files import file_name
 from lmtools.core.recipe import dump_recipe
 from lmtools.core.results import Row
 from lmtools.core.resume import started_with
@@ -210,3 +211,11 @@ def test_started_with_knows_the_same_run(tmp_path):
     assert not started_with(tmp_path / "run", recipe, {"q.jsonl": "00"}, 2)
     assert not started_with(tmp_path / "run", dump_recipe(Toy(steps=3)), {"q.jsonl": "00"}, 1)
     assert started_with(tmp_path / "nothing yet", recipe, {}, 0)
+
+
+def test_a_name_of_a_file_is_no_path():
+    assert file_name("dsp-academy") == "dsp-academy"
+    assert "/" not in file_name("/etc/passwd") + file_name("../../x")
+    assert file_name("..") not in (".", "..")
+    assert len(file_name("x" * 500)) <= 120
+    assert file_name("x" * 500) != file_name("x" * 501)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from lmtools.hyre.acquire import coin_entropy, scores
+from lmtools.hyre.acquire import coin_entropy, normal_scores, scores
 from lmtools.hyre.reweight import reweight
 
 LN2, LN3 = math.log(2), math.log(3)
@@ -91,3 +91,18 @@ def test_random_is_drawn_by_seed():
 @pytest.mark.parametrize("kind", [*KINDS, "random"])
 def test_an_empty_pool(kind):
     assert scores(kind, np.zeros((0, 2)), [0.5, 0.5]).shape == (0,)
+
+
+def test_a_normal_margin_is_asked_about_as_many_heads_of_that_spread_are():
+    rng = np.random.default_rng(0)
+    means, variances = np.array([0.0, 1.0, -2.0]), np.array([4.0, 0.25, 1.0])
+    heads = means[:, None] + np.sqrt(variances)[:, None] * rng.normal(size=(3, 200_000))
+    weights = np.full(200_000, 1 / 200_000)
+    for kind in ("bald", "entropy", "variance"):
+        expected = scores(kind, heads, weights)
+        assert normal_scores(kind, means, variances) == pytest.approx(expected, rel=0.02, abs=0.004)
+    assert normal_scores("bald", means, np.zeros(3)) == pytest.approx(np.zeros(3), abs=1e-12)
+    assert normal_scores("entropy", -means, variances) == pytest.approx(
+        normal_scores("entropy", means, variances)
+    )
+    assert len(set(normal_scores("random", means, variances, 1))) == 3

@@ -12,7 +12,7 @@ from scipy.special import expit
 from tiny_ensemble import preference_ensemble, preferences
 
 from lmtools.core.errors import DataError
-from lmtools.hyre.adapt import adapted, check_examples, check_heads, prior_weights
+from lmtools.hyre.adapt import adapted, before, check_examples, check_heads, prior_weights, telling
 from lmtools.hyre.axes import prior_root
 from lmtools.hyre.ensemble import EnsembleInfo
 from lmtools.hyre.make import Training, make_ensemble
@@ -135,3 +135,18 @@ def test_an_ensemble_of_numbers_cannot_be_adapted_to_pairs():
     )
     with pytest.raises(DataError, match="regression cannot be adapted"):
         check_heads(made)
+
+
+def test_under_the_normal_prior_a_pair_like_a_labelled_one_tells_less():
+    pool = np.array([[2.0, 0.0], [0.0, 1.5]])
+    settings = AdaptSettings(rule="gaussian")
+    nothing = telling("variance", pool, np.zeros((0, 2)), np.zeros(2), settings, 0)
+    assert nothing[0] > nothing[1]
+    known = np.array([[2.0, 0.0]] * 20)
+    after = telling("variance", pool, known, np.zeros(2), settings, 0)
+    assert after[0] < after[1] == pytest.approx(nothing[1])
+
+
+def test_before_any_example_a_posterior_mode_has_no_opinion():
+    assert not before(np.zeros(3), AdaptSettings(rule="gaussian")).any()
+    assert before(np.zeros(4), AdaptSettings()).tolist() == [0.25] * 4

@@ -10,7 +10,7 @@ from scipy.optimize import brentq, minimize
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from lmtools.hyre.posterior import posterior_mode
+from lmtools.hyre.posterior import margin_variances, posterior_mode
 
 
 def primal(margins, variance, offset):
@@ -112,3 +112,21 @@ def test_a_variance_that_is_none(variance):
 def test_a_margin_that_is_not_finite(value):
     with pytest.raises(ValueError, match="finite"):
         posterior_mode([[value]], 1.0)
+
+
+@given(st.integers(0, 1000))
+def test_many_examples_are_solved_among_the_coefficients_and_few_among_the_examples(seed):
+    margins = np.random.default_rng(seed).normal(size=(7, 7))
+    wide = np.concatenate([margins, np.zeros((1, 7))])  # a pair that tells nothing: the other way of solving
+    assert posterior_mode(wide, 0.5) == pytest.approx(posterior_mode(margins, 0.5), abs=1e-6)
+
+
+@given(st.integers(0, 1000), st.integers(0, 6))
+def test_variances_are_those_of_the_inverse_curvature(seed, labelled):
+    rng = np.random.default_rng(seed)
+    known, pool = rng.normal(size=(labelled, 4)), rng.normal(size=(5, 4))
+    mode = posterior_mode(known, 0.7)
+    p = 1 / (1 + np.exp(-known @ mode))
+    curvature = (known * (p * (1 - p))[:, None]).T @ known + np.eye(4) / 0.7
+    expected = np.einsum("mk,kl,ml->m", pool, np.linalg.inv(curvature), pool)
+    assert margin_variances(pool, known, mode, 0.7) == pytest.approx(expected, rel=1e-6, abs=1e-9)

@@ -6,7 +6,8 @@ from tiny_hyre import USERS, records, trained_once, write
 from transformers import LlamaForSequenceClassification
 
 from lmtools.core.errors import DataError, ModelError
-from lmtools.hyre.reward_eval import margins, read_pairs, rows
+from lmtools.data.records import Preference
+from lmtools.hyre.reward_eval import margins, read_pairs, rows, without_examples
 from lmtools.hyre.reward_recipe import RewardRecipe
 from lmtools.hyre.user import keep_weights
 
@@ -127,3 +128,18 @@ def test_sections_are_rewardbenchs():
     assert value["Chat/accuracy"] == pytest.approx(2 / 4)
     assert value["Reasoning/accuracy"] == pytest.approx((3 / 4 + 1 / 2) / 2)
     assert not {"Safety/accuracy", "Chat Hard/accuracy"} & set(value)
+
+
+def test_what_the_weights_were_learned_from_is_not_tested_on():
+    pairs = {
+        "a": [
+            Preference(id="1", prompt="Q", chosen="x", rejected="y"),
+            Preference(id="2", prompt="Q", chosen="x", rejected="z"),
+        ],
+        "b": [Preference(id="3", prompt="Q", chosen="u", rejected="v")],
+    }
+    assert {name: [pair.id for pair in own] for name, own in without_examples(pairs, ("2", "3")).items()} == {
+        "a": ["1"]
+    }
+    with pytest.raises(DataError, match="all of these pairs"):
+        without_examples(pairs, ("1", "2", "3"))
