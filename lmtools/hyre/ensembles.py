@@ -45,10 +45,10 @@ def train_ensembles(
         RecipeError: a source cannot make as many heads.
     """
 
-    limit = all(source.source == "gaussian_limit" for source in recipe.heads)
-
     def made(name: str, sources: tuple[SourceSettings, ...], folder: Path, alone: bool = False) -> Ensemble:
         if not (folder / SETTINGS).exists():
+            # One conventional head, and a limit that is the prior's alone, take no other head in.
+            apart = alone or sources[0].source == "gaussian_limit"
             settings = recipe.train.model_copy(update={"prior_scale": 0.0}) if alone else recipe.train
             with run.stage(f"heads {name}"):
                 found = make_ensemble(
@@ -57,7 +57,7 @@ def train_ensembles(
                     info,
                     settings,
                     recipe.seed,
-                    own_head=None if alone or limit or name == "gaussian_limit" else own_head,
+                    own_head=None if apart else own_head,
                     device=device,
                 )
                 save_ensemble(found, folder)

@@ -126,3 +126,16 @@ def test_a_reward_models_own_head_is_one_more_member(tiny_llama, tmp_path):
     rewards = found.main.outputs(features)[:, -1]
     np.testing.assert_allclose(rewards[::2] - rewards[1::2], own[::2] - own[1::2], rtol=1e-3, atol=1e-4)
     assert open_reward(tmp_path / "run").weights.weights == pytest.approx(np.full(5, 0.2))
+
+
+def test_a_reward_models_head_joins_every_ensemble_but_a_limit(tiny_llama, tmp_path):
+    from transformers import AutoTokenizer
+
+    LlamaForSequenceClassification.from_pretrained(tiny_llama, num_labels=1).save_pretrained(tmp_path / "rm")
+    AutoTokenizer.from_pretrained(tiny_llama).save_pretrained(tmp_path / "rm")
+    limit = {"heads": ["gaussian_limit"], "adapt": {"rule": "gaussian"}, "compare": ["random"]}
+    recipe = tiny_recipe(tmp_path / "rm", tmp_path, **limit)
+    run_train(recipe, tmp_path / "run")
+    found = load_ensembles(tmp_path / "run", recipe).by_name
+    assert set(found["gaussian_limit"].sources) == {"gaussian_limit"}
+    assert found["random"].sources[-1] == "reward_model"
