@@ -83,7 +83,7 @@ def measure(
 
     Args:
         pairs: ensemble's name -> the target's pairs as it sees them.
-        choices: the draws; those of ``Method.active`` use as many of them as have an ``active`` row.
+        choices: the draws; the first N of a pool are labelled.
         examples: numbers of labels; those larger than a pool are left out.
     """
     found = Measured()

@@ -17,7 +17,7 @@ from lmtools.models.features import count_layers
 from lmtools.models.files import is_adapter, resolve
 from lmtools.models.load import base_model, load
 from lmtools.models.packing import rows, tensors
-from lmtools.models.pooled import MOST_ON_CPU, additive, packs, pool
+from lmtools.models.pooled import MOST_ON_CPU, layer_states, packs, pool
 from lmtools.models.reward_head import is_reward_model
 from lmtools.models.spec import ModelSpec
 
@@ -89,20 +89,7 @@ class TunedBackbone:
         share = packs(self._base, max(map(len, texts)))
         made = rows(texts, int(self._config.hidden_size), sum(map(len, texts)), share=share)
         batch = tensors(made, texts, self.device)
-        given: dict[str, Any] = {"attention_mask": (batch.part >= 0).long()}
-        if batch.shared:
-            given = {
-                "attention_mask": additive(batch.seen(), self._base.dtype),
-                "position_ids": batch.positions,
-            }
-        every = set(self._layers) != {self._last}
-        out = self._base.get_decoder()(
-            input_ids=batch.ids, use_cache=False, output_hidden_states=every, **given
-        )
-        states = [
-            out.last_hidden_state if layer == self._last else out.hidden_states[layer]
-            for layer in self._layers
-        ]
+        states = layer_states(self._base, batch, self._layers, self._last, self._last)
         found = {
             member: torch.cat(
                 [pool(layer[row, start:end], name) for layer in states for name in self._settings.pooling]

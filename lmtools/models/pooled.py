@@ -92,23 +92,33 @@ class HfPass:
 
     def _states(self, batch: Batch) -> list[Tensor]:
         """The hidden states of each wanted layer, (rows, tokens, hidden)."""
-        last = self._last
-        every = set(self._layers) != {last}
-        given: dict[str, Any] = {"output_hidden_states": True} if every else {}
-        if batch.shared:
-            given |= {"attention_mask": additive(batch.seen(), self._model.dtype)}
-            given |= {"position_ids": batch.positions}
-        else:
-            given["attention_mask"] = (batch.part >= 0).long()
         with torch.inference_mode():
-            out = self._model.get_decoder()(input_ids=batch.ids, use_cache=False, **given)
-        if every and len(out.hidden_states or ()) != self._run + 1:
-            raise ModelError(
-                "the model does not give the hidden states of single layers", fix="set features.layers=[-1]"
-            )
-        return [
-            out.last_hidden_state if layer == last else out.hidden_states[layer] for layer in self._layers
-        ]
+            return layer_states(self._model, batch, self._layers, self._last, self._run)
+
+
+def layer_states(model: Any, batch: Batch, layers: Sequence[int], last: int, run: int) -> list[Tensor]:
+    """The hidden states of these layers, (rows, tokens, hidden) each; with a gradient where one is kept.
+
+    Args:
+        model: a causal language model or a sequence classifier.
+        layers: 1 ... ``last``, which is the state after the final norm.
+        run: how many layers the model has left.
+
+    Raises:
+        ModelError: the model does not give the states of a layer.
+    """
+    every = set(layers) != {last}
+    given: dict[str, Any] = {"output_hidden_states": True} if every else {}
+    if batch.shared:
+        given |= {"attention_mask": additive(batch.seen(), model.dtype), "position_ids": batch.positions}
+    else:
+        given["attention_mask"] = (batch.part >= 0).long()
+    out = model.get_decoder()(input_ids=batch.ids, use_cache=False, **given)
+    if every and len(out.hidden_states or ()) != run + 1:
+        raise ModelError(
+            "the model does not give the hidden states of single layers", fix="set features.layers=[-1]"
+        )
+    return [out.last_hidden_state if layer == last else out.hidden_states[layer] for layer in layers]
 
 
 def run_layers(decoder: Any, wanted: int, last: int) -> int:
