@@ -23,6 +23,7 @@ MEMBERS = {
     "hyre": Member("lmtools.cli.hyre", "app", "HyRe: a reward model that fits one user, from five examples."),
     "ats": Member("lmtools.cli.ats", "app", "ATS: a head that makes a model's probabilities honest."),
     "eval": Member("lmtools.cli.eval", "app", "Measure a model: calibration, and reward models on pairs."),
+    "report": Member("lmtools.cli.report", "report", "One page that shows a run, or several side by side."),
     "generate": Member("lmtools.cli.generate", "generate", "Generate text with any model and backend."),
     "models": Member("lmtools.cli.models", "app", "Fetch and list the built-in models."),
     "recipes": Member("lmtools.cli.recipes", "app", "List, show, copy and check recipes."),

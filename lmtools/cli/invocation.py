@@ -14,7 +14,7 @@ from pathlib import Path
 
 NAME = "lmtools"
 COMMAND = re.compile(
-    rf"(?<![\w./-]){NAME} (?=--|(?:quickstart|leret|hyre|ats|eval|generate|models|recipes|data|doctor)\b)"
+    rf"(?<![\w./-]){NAME} (?=--|(?:quickstart|leret|hyre|ats|eval|report|generate|models|recipes|data|doctor)\b)"
 )
 """The program's name where a command or an option follows it, and nothing that is part of a path."""
 

@@ -1,0 +1,87 @@
+"""What every run's page has: its headline in words and as a plot, what was run, and how long it took."""
+
+import shlex
+from typing import Any
+
+from lmtools.core.progress import duration
+from lmtools.report.chart_data import cell
+from lmtools.report.parts import Bars, Code, Dots, Facts, Part, Prose, Section, Table
+from lmtools.report.source import Source
+from lmtools.report.words import compared, headline_metrics, headline_rows, main_differences, measured, unit
+
+MOST_CHARTS = 6
+
+
+def sections(run: Source) -> list[Section]:
+    """Headline and origin of a run, finished or not."""
+    return [Section("What came out", _headline(run)), Section("What was run", _origin(run))]
+
+
+def _headline(run: Source) -> list[Part]:
+    if run.results is None or not run.results.rows:
+        state = "has measured nothing" if run.results else "is not finished: nothing has been measured yet"
+        return [Prose(f"This run {state}.", "warning")]
+    metrics = headline_metrics(run.results)
+    parts: list[Part] = []
+    for metric in metrics[:MOST_CHARTS]:
+        rows = headline_rows(run.results, metric)
+        last = _told(run, metric, rows[-1].name)
+        parts.append(Prose(measured(last, metric, run.results.row(last).metrics[metric]), "lead"))
+    parts += [Prose(compared(one)) for one in main_differences(run.results, metrics)]
+    for metric in metrics[:MOST_CHARTS]:
+        rows = headline_rows(run.results, metric)
+        strong = _told(run, metric, rows[-1].name)
+        dots = [(row.name, row.metrics[metric]) for row in rows]
+        parts.append(Dots(f"{metric}, with 95 % intervals", dots, unit(metric), strong=strong))
+    return [*parts, _all_figures(run)]
+
+
+def _told(run: Source, metric: str, otherwise: str) -> str:
+    """The row that the run's comparisons are about."""
+    found = [one.a for one in run.results.differences if one.metric == metric] if run.results else []
+    return found[0] if found else otherwise
+
+
+def _all_figures(run: Source) -> Part:
+    """Every metric without a task or target before its name; they have their own sections."""
+    rows = run.results.rows if run.results else ()
+    names = list(dict.fromkeys(name for row in rows for name in row.metrics if "/" not in name))
+    cells = [(row.name, *(cell(row.metrics.get(name), unit(name)) for name in names)) for row in rows]
+    return Table(["", *names], cells if names else [], "All figures", folded=True)
+
+
+def facts(run: Source) -> dict[str, str]:
+    """What was run, when and where; without what the run does not know."""
+    manifest = run.manifest
+    found = {
+        "Command": shlex.join(manifest.command),
+        "Recipe": run.results.recipe if run.results else "",
+        "Seed": str(manifest.seed),
+        "lmtools": manifest.versions.get("lmtools", ""),
+        "Started": manifest.started,
+        "Resumed": ", ".join(manifest.resumed),
+        "Finished": manifest.finished or "not yet",
+        "Machine": _machine(manifest.machine),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _origin(run: Source) -> list[Part]:
+    manifest = run.manifest
+    stages = [(f"{name} ({duration(seconds)})", seconds) for name, seconds in manifest.stages.items()]
+    total = sum(manifest.stages.values())
+    timings: list[Part] = [Bars(f"Seconds of each stage, {duration(total)} in all", stages)] if stages else []
+    return [
+        Facts(facts(run)),
+        *timings,
+        Facts(manifest.versions, "Versions", folded=True),
+        Table(["input", "SHA-256"], sorted(manifest.inputs.items()), "Inputs and their hashes", folded=True),
+        *([Code(run.recipe, "The recipe, resolved")] if run.recipe else []),
+    ]
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    said = [machine.get("platform"), machine.get("cpu")]
+    said += [f"{machine['cores']} cores"] if "cores" in machine else []
+    said += [f"{machine['memory_gb']} GB"] if "memory_gb" in machine else []
+    return ", ".join(str(part) for part in said if part)

@@ -1,0 +1,249 @@
+"""A page as HTML: one file that asks for nothing else, in which all text is text.
+
+The policy in its head allows this very script and style sheet, by their hashes, and nothing else: no request,
+no form, no other script. What is read from a run enters as escaped text or as JSON, and the script puts it in
+place as text.
+"""
+
+import base64
+import hashlib
+import html
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+
+from lmtools.report.chart_data import chart_json, chart_table
+from lmtools.report.entries import Room, browser_json
+from lmtools.report.parts import (
+    Bars,
+    Browser,
+    Code,
+    Dots,
+    Facts,
+    Grid,
+    Lines,
+    Part,
+    Prose,
+    Reliability,
+    Section,
+    Table,
+    Tokens,
+)  # fmt: skip
+
+SCRIPTS = ("draw.js", "charts.js", "bins.js", "browse.js", "tokens.js", "page.js")
+STYLE = "page.css"
+WITHOUT_SCRIPT = "Charts and lists need the script in this file; every chart is a table, too."
+CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+"""What HTML does not allow, and half characters."""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """The sections of one run; ``title`` is shown where a page has several."""
+
+    title: str
+    sections: Sequence[Section]
+
+
+@dataclass
+class _Page:
+    """What is collected while a page is written: the script's data, and the names that are taken."""
+
+    room: Room
+    charts: list[dict[str, Any]] = field(default_factory=list)
+    browsers: list[dict[str, Any]] = field(default_factory=list)
+    tokens: list[dict[str, Any]] = field(default_factory=list)
+    ids: set[str] = field(default_factory=set)
+    prefix: str = ""
+
+
+def page_html(title: str, chapters: Sequence[Chapter], room: Room) -> str:
+    """The whole document.
+
+    Args:
+        room: how much of the lists the page may hold; it collects what is left out.
+    """
+    script = "\n".join(_asset(name) for name in SCRIPTS)
+    style = _asset(STYLE)
+    page = _Page(room)
+    room.share([part for chapter in chapters for part in _browsers(chapter)])
+    body, links = [], []
+    for number, chapter in enumerate(chapters):
+        page.prefix = f"{number}:"
+        inner, own = _chapter(chapter, page, 3 if len(chapters) > 1 else 2)
+        if len(chapters) > 1:
+            anchor = _id(chapter.title, page)
+            inner = f'<section>\n<h2 id="{anchor}">{text(chapter.title)}</h2>\n{inner}</section>\n'
+            own = [f'<a href="#{anchor}">{text(chapter.title)}</a>\n<ul>{_listed(own)}</ul>']
+        body.append(inner)
+        links += own
+    data = {
+        "charts": page.charts, "browsers": page.browsers, "tokens": page.tokens, "texts": room.texts,
+    }  # fmt: skip
+    policy = "; ".join(
+        ("default-src 'none'", f"script-src {_hash(script)}", f"style-src {_hash(style)}",
+         "base-uri 'none'", "form-action 'none'")
+    )  # fmt: skip
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer">
+<title>{text(title)}</title>
+<style>{style}</style>
+</head>
+<body>
+<a class="skip" href="#content">Skip to the figures</a>
+<header class="top">
+<h1>{text(title)}</h1>
+<nav aria-label="Sections"><ul>{_listed(links)}</ul></nav>
+</header>
+<main id="content">
+<noscript><p class="warning">{WITHOUT_SCRIPT}</p></noscript>
+{"".join(body)}</main>
+<script type="application/json" id="data">{_script_json(data)}</script>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def text(value: str) -> str:
+    """``value`` as HTML text, also inside an attribute."""
+    return html.escape(CONTROL.sub("\ufffd", value))
+
+
+def _chapter(chapter: Chapter, page: _Page, level: int) -> tuple[str, list[str]]:
+    """The sections as HTML, and a link to each."""
+    written, links = [], []
+    for section in chapter.sections:
+        anchor = _id(section.title, page)
+        parts = "".join(_part(part, page, level + 1) for part in section.parts)
+        heading = f'<h{level} id="{anchor}">{text(section.title)}</h{level}>'
+        written.append(f"<section>\n{heading}\n{parts}</section>\n")
+        links.append(f'<a href="#{anchor}">{text(section.title)}</a>')
+    return "".join(written), links
+
+
+def _part(part: Part, page: _Page, level: int) -> str:
+    writers: dict[type, Callable[..., str]] = {
+        Prose: _prose, Facts: _facts, Code: _code, Table: _table, Grid: _grid,
+        Browser: _browser, Tokens: _tokens,
+    }  # fmt: skip
+    if isinstance(part, Dots | Lines | Bars | Reliability):
+        return _chart(part, page)
+    return writers[type(part)](part, page, level)
+
+
+def _prose(part: Prose, page: _Page, level: int) -> str:
+    kind = f' class="{part.kind}"' if part.kind != "plain" else ""
+    role = ' role="note"' if part.kind == "warning" else ""
+    return f"<p{kind}{role}>{text(part.text)}</p>\n"
+
+
+def _facts(part: Facts, page: _Page, level: int) -> str:
+    rows = "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in part.rows.items())
+    return _folded(part.title, f"<dl>{rows}</dl>", part.folded, level) if rows else ""
+
+
+def _code(part: Code, page: _Page, level: int) -> str:
+    return _folded(part.title, f'<pre tabindex="0">{text(part.text)}</pre>', part.folded, level)
+
+
+def _table(part: Table, page: _Page, level: int) -> str:
+    return _folded(part.title, table_html(part.columns, part.rows), part.folded, level)
+
+
+def table_html(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table that scrolls sideways where it is too wide; its first column names the rows."""
+    head = "".join(f'<th scope="col">{text(name)}</th>' if name else "<td></td>" for name in columns)
+    lines = []
+    for name, *cells in rows:
+        figures = "".join(f'<td class="figure">{text(cell)}</td>' for cell in cells)
+        lines.append(f'<tr><th scope="row">{text(name)}</th>{figures}</tr>\n')
+    body = "".join(lines)
+    table = f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="Table">{table}</div>'
+
+
+def _chart(part: Dots | Lines | Bars | Reliability, page: _Page) -> str:
+    number = len(page.charts)
+    page.charts.append(chart_json(part, page.prefix))
+    columns, rows = chart_table(part)
+    alone = isinstance(part, Reliability)  # its bins are buttons; else a reader hears the table
+    role = "" if alone else ' aria-hidden="true"'
+    title = text(part.title)
+    return (
+        f"<figure>\n<figcaption>{title}</figcaption>\n"
+        f'<div class="plot" data-chart="{number}"{role}></div>\n'
+        f'<details class="figures"><summary>As a table<span class="hidden">: {title}</span></summary>'
+        f"{table_html(columns, rows)}</details>\n</figure>\n"
+    )
+
+
+def _grid(part: Grid, page: _Page, level: int) -> str:
+    heading = f"<h{level}>{text(part.title)}</h{level}>\n" if part.title else ""
+    return f'{heading}<div class="grid">\n{"".join(_chart(chart, page) for chart in part.charts)}</div>\n'
+
+
+def _browser(part: Browser, page: _Page, level: int) -> str:
+    number = len(page.browsers)
+    found = browser_json(part, page.room)
+    page.browsers.append(found | {"name": page.prefix + part.name})
+    heading = f"<h{level}>{text(part.title)}</h{level}>"
+    return f'<div class="browser" data-browser="{number}">\n{heading}\n</div>\n'
+
+
+def _tokens(part: Tokens, page: _Page, level: int) -> str:
+    number = len(page.tokens)
+    measures = [(one.name, one.low, one.high, one.unit, one.middle) for one in part.measures]
+    texts = [(name, [(one.text, *map(_rounded, one.values)) for one in own]) for name, own in part.texts]
+    page.tokens.append({"title": part.title, "measures": measures, "texts": texts})
+    return f'<div data-tokens="{number}">\n<h{level}>{text(part.title)}</h{level}>\n</div>\n'
+
+
+def _folded(title: str, inner: str, folded: bool, level: int) -> str:
+    if folded:
+        return f"<details><summary>{text(title or 'More')}</summary>{inner}</details>\n"
+    return (f"<h{level}>{text(title)}</h{level}>\n" if title else "") + inner + "\n"
+
+
+def _browsers(chapter: Chapter) -> Iterator[Browser]:
+    return (part for section in chapter.sections for part in section.parts if isinstance(part, Browser))
+
+
+def _id(title: str, page: _Page) -> str:
+    """A name for a link, taken by nobody."""
+    base = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section"
+    name, turn = base, 2
+    while name in page.ids or name in ("content", "data"):
+        name, turn = f"{base}-{turn}", turn + 1
+    page.ids.add(name)
+    return name
+
+
+def _listed(links: Sequence[str]) -> str:
+    return "".join(f"<li>{link}</li>" for link in links)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or value != value else float(f"{value:.4g}")
+
+
+def _asset(name: str) -> str:
+    return resources.files("lmtools.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _hash(content: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+
+
+def _script_json(value: Any) -> str:
+    """JSON that cannot end the element it stands in."""
+    written = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return written.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

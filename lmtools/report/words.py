@@ -1,0 +1,90 @@
+"""Figures in words: what a measurement says, and how sure it is."""
+
+import re
+from collections.abc import Sequence
+
+from lmtools.core.results import Difference, Results, Row
+from lmtools.core.statistics import Interval
+from lmtools.report.chart_data import said
+from lmtools.report.parts import Unit
+
+NUMBERS = (
+    "loss",
+    "nll",
+    "multiplier",
+    "effective-heads",
+    "rmse",
+    "rmse-ratio",
+    "spread",
+    "disagreement",
+    "margin",
+)
+"""Metrics that are no rates; all others lie between 0 and 1."""
+LESS = ("ece", "rms-ce", "mce", "brier", "nll", "loss", "token-ece", "rmse", "rmse-ratio", "ece-mass")
+"""Metrics of which less is better."""
+PREFERRED = (r"recall@hop\d+", "accuracy", "rmse-ratio", "ece", "loss", "nll", "auroc", "brier")
+"""What a reader wants to know first, by what a run has of it."""
+MOST_ROWS = 24
+
+
+def unit(metric: str) -> Unit:
+    """Whether a metric is a rate; ``TASK/`` before its name does not matter."""
+    return "number" if metric.rpartition("/")[2] in NUMBERS else "rate"
+
+
+def headline_metrics(results: Results) -> list[str]:
+    """The one metric, or the one of every task or target, that a run is about; empty where it has none."""
+    names = list(dict.fromkeys(name for row in results.rows for name in row.metrics))
+    for whole in (True, False):
+        for wanted in PREFERRED:
+            found = [
+                name for name in names
+                if re.fullmatch(wanted, name.rpartition("/")[2]) and (name.count("/") == 0) == whole
+            ]  # fmt: skip
+            if found:
+                last = max(found, key=lambda name: name.rpartition("/")[2])  # of hops the last one
+                return (
+                    [last] if whole else [n for n in found if n.rpartition("/")[2] == last.rpartition("/")[2]]
+                )
+    return names[:1]
+
+
+def headline_rows(results: Results, metric: str) -> list[Row]:
+    """The rows that have the metric; of very many those with five labels, or the first."""
+    rows = [row for row in results.rows if metric in row.metrics]
+    few = [row for row in rows if row.name.endswith(" @5")]
+    return rows if len(rows) <= MOST_ROWS else (few or rows)[:MOST_ROWS]
+
+
+def measured(name: str, metric: str, interval: Interval) -> str:
+    """``SFT: recall@hop2 is 68.1 % (95 % interval 61.3 % to 75.0 %, n = 80).``"""
+    kind = unit(metric)
+    ends = f"{said(interval.low, kind)} to {said(interval.high, kind)}"
+    return f"{name}: {metric} is {said(interval.value, kind)} (95 % interval {ends}, n = {interval.n:,})."
+
+
+def compared(one: Difference) -> str:
+    """A paired difference as a sentence that says whether it may be chance."""
+    better = (one.value > 0) != (one.metric.rpartition("/")[2] in LESS)
+    sure = one.low > 0 or one.high < 0
+    verdict = f"{'better' if better else 'worse'} by more than chance" if sure else "which may be chance"
+    amount = distance(abs(one.value), one.metric)
+    ends = f"{distance(one.low, one.metric, sign=True)} to {distance(one.high, one.metric, sign=True)}"
+    way = "above" if one.value > 0 else "below"
+    where = f"{amount} {way} {one.b}" if one.value else f"level with {one.b}"
+    return f"{one.a} is {where} in {one.metric} (paired, 95 % interval {ends}, n = {one.n:,}): {verdict}."
+
+
+def distance(value: float, metric: str, *, sign: bool = False) -> str:
+    """A difference of rates in points, of numbers as it is."""
+    if unit(metric) == "rate":
+        return f"{100 * value:+.1f}" if sign else f"{100 * value:.1f} points"
+    return f"{value:+.3g}" if sign else f"{value:.3g}"
+
+
+def main_differences(results: Results, metrics: Sequence[str], most: int = 6) -> list[Difference]:
+    """The comparisons in the headline's metrics, the surest first."""
+    found = [one for one in results.differences if one.metric in metrics]
+    few = [one for one in found if one.a.endswith(" @5")]
+    wanted = few if len(found) > MOST_ROWS and few else found
+    return sorted(wanted, key=lambda one: one.low <= 0 <= one.high)[:most]
