@@ -27,6 +27,7 @@ from lmtools.ats.setup import Setup
 from lmtools.ats.summary import Summary
 from lmtools.ats.train import train_head
 from lmtools.ats.training_state import Epoch
+from lmtools.core.curves import Point, Told
 from lmtools.core.progress import say
 from lmtools.core.run import Run
 from lmtools.core.seeds import derive
@@ -87,12 +88,13 @@ def fit_head(fit: Fit, config: HeadConfig, directory: Path, run: Run) -> Tempera
     if isinstance(head, ScalarHead):
         _solve(fit, head)
     else:
-        journal = run.journal()
+        journal, told = run.journal(), run.curve(config.kind)
 
         def record(epoch: Epoch) -> None:
             key = f"{config.kind}/epoch {epoch.number}"
             if key not in journal:
                 journal.append(key, asdict(epoch))
+            told(Point(epoch.steps, epoch.number, epoch.loss, epoch.learning_rate, epoch.validation))
 
         train_head(
             head,
@@ -127,7 +129,7 @@ def fit_baselines(fit: Fit, run: Run) -> Baselines:
     scalars = {}
     if "scalar (NLL)" in recipe.compare:
         scalars["scalar (NLL)"] = fit_scalar(fit.train_summary, cross_entropy, recipe.head.clip)
-    vector = _vector(fit, run.path(VECTOR_FILE)) if VECTOR in recipe.compare else None
+    vector = _vector(fit, run.path(VECTOR_FILE), run.curve(VECTOR)) if VECTOR in recipe.compare else None
     confidence, correct = top_confidence(fit.train_summary)
     maps = fit_maps(confidence, correct, derive(recipe.seed, "confidence maps") % 2**32)
     wanted = {str(name): maps[name] for name in recipe.compare if name in maps}
@@ -136,7 +138,7 @@ def fit_baselines(fit: Fit, run: Run) -> Baselines:
     return baselines
 
 
-def _vector(fit: Fit, path: Path) -> VectorScaling:
+def _vector(fit: Fit, path: Path, told: Told) -> VectorScaling:
     """Vector scaling on tokens drawn by seed; one that is there is only read."""
     if path.exists():
         return load_vector(path)
@@ -157,6 +159,7 @@ def _vector(fit: Fit, path: Path) -> VectorScaling:
         torch.from_numpy(train),
         torch.from_numpy(fit.cache.tokens(fit.setup.split.validation)),
         VectorSettings(rate=settings.learning_rate, epochs=settings.epochs, seed=seed % 2**63),
+        told,
     )
     save_vector(found, path)
     return found

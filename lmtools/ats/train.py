@@ -66,7 +66,8 @@ def train_head(
             groups = [[train[place] for place in batch] for batch in order]
             loss = _epoch(at, batches, groups, objective, settings, bar)
             held = validation_loss(head, batches, validation, objective) if validation else None
-            _conclude(at, Epoch(number, loss, held, held is None or held < at.lowest))
+            better, last_rate = held is None or held < at.lowest, optimizer.param_groups[0]["lr"]
+            _conclude(at, Epoch(number, loss, held, better, number * len(groups), last_rate))
             if state is not None:
                 at.save(state)
             finished(at.epochs[-1])

@@ -23,6 +23,10 @@ class Epoch:
     loss: float
     validation: float | None
     best: bool
+    steps: int = 0
+    """Optimiser steps so far."""
+    learning_rate: float | None = None
+    """Of the last step, for all but the output layer."""
 
 
 @dataclass

@@ -67,6 +67,12 @@ class Results:
                 return row
         raise KeyError(name)
 
+    def values(self) -> dict[str, float]:
+        """Every row's figures without their intervals, as ``ROW/METRIC``."""
+        return {
+            f"{row.name}/{name}": metric.value for row in self.rows for name, metric in row.metrics.items()
+        }
+
     def to_json(self) -> str:
         """Indented JSON with a final newline.
 

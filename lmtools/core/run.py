@@ -2,6 +2,7 @@
 
     recipe.yaml     the resolved recipe         manifest.json   command, versions, seed, input hashes, timings
     journal.jsonl   finished units of work      metrics.json    the results; their presence ends the run
+    training.jsonl  the curves of what was trained
 
 A run killed at any instant is continued by the same command with ``--resume``.
 """
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from lmtools.core.config import Config
+from lmtools.core.curves import FILE, Curves, Point, Told
 from lmtools.core.errors import RunError
 from lmtools.core.files import cannot_write, write_text
 from lmtools.core.journal import Journal
@@ -25,6 +27,7 @@ from lmtools.core.progress import duration, first_process, say
 from lmtools.core.recipe import dump_recipe
 from lmtools.core.results import Difference, Results, Row
 from lmtools.core.resume import LOCK, MANIFEST, METRICS, RECIPE, continued, has_run, occupied, unfinished
+from lmtools.core.tracking import FINAL, NoTracker, Tracker
 
 
 class Run:
@@ -39,6 +42,9 @@ class Run:
         self.manifest = manifest
         self._lock = lock
         self._journals: dict[str, Journal] = {}
+        self._curves: Curves | None = None
+        self.tracker: Tracker = NoTracker()
+        """Where curves and final figures also go; closed with the run."""
 
     @classmethod
     def create(
@@ -107,6 +113,19 @@ class Run:
             self._journals[name] = Journal(self.path(name), writable=self.writes)
         return self._journals[name]
 
+    def curve(self, part: str) -> Told:
+        """What the training of ``part`` tells its progress to: ``training.jsonl``, and the tracker."""
+
+        def told(point: Point) -> None:
+            if not self.writes:
+                return
+            if self._curves is None:
+                self._curves = Curves(self.path(FILE))
+            if self._curves.add(part, point):
+                self.tracker.log(part, point.record(), point.step)
+
+        return told
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a part of the run: tells a person, and adds its seconds to the manifest, also on failure."""
@@ -136,6 +155,8 @@ class Run:
         """Write ``metrics.json`` and mark the run as finished."""
         if self.writes:
             results.write(self.path(METRICS))
+        if self.manifest.finished is None:
+            self.tracker.log(FINAL, results.values())
         self._update(finished=now())
 
     def _update(self, **changes: Any) -> None:
@@ -147,6 +168,9 @@ class Run:
         """Close the journals and let another process have the directory."""
         for journal in self._journals.values():
             journal.close()
+        if self._curves is not None:
+            self._curves.close()
+        self.tracker.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -178,6 +202,11 @@ def last_unfinished(system: str, action: str, *, root: Path = Path("runs")) -> P
     """The unfinished run of this system and action that was started last; None where there is none."""
     taken = _taken(root / f"{system}-{action}")
     return next((directory for directory in reversed(taken) if unfinished(directory)), None)
+
+
+def last_run(system: str, action: str, *, root: Path = Path("runs")) -> Path | None:
+    """The run of this system and action that was started last, finished or not; None where there is none."""
+    return next(reversed(_taken(root / f"{system}-{action}")), None)
 
 
 def _taken(base: Path) -> list[Path]:

@@ -15,6 +15,8 @@ from lmtools.hyre.recipe import AdaptSettings, HyreRecipe, SourceName, SourceSet
 from lmtools.hyre.standard import Features
 
 MAIN, OTHERS, SINGLE = "ensemble", "ensembles", "single"
+ONE = "single head"
+"""The name of one conventional head."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def train_ensembles(
                     recipe.seed,
                     own_head=None if apart else own_head,
                     device=device,
+                    watch=lambda source: run.curve(name if name in (source, ONE) else f"{name}/{source}"),
                 )
                 save_ensemble(found, folder)
         return load_ensemble(folder)
@@ -68,7 +71,7 @@ def train_ensembles(
         same = (SourceSettings(source=source, count=recipe.heads_count),)
         by_name[source] = made(source, same, run.path(OTHERS, source))
     one = (SourceSettings(source="shared_base", count=1),)
-    return Ensembles(by_name, made("single head", one, run.path(SINGLE), alone=True))
+    return Ensembles(by_name, made(ONE, one, run.path(SINGLE), alone=True))
 
 
 def others(recipe: HyreRecipe) -> list[SourceName]:

@@ -4,7 +4,7 @@ The heads serve this training only: ensembles are trained afresh on the features
 head has a frozen random prior of its own, so that the backbone does not come to serve one judgement alone.
 
     adapter/      the LoRA matrices, as PEFT writes them; its presence ends the training
-    lora.jsonl    the loss of every step        lora-state.safetensors   where an unfinished training stands
+    training.jsonl   the loss of every step     lora-state.safetensors   where an unfinished training stands
 """
 
 import json
@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from lmtools.core.curves import Point
 from lmtools.core.errors import ModelError, RecipeError, RunError
 from lmtools.core.files import atomic_writer
 from lmtools.core.progress import progress
@@ -39,7 +40,7 @@ from lmtools.models.spec import ModelSpec
 if TYPE_CHECKING:
     from lmtools.hyre.setup import Setup
 
-LOG, STATE = "lora.jsonl", "lora-state.safetensors"
+STATE = "lora-state.safetensors"
 LOOK = 32
 """Pairs whose features, before any step, tell the scale on which the heads work."""
 STEPS_KEPT = 25
@@ -203,7 +204,8 @@ def train_adapter(recipe: HyreRecipe, lora: LoraSettings, found: Sequence[Prefer
     texts = backbone.tokenised(answers(drawn(found, lora.pairs, seed)))
     pairs = list(zip(texts[::2], texts[1::2], strict=True))
     order = batches(len(pairs), lora, seed)
-    journal, state = run.journal(LOG), run.path(STATE)
+    told, state = run.curve("LoRA"), run.path(STATE)
+    steps = len(order) // lora.epochs
     try:
         tuning = _start(recipe, lora, backbone, seed)
         if state.exists():
@@ -214,9 +216,9 @@ def train_adapter(recipe: HyreRecipe, lora: LoraSettings, found: Sequence[Prefer
         with progress(len(order), "LoRA (steps)") as bar:
             bar.advance(tuning.step)
             for step in range(tuning.step, len(order)):
-                loss = tuning.learn([pairs[place] for place in order[step]], rate(step, len(order)))
-                if str(step + 1) not in journal:  # a step that is done once more
-                    journal.append(str(step + 1), {"loss": loss})
+                share = rate(step, len(order))
+                loss = tuning.learn([pairs[place] for place in order[step]], share)
+                told(Point(step + 1, step // steps + 1, loss, lora.learning_rate * share))
                 if tuning.step % STEPS_KEPT == 0:
                     tuning.save(state)
                 bar.advance()

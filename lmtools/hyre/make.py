@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lmtools.core.curves import Watch, unwatched
 from lmtools.core.seeds import derive
 from lmtools.hyre.ensemble import Ensemble, EnsembleInfo, group_of
 from lmtools.hyre.heads import LinearHeads
@@ -45,12 +46,14 @@ def make_ensemble(
     *,
     own_head: Features | None = None,
     device: str = "cpu",
+    watch: Watch = unwatched,
 ) -> Ensemble:
     """The heads of all sources on the same features.
 
     Args:
         info: what is known of the ensemble; its groups are filled in.
         own_head: (D,), the head of a reward model, which joins the ensemble as one more member.
+        watch: from a source, with its place where it is there more than once, to what its training tells.
 
     Raises:
         ModelError: a feature is not finite, or a loss is not a number.
@@ -71,7 +74,11 @@ def make_ensemble(
     parts, groups = [], []
     for place, source in enumerate(sources):
         own_seed = derive(seed, "heads", source.source, place)
-        heads = make_heads(source.source, source.count, info.task, info.outputs, examples, settings, own_seed)
+        twice = [other.source for other in sources].count(source.source) > 1
+        told = watch(f"{source.source} {place + 1}" if twice else source.source)
+        heads = make_heads(
+            source.source, source.count, info.task, info.outputs, examples, settings, own_seed, told
+        )
         parts.append(heads.eval().requires_grad_(False))
         groups.append(group_of(source.source, heads))
     if own_head is not None:

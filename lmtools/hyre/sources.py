@@ -11,11 +11,13 @@ gaussian_limit  all axes of that prior, for the rule `gaussian`: the limit of in
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lmtools.core.curves import Told, untold
 from lmtools.core.errors import RecipeError
 from lmtools.core.progress import progress
 from lmtools.hyre import losses
@@ -36,12 +38,14 @@ def make_heads(
     examples: Examples,
     settings: TrainSettings,
     seed: int,
+    told: Told = untold,
 ) -> Heads:
     """K = ``count`` heads, trained or solved for; the same for the same seed.
 
     Args:
         outputs: classes, or 1.
         examples: standardised, on the device to train on.
+        told: of heads that are trained is told of every pass, with the mean loss of a head.
 
     Raises:
         RecipeError: the features have fewer directions than are asked for.
@@ -65,8 +69,12 @@ def make_heads(
     extra = (shares,) if source == "mixture" else ()
     loss = _loss(source, task, settings, shares)
     steps = settings.epochs * math.ceil(len(examples) / settings.batch)
+    summed = 1 if source == "mixture" else count  # all other losses are summed over heads
     with progress(steps, f"training {count} heads ({source})") as bar:
-        train_heads(heads, examples, loss, settings, seed, bar, extra)
+        train_heads(
+            heads, examples, loss, settings, seed, bar, extra,
+            lambda point: told(replace(point, loss=point.loss / summed)),
+        )  # fmt: skip
     return heads.cpu()
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lmtools.core.curves import Watch, unwatched
 from lmtools.core.errors import DataError, RecipeError
 from lmtools.core.files import atomic_writer, file_name
 from lmtools.core.results import Results
@@ -148,16 +149,17 @@ def _check_targets(data: TableData, recipe: HyreRecipe) -> None:
         )
 
 
-def train_table(data: TableData, recipe: HyreRecipe) -> dict[str, Ensemble]:
+def train_table(data: TableData, recipe: HyreRecipe, watch: Watch = unwatched) -> dict[str, Ensemble]:
     """The main ensemble, under ``recipe.name``, and those of ``recipe.compare`` under their sources' names.
 
     Raises:
         ModelError: a feature is not finite, or a loss is not a number.
     """
     with _one_thread():
-        found = {recipe.name: _trained(recipe.heads, data, recipe)}
+        found = {recipe.name: _trained(recipe.heads, data, recipe, watch)}
         for source in others(recipe):
-            found[source] = _trained((SourceSettings(source=source, count=recipe.heads_count),), data, recipe)
+            same = (SourceSettings(source=source, count=recipe.heads_count),)
+            found[source] = _trained(same, data, recipe, watch)
     return found
 
 
@@ -172,19 +174,21 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _trained(sources: Sequence[SourceSettings], data: TableData, recipe: HyreRecipe) -> Ensemble:
+def _trained(
+    sources: Sequence[SourceSettings], data: TableData, recipe: HyreRecipe, watch: Watch
+) -> Ensemble:
     """One ensemble; of a regression it learns from nine tenths of the rows, and its noise is the rest's."""
     seed = derive(recipe.seed, "table", data.name)
     if data.classes is not None:
         info = EnsembleInfo(task="classification", groups=(), outputs=len(data.classes))
-        return make_ensemble(sources, data.train, info, recipe.train, seed)
+        return make_ensemble(sources, data.train, info, recipe.train, seed, watch=watch)
     assert data.train.y is not None
     x, y = data.train.x, data.train.y
     held = np.zeros(len(y), dtype=bool)
     held[np.random.default_rng(derive(seed, "held out")).permutation(len(y))[: len(y) // HELD_OUT]] = True
     mean, scale = float(y[~held].mean()), float(y[~held].std()) or 1.0
     info = EnsembleInfo(task="regression", groups=(), target_mean=mean, target_scale=scale)
-    made = make_ensemble(sources, Training(x[~held], y=y[~held]), info, recipe.train, seed)
+    made = make_ensemble(sources, Training(x[~held], y=y[~held]), info, recipe.train, seed, watch=watch)
     missed = made.outputs(x[held]).mean(axis=1) - y[held]
     noise = max(float(np.square(missed).mean()), 1e-9 * scale**2)
     return replace(made, info=made.info.model_copy(update={"noise": noise}))
@@ -224,7 +228,8 @@ def measure_tables(tables: Sequence[TableData], recipe: HyreRecipe, run: Run, re
         path = run.path("measured", f"{file_name(data.name)}.npz")
         if not path.exists():
             with run.stage(f"table {data.name}"):
-                found = train_table(data, recipe)
+                name = data.name
+                found = train_table(data, recipe, lambda source: run.curve(f"{name}/{source}"))  # noqa: B023
                 for name, ensemble in found.items():
                     folder = ("ensemble",) if name == recipe.name else ("ensembles", name)
                     save_ensemble(ensemble, run.path(*folder, file_name(data.name)))

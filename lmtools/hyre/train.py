@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lmtools.core.curves import Point, Told, untold
 from lmtools.core.errors import ModelError
 from lmtools.core.progress import Progress
 from lmtools.hyre.heads import Heads
@@ -64,6 +65,7 @@ def train_heads(
     seed: int,
     bar: Progress | None = None,
     extra: tuple[torch.nn.Parameter, ...] = (),
+    told: Told = untold,
 ) -> float:
     """Train in place with AdamW, the rate along a cosine; returns the mean loss of the last pass.
 
@@ -73,6 +75,7 @@ def train_heads(
         seed: of the order of the examples.
         bar: is advanced by each step.
         extra: parameters of the loss itself, trained along.
+        told: is told of every pass: its mean loss, and the rate of its last step.
 
     Raises:
         ModelError: the loss is not a number.
@@ -83,7 +86,7 @@ def train_heads(
     fixed = fixed_outputs(heads, examples)
     steps = settings.epochs * math.ceil(len(examples) / settings.batch)
     step, mean = 0, 0.0
-    for _ in range(settings.epochs):
+    for epoch in range(1, settings.epochs + 1):
         total = 0.0
         for rows in torch.split(torch.randperm(len(examples), generator=order), settings.batch):
             for group in optimizer.param_groups:
@@ -100,6 +103,7 @@ def train_heads(
             if bar is not None:
                 bar.advance()
         mean = total / len(examples)
+        told(Point(step, epoch, mean, optimizer.param_groups[0]["lr"]))
     heads.eval().requires_grad_(False)
     return mean
 

@@ -14,7 +14,7 @@ from lmtools.core.errors import MachineError
 from lmtools.core.files import written_by_others
 from lmtools.core.progress import first_process, progress
 from lmtools.leret.recipe import LeretRecipe, TrainSettings
-from lmtools.leret.trainer import preference_trainer, run_trainer, sft_trainer
+from lmtools.leret.trainer import Tell, preference_trainer, run_trainer, sft_trainer
 from lmtools.models.load import LoadedModel, load
 from lmtools.models.spec import ModelSpec
 
@@ -26,10 +26,14 @@ def learn(
     stage: str,
     target: Path,
     seed: int,
+    tell: Tell = lambda figures, step: None,
 ) -> None:
     """Train ``spec`` on ``rows`` (stage ``sft`` or ``policy``) and save the result as ``target``.
 
     Killed and called again, it goes on from the last checkpoint beside ``target``.
+
+    Args:
+        tell: is given the trainer's figures, as ``STAGE.log.jsonl`` beside ``target`` keeps them.
 
     Raises:
         DataError: an example is longer than `train.max_length`.
@@ -48,7 +52,7 @@ def learn(
     with written_by_others(target.parent), calm():
         trainer = build(model, loaded.tokenizer, rows, recipe.train, folder, seed, autocast)
         with progress(steps(trainer), label) as bar:
-            run_trainer(trainer, target.with_name(f"{stage}.log.jsonl"), bar)
+            run_trainer(trainer, target.with_name(f"{stage}.log.jsonl"), bar, tell)
         save(trainer, spec, target)
         if first_process():
             shutil.rmtree(folder, ignore_errors=True)

@@ -155,7 +155,11 @@ def _train_stage(
         say(f"{file.name} is empty: this stage has nothing to learn from and is left out")
         return
     seed = derive(recipe.seed, "train", stage, iteration)
-    learn(recipe, policy_spec(recipe, start), rows, stage, folder / stage, seed)
+    part = f"{'SFT' if stage == 'sft' else 'preference'} {iteration}"
+    learn(
+        recipe, policy_spec(recipe, start), rows, stage, folder / stage, seed,
+        lambda figures, step: run.tracker.log(part, figures, step),
+    )  # fmt: skip
 
 
 def _publish(run: Run, iterations: int, directory: Path) -> None:

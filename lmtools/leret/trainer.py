@@ -1,7 +1,7 @@
 """Training a policy with TRL: context-distillation SFT, then preference optimisation, token for token."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import gcd
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,19 @@ from lmtools.leret.prompts import training_tokens
 from lmtools.leret.recipe import PreferenceSettings, SftSettings, TrainSettings
 from lmtools.leret.trl_trainers import CompletionSftTrainer, PreferenceTrainer, SummedIpoTrainer
 
+Tell = Callable[[Mapping[str, Any], int], None]
+"""What is given a trainer's figures, and the step that they are of."""
+
 
 class Log(TrainerCallback):  # type: ignore[misc]
     """Advances a progress bar, and keeps the trainer's figures (loss, learning rate ...) in a JSONL file.
 
     The file is the trainer's own history, which its checkpoints carry: a resumed training repeats no line.
+    ``tell`` is given them as they come; after a kill, those since the last checkpoint come twice.
     """
 
-    def __init__(self, path: Path, bar: Progress) -> None:
-        self.path, self.bar = path, bar
+    def __init__(self, path: Path, bar: Progress, tell: Tell) -> None:
+        self.path, self.bar, self.tell = path, bar, tell
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Steps that a checkpoint brings along are done already."""
@@ -36,6 +40,10 @@ class Log(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """One optimiser step is done."""
         self.bar.advance()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """Figures since the last time."""
+        self.tell(logs or {}, state.global_step)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """A checkpoint was written."""
@@ -193,10 +201,10 @@ def preference_trainer(
     return trainer
 
 
-def run_trainer(trainer: Any, log: Path, bar: Progress) -> None:
+def run_trainer(trainer: Any, log: Path, bar: Progress, tell: Tell = lambda figures, step: None) -> None:
     """Train to the end, from the last whole checkpoint where there is one."""
     last = last_checkpoint(Path(trainer.args.output_dir))
-    trainer.add_callback(Log(log, bar))
+    trainer.add_callback(Log(log, bar, tell))
     trainer.remove_callback(PrinterCallback)  # it writes to stdout, which is the command's
     trainer.train(resume_from_checkpoint=None if last is None else str(last))
     if torch.cuda.is_available():

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from tiny import save_adapter
 from transformers import LlamaForSequenceClassification
 
+from lmtools.core.curves import read_curves
 from lmtools.core.errors import MachineError, ModelError, RecipeError, RunError
 from lmtools.core.run import Run
 from lmtools.data.records import Preference
@@ -72,9 +73,9 @@ def open_run(directory, recipe, resume=False):
 
 
 def losses(directory):
-    lines = [json.loads(line) for line in (directory / "lora.jsonl").read_text().splitlines()]
-    assert [line["key"] for line in lines] == [str(step) for step in range(1, len(lines) + 1)]
-    return [line["value"]["loss"] for line in lines]
+    points = [point for point in read_curves(directory / "training.jsonl") if point["part"] == "LoRA"]
+    assert [point["step"] for point in points] == list(range(1, len(points) + 1))
+    return [point["loss"] for point in points]
 
 
 def tuned(directory, recipe, resume=False):
@@ -260,7 +261,7 @@ def test_without_lora_nothing_changes(tiny_llama, tmp_path):
     setup = setup_of(recipe)
     with open_run(tmp_path / "run", recipe) as run:
         assert adapted_setup(setup, run) is setup
-    assert not (tmp_path / "run" / "lora.jsonl").exists()
+    assert not (tmp_path / "run" / "training.jsonl").exists()
 
 
 def test_a_model_with_an_adapter(tiny_llama, tmp_path):

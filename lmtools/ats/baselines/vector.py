@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from lmtools.core.curves import Point, Told, untold
 from lmtools.core.errors import DataError, ModelError
 from lmtools.core.files import atomic_writer
 
@@ -60,6 +61,7 @@ def fit_vector(
     train: Tensor,
     validation: Tensor,
     settings: VectorSettings | None = None,
+    told: Told = untold,
 ) -> VectorScaling:
     """The scaling with the lowest NLL on the validation tokens; it starts at ``w = 1, b = 0``.
 
@@ -71,6 +73,7 @@ def fit_vector(
         train: indices of the tokens to fit on, (t,).
         validation: indices of the tokens that decide when to stop, (v,).
         settings: how.
+        told: is told of every epoch, with the mean loss of its batches before each one's step.
 
     Raises:
         DataError: there are no tokens to fit on.
@@ -88,14 +91,19 @@ def fit_vector(
     optimizer = torch.optim.Adam([current.weight, current.bias], lr=settings.rate)
     best, lowest, waited = copy.deepcopy(current), mean_nll(current, logits_of, labels, held, settings), 0
     random = torch.Generator().manual_seed(settings.seed)
-    for _ in range(settings.epochs):
+    step = 0
+    for epoch in range(1, settings.epochs + 1):
+        sum_of_losses = 0.0
         for batch in torch.split(train[torch.randperm(len(train), generator=random)], settings.batch):
             logits = _finite(logits_of(batch))
-            _, current.weight.grad, current.bias.grad = nll_gradient(
+            loss, current.weight.grad, current.bias.grad = nll_gradient(
                 current, logits, labels[batch].to(logits.device)
             )
             optimizer.step()
+            step += 1
+            sum_of_losses += float(loss) * len(batch)
         value = mean_nll(current, logits_of, labels, held, settings)
+        told(Point(step, epoch, sum_of_losses / len(train), settings.rate, value))
         if value < lowest:
             best, lowest, waited = copy.deepcopy(current), value, 0
         else:
