@@ -1,7 +1,7 @@
 # make quickstart    create .venv, install lmtools, run `lmtools quickstart`
 # make test          everything that pytest has (PYTEST="-m 'not slow'" for the part without a real model)
 # make check         ruff, mypy, import layering, every packaged recipe
-# make wheel         build the wheel and check that recipes and data are in it
+# make wheel         build the wheel and check that recipes, data and py.typed are in it
 # make test-vllm     the tests against the real vLLM engine, in an environment of its own
 #
 # A machine without a GPU can spare itself the CUDA build of torch:
@@ -36,6 +36,7 @@ wheel: $(VENV)/.installed
 	grep -q lmtools/bundled/recipes/leret/quickstart.yaml dist/contents
 	grep -q lmtools/bundled/data/atlas/ dist/contents
 	grep -q lmtools/bundled/evals/mmlu.yaml dist/contents
+	grep -q lmtools/py.typed dist/contents
 
 vllm-env:
 	PYTHON=$(PYTHON) bash tools/vllm_cpu_env.sh $(VLLM_VENV)

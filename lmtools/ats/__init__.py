@@ -1,1 +1,40 @@
-"""ATS: a small head that predicts a temperature for every token, so that probabilities mean what they say."""
+"""ATS: a small head that predicts a temperature for every token, so that probabilities mean what they say.
+
+from lmtools.ats import load_calibrated, run_fit
+run_fit("ats/quickstart", "runs/mine", ["model.name=my-model"])
+loaded = load_calibrated("runs/mine")      # a transformers model and its tokenizer
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lmtools.ats.from_python import load_calibrated, open_calibrated_run, run_fit
+    from lmtools.ats.head_config import BaseShape, HeadConfig
+    from lmtools.ats.heads import build_head
+    from lmtools.ats.losses import cross_entropy, full_smoothing, selective_smoothing
+    from lmtools.ats.summary import Summary, summarise
+    from lmtools.generation.protocol import Sampling
+    from lmtools.metrics.calibration import brier, ece
+    from lmtools.metrics.selection import auroc
+else:
+    from lmtools.core.exports import exports
+
+    __getattr__, __dir__ = exports(
+        __name__,
+        {
+            "lmtools.ats.from_python": ["load_calibrated", "open_calibrated_run", "run_fit"],
+            "lmtools.ats.head_config": ["BaseShape", "HeadConfig"],
+            "lmtools.ats.heads": ["build_head"],
+            "lmtools.ats.losses": ["cross_entropy", "full_smoothing", "selective_smoothing"],
+            "lmtools.ats.summary": ["Summary", "summarise"],
+            "lmtools.generation.protocol": ["Sampling"],
+            "lmtools.metrics.calibration": ["brier", "ece"],
+            "lmtools.metrics.selection": ["auroc"],
+        },
+    )
+
+__all__ = [
+    "BaseShape", "HeadConfig", "Sampling", "Summary",
+    "auroc", "brier", "build_head", "cross_entropy", "ece", "full_smoothing", "load_calibrated",
+    "open_calibrated_run", "run_fit", "selective_smoothing", "summarise",
+]  # fmt: skip

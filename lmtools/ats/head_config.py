@@ -30,7 +30,11 @@ def method_name(kind: HeadKind, loss: str) -> str:
 
 
 class HeadConfig(Config):
-    """A temperature head."""
+    """A temperature head: what predicts it, from which features, within which bounds.
+
+    >>> HeadConfig(kind="linear").features
+    ('hidden',)
+    """
 
     kind: HeadKind = Field(
         default="transformer",
@@ -77,7 +81,14 @@ class HeadConfig(Config):
 
 @dataclass(frozen=True)
 class BaseShape:
-    """The sizes of a causal language model, in its own words; ``rms_eps`` is that of the head's norms."""
+    """The sizes of a causal language model, in its own words; ``rms_eps`` is that of the head's norms.
+
+    >>> shape = BaseShape(
+    ...     hidden=8, intermediate=16, heads=2, kv_heads=1, head_dim=4, layers=2, vocabulary=100
+    ... )
+    >>> shape.width(("hidden", "max-logit"))
+    9
+    """
 
     hidden: int
     intermediate: int

@@ -34,7 +34,15 @@ KINDS: dict[HeadKind, type[TemperatureHead]] = {
 
 
 def build_head(config: HeadConfig, shape: BaseShape, seed: int = 0) -> TemperatureHead:
-    """A new head on the processor, at a multiplier of exactly 1 everywhere; the same for the same seed."""
+    """A new head on the processor, at a multiplier of exactly 1 everywhere; the same for the same seed.
+
+    >>> shape = BaseShape(
+    ...     hidden=8, intermediate=16, heads=2, kv_heads=1, head_dim=4, layers=2, vocabulary=100
+    ... )
+    >>> head = build_head(HeadConfig(kind="linear"), shape)
+    >>> head(torch.randn(1, 3, 8)).exp().tolist()  # one multiplier of its logits for each token
+    [[1.0, 1.0, 1.0]]
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return KINDS[config.kind](config, shape).float()

@@ -11,7 +11,13 @@ from lmtools.ats.summary import TOP, Summary
 
 
 def cross_entropy(summary: Summary, multiplier: Tensor) -> Tensor:
-    """``-log p_y`` of every token, nats: (n,)."""
+    """``-log p_y`` of every token, nats: (n,).
+
+    >>> from lmtools.ats.summary import summarise
+    >>> summary = summarise(torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]]), torch.tensor([0, 1]))
+    >>> cross_entropy(summary, torch.ones(2))
+    tensor([0.4076, 1.4076])
+    """
     return summary.log_partition(multiplier) + multiplier * summary.label
 
 
@@ -28,7 +34,13 @@ def smoothing(summary: Summary, multiplier: Tensor, top_k: int | None = None) ->
 
 
 def full_smoothing(summary: Summary, multiplier: Tensor, alpha: float, top_k: int | None = None) -> Tensor:
-    """Label smoothing of every token: ``(1 - alpha) cross-entropy + alpha smoothing``, (n,)."""
+    """Label smoothing of every token: ``(1 - alpha) cross-entropy + alpha smoothing``, (n,).
+
+    >>> from lmtools.ats.summary import summarise
+    >>> summary = summarise(torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]]), torch.tensor([0, 1]))
+    >>> full_smoothing(summary, torch.ones(2), alpha=0.5)
+    tensor([0.9076, 1.4076])
+    """
     right = cross_entropy(summary, multiplier)
     return (1 - alpha) * right + alpha * smoothing(summary, multiplier, top_k)
 
@@ -39,6 +51,11 @@ def selective_smoothing(
     """The paper's loss, (n,): a token whose top choice is right is sharpened, any other one is flattened.
 
     right: ``(1 - alpha) cross-entropy``; wrong: ``alpha smoothing``.
+
+    >>> from lmtools.ats.summary import summarise
+    >>> summary = summarise(torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]]), torch.tensor([0, 1]))
+    >>> selective_smoothing(summary, torch.ones(2), alpha=0.5)
+    tensor([0.2038, 0.7038])
     """
     partition = summary.log_partition(multiplier)  # once for both branches
     gap = summary.mean if top_k is None else summary.top[..., TOP.index(top_k)]

@@ -42,6 +42,12 @@ class Summary:
 
     ``label`` (n,): the gap of the right token. ``mean`` (n,): of all tokens. ``top`` (n, len(TOP)): of the k
     most probable. ``log_count``, ``centre``, ``variance`` (n, bins): log n_b (-inf where empty), m_b and v_b.
+
+    >>> logits = torch.tensor([[2.0, 1.0, 0.0]])
+    >>> summary = summarise(logits, torch.tensor([0]))
+    >>> half = torch.tensor([0.5])  # log Z of the halved logits, less their largest
+    >>> bool(abs(summary.log_partition(half) - (logits / 2 - 1).logsumexp(dim=-1)) < 1e-3)
+    True
     """
 
     label: Tensor
@@ -82,6 +88,9 @@ def summarise(logits: Tensor, labels: Tensor) -> Summary:
 
     Raises:
         ModelError: a logit is NaN or infinite.
+
+    >>> summarise(torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([1])).label  # the right token's gap
+    tensor([1.])
     """
     z = logits.float()
     if not torch.isfinite(z).all():

@@ -57,7 +57,7 @@ def answer_tokens(values: Sequence[float], answer: Completion) -> tuple[float, .
 def shares(logprobs: Sequence[float]) -> list[float]:
     """The softmax over the options alone: each one's probability, given that one of them comes.
 
-    >>> shares([math.log(0.2), math.log(0.1), math.log(0.1)])
+    >>> [round(share, 3) for share in shares([math.log(0.2), math.log(0.1), math.log(0.1)])]
     [0.5, 0.25, 0.25]
     """
     highest = max(logprobs)

@@ -18,7 +18,7 @@ from lmtools.cli.ask_screen import HELP, KEYS, safe, show_all, show_pair
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lmtools.hyre.reweight import Floats
+    from lmtools.hyre.reweighting import Floats
     from lmtools.hyre.session import Session
 
 Action = Literal["first", "second", "skip", "undo", "more", "help", "quit"]

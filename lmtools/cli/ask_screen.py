@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
 
-    from lmtools.hyre.reweight import Floats
+    from lmtools.hyre.reweighting import Floats
     from lmtools.hyre.session import Candidate
 
 WIDE = 100

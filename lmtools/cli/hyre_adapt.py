@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lmtools.hyre.acquire import Acquisition
     from lmtools.hyre.ensemble import Ensemble
     from lmtools.hyre.recipe import HyreRecipe
-    from lmtools.hyre.reweight import Floats
+    from lmtools.hyre.reweighting import Floats
     from lmtools.hyre.user import User
     from lmtools.hyre.weights import Weights
 

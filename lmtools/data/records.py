@@ -44,7 +44,11 @@ class Record(BaseModel):
 
 
 class Question(Record):
-    """A question with the titles of the passages that answer it (``supporting``, in reading order)."""
+    """A question with the titles of the passages that answer it (``supporting``, in reading order).
+
+    >>> Question(id="q1", question="Where was Anna Berg born?", supporting=("Anna Berg",)).supporting
+    ('Anna Berg',)
+    """
 
     id: str = Field(min_length=1)
     question: str = Field(min_length=1)
@@ -62,7 +66,11 @@ class TruthfulQuestion(Question):
 
 
 class Passage(Record):
-    """A passage of a corpus; ``title`` is what ``Question.supporting`` refers to."""
+    """A passage of a corpus; ``title`` is what ``Question.supporting`` refers to.
+
+    >>> Passage(id="p1", title="Anna Berg", text="Anna Berg was born in Lund.").title
+    'Anna Berg'
+    """
 
     id: str = Field(min_length=1)
     title: str
@@ -183,6 +191,10 @@ class Preference(Record):
     """Two answers of which one is better, in any of TRL's forms; see ``compared``.
 
     ``distribution`` is the user, task or data set whose judgement it is.
+
+    >>> pair = Preference(prompt="Name a river.", chosen="The Seine.", rejected="No.", distribution="anna")
+    >>> pair.split()[1:]
+    ('The Seine.', 'No.')
     """
 
     id: str = ""

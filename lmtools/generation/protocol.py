@@ -14,6 +14,9 @@ class Sampling:
     """How to choose tokens. ``temperature`` 0 is greedy, and then ``seed`` has no effect.
 
     ``stop`` strings end a completion and are left out of its text. ``top_k`` 0 means no limit.
+
+    >>> Sampling(max_tokens=8, temperature=0.7, stop=("\\n",)).top_p
+    1.0
     """
 
     max_tokens: int = 64

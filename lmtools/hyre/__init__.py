@@ -1,1 +1,37 @@
-"""HyRe: one ensemble of reward heads, reweighted to each user by a few labelled examples."""
+"""HyRe: one ensemble of reward heads, reweighted to each user by a few labelled examples (arXiv 2412.08812).
+
+from lmtools.hyre import Preference, load_reward
+reward = load_reward("runs/hyre-train")
+mine = reward.adapt([Preference(prompt="Name a river.", chosen="Seine", rejected="The Seine.")])
+mine.score("Name a lake.", ["Como", "That would be Lake Como."])
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lmtools.data.records import Preference
+    from lmtools.hyre.acquire import scores
+    from lmtools.hyre.ensemble import Ensemble, load_ensemble
+    from lmtools.hyre.from_python import Rewarder, load_reward, run_training
+    from lmtools.hyre.reweighting import blend, pair_losses, reweight
+    from lmtools.metrics.preference import effective_heads
+else:
+    from lmtools.core.exports import exports
+
+    __getattr__, __dir__ = exports(
+        __name__,
+        {
+            "lmtools.data.records": ["Preference"],
+            "lmtools.hyre.acquire": ["scores"],
+            "lmtools.hyre.ensemble": ["Ensemble", "load_ensemble"],
+            "lmtools.hyre.from_python": ["Rewarder", "load_reward", "run_training"],
+            "lmtools.hyre.reweighting": ["blend", "pair_losses", "reweight"],
+            "lmtools.metrics.preference": ["effective_heads"],
+        },
+    )
+
+__all__ = [
+    "Ensemble", "Preference", "Rewarder",
+    "blend", "effective_heads", "load_ensemble", "load_reward", "pair_losses", "reweight", "run_training",
+    "scores",
+]  # fmt: skip

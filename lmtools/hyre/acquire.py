@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit, xlogy
 
-from lmtools.hyre.reweight import Floats
+from lmtools.hyre.reweighting import Floats
 
 Acquisition = Literal["entropy", "bald", "variance", "random"]
 NODES = 24
@@ -29,6 +29,10 @@ def scores(kind: Acquisition, margins: ArrayLike, weights: ArrayLike, seed: int 
         margins: (n, K), of the pool's pairs, in any orientation: turning a pair around changes no score.
         weights: (K,).
         seed: of ``random``.
+
+    >>> agreed, disputed = [2.0, 2.0], [2.0, -2.0]
+    >>> scores("variance", [agreed, disputed], weights=[0.5, 0.5]).tolist()
+    [0.0, 4.0]
     """
     if kind == "random":
         return np.random.default_rng(seed).random(len(np.asarray(margins)))

@@ -8,7 +8,7 @@ from lmtools.hyre.acquire import Acquisition, normal_scores, scores
 from lmtools.hyre.ensemble import Ensemble
 from lmtools.hyre.posterior import margin_variances, posterior_mode
 from lmtools.hyre.recipe import AdaptSettings
-from lmtools.hyre.reweight import Floats, pair_losses, reduced, reweight
+from lmtools.hyre.reweighting import Floats, pair_losses, reduced, reweight
 
 
 def prior_weights(fit: Floats, settings: AdaptSettings) -> Floats:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lmtools.hyre.posterior import posterior_mode
-from lmtools.hyre.reweight import Floats
+from lmtools.hyre.reweighting import Floats
 
 SHARED = 0.05
 """The share of the prior's variance that lies along the groups' own directions."""

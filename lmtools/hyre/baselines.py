@@ -19,7 +19,7 @@ import numpy as np
 from scipy.special import expit, softmax
 
 from lmtools.hyre.posterior import posterior_mode
-from lmtools.hyre.reweight import Floats, pair_losses
+from lmtools.hyre.reweighting import Floats, pair_losses
 
 STEPS, RATE = 100, 0.1
 """Of Adam, in the fit of simplex weights."""

@@ -23,7 +23,7 @@ from lmtools.core.errors import ModelError
 from lmtools.core.files import atomic_writer, sha256_text, write_json
 from lmtools.hyre.heads import Epinet, Heads, LinearHeads, SharedBase
 from lmtools.hyre.recipe import AdaptSettings, Task
-from lmtools.hyre.reweight import Floats
+from lmtools.hyre.reweighting import Floats
 from lmtools.hyre.standard import Features, Standard
 from lmtools.models.feature_settings import FeatureSettings
 from lmtools.models.fingerprint import fingerprint
@@ -69,6 +69,11 @@ class Ensemble:
 
     ``size`` (K,) is the root mean square of each head's margins on the training pairs, for standardising
     them; ``fit`` (K,) each head's mean loss on the training data, in nats.
+
+    >>> ensemble = load_ensemble(Path("runs/hyre-train/ensemble"))
+    >>> texts = np.zeros((2, len(ensemble.standard.mean)), dtype=np.float32)
+    >>> ensemble.outputs(texts).shape == (2, ensemble.count)
+    True
     """
 
     info: EnsembleInfo
@@ -198,6 +203,9 @@ def load_ensemble(directory: Path) -> Ensemble:
 
     Raises:
         ModelError: a file is missing or broken.
+
+    >>> load_ensemble(Path("runs/hyre-train/ensemble")).sources
+    ('pca', 'pca', 'pca', 'pca')
     """
     info, path = read_info(directory), directory / WEIGHTS
     try:

@@ -33,7 +33,7 @@ from lmtools.hyre.measure import (
 )
 from lmtools.hyre.pairs import PairFeatures, content, read_features
 from lmtools.hyre.recipe import HyreRecipe
-from lmtools.hyre.reweight import Floats
+from lmtools.hyre.reweighting import Floats
 from lmtools.hyre.setup import Setup
 from lmtools.hyre.standard import Features
 from lmtools.hyre.table import Target, table

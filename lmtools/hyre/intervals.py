@@ -12,7 +12,7 @@ import numpy as np
 
 from lmtools.core.seeds import derive
 from lmtools.core.statistics import Interval, percentile_interval, resample_weights
-from lmtools.hyre.reweight import Floats
+from lmtools.hyre.reweighting import Floats
 
 
 class Resampler:

@@ -13,7 +13,7 @@ from lmtools.core.seeds import derive
 from lmtools.hyre.ensemble import Ensemble, EnsembleInfo, group_of
 from lmtools.hyre.heads import LinearHeads
 from lmtools.hyre.recipe import SourceSettings, TrainSettings
-from lmtools.hyre.reweight import Floats, class_losses, pair_losses, squared_losses
+from lmtools.hyre.reweighting import Floats, class_losses, pair_losses, squared_losses
 from lmtools.hyre.sources import make_heads
 from lmtools.hyre.standard import Features, Standard
 from lmtools.hyre.train import Examples

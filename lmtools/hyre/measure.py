@@ -11,7 +11,7 @@ from lmtools.hyre.adapt import adapted, telling
 from lmtools.hyre.baselines import BASELINES, OF_ENSEMBLE, WITHOUT_EXAMPLES, Pairs
 from lmtools.hyre.draws import Draw
 from lmtools.hyre.recipe import AdaptSettings
-from lmtools.hyre.reweight import Floats
+from lmtools.hyre.reweighting import Floats
 from lmtools.metrics.preference import correct, effective_heads
 
 

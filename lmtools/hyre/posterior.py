@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
-from lmtools.hyre.reweight import Floats
+from lmtools.hyre.reweighting import Floats
 
 STEPS = 50
 CLOSE = 1e-10

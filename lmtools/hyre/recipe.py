@@ -6,7 +6,7 @@ from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
 from lmtools.core.config import Config
 from lmtools.hyre.acquire import Acquisition
-from lmtools.hyre.reweight import LossName, Reduction
+from lmtools.hyre.reweighting import LossName, Reduction
 from lmtools.models.feature_settings import FeatureSettings
 from lmtools.models.spec import ModelSpec
 

@@ -17,7 +17,7 @@ from lmtools.hyre.adapt import before, check_heads
 from lmtools.hyre.ensemble import Ensemble, ensemble_digest, load_ensemble
 from lmtools.hyre.ensembles import MAIN, check_trained
 from lmtools.hyre.recipe import HyreRecipe
-from lmtools.hyre.reweight import Floats
+from lmtools.hyre.reweighting import Floats
 from lmtools.hyre.tuned import with_adapter
 from lmtools.hyre.weights import Weights, read_weights
 from lmtools.models.features import Answered, FeatureReader

@@ -18,7 +18,7 @@ from lmtools.hyre.pairs import answers, read_targets
 from lmtools.hyre.recipe import DataSettings
 from lmtools.hyre.reward import check_backbone, open_reward
 from lmtools.hyre.reward_recipe import RewardRecipe
-from lmtools.hyre.reweight import Floats
+from lmtools.hyre.reweighting import Floats
 from lmtools.metrics.preference import correct
 from lmtools.metrics.reward_bench import section_weights
 from lmtools.models.features import Answered

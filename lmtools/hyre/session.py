@@ -26,7 +26,7 @@ from lmtools.hyre.acquire import Acquisition
 from lmtools.hyre.adapt import adapted, telling
 from lmtools.hyre.pairs import content
 from lmtools.hyre.recipe import AdaptSettings
-from lmtools.hyre.reweight import Floats
+from lmtools.hyre.reweighting import Floats
 
 Choice = Literal["first", "second"]
 CHOICES: tuple[Choice, Choice] = ("first", "second")

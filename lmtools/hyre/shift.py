@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from lmtools.data.tabular import Table
-from lmtools.hyre.reweight import Floats
+from lmtools.hyre.reweighting import Floats
 
 
 def shifted(table: Table, share: float) -> tuple[int, NDArray[np.bool_]]:

@@ -10,7 +10,7 @@ from lmtools.core.statistics import Interval, bootstrap_mean
 from lmtools.hyre.intervals import Resampler, accuracy_of, over_targets
 from lmtools.hyre.measure import Measured
 from lmtools.hyre.recipe import HyreRecipe
-from lmtools.hyre.reweight import Floats
+from lmtools.hyre.reweighting import Floats
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from lmtools.hyre.adapt import prior_weights
 from lmtools.hyre.ensemble import Ensemble
 from lmtools.hyre.intervals import Resampler, accuracy_of
 from lmtools.hyre.recipe import AdaptSettings, HyreRecipe
-from lmtools.hyre.reweight import Floats, LossName, blend, class_losses, reduced, reweight, squared_losses
+from lmtools.hyre.reweighting import Floats, LossName, blend, class_losses, reduced, reweight, squared_losses
 
 LEAST = 1e-12
 """The least RMSE that others are told as a share of."""

@@ -21,7 +21,7 @@ from lmtools.hyre.ensembles import MAIN
 from lmtools.hyre.pairs import PairFeatures, content, read_features, read_targets, say_left_out
 from lmtools.hyre.recipe import AdaptSettings, HyreRecipe
 from lmtools.hyre.reward import open_ensemble
-from lmtools.hyre.reweight import Floats
+from lmtools.hyre.reweighting import Floats
 from lmtools.hyre.weights import Weights
 from lmtools.metrics.preference import correct
 

@@ -16,7 +16,7 @@ from lmtools.core.errors import DataError, ModelError
 from lmtools.core.files import write_text
 from lmtools.hyre.ensemble import Ensemble
 from lmtools.hyre.recipe import AdaptSettings
-from lmtools.hyre.reweight import Floats, blend
+from lmtools.hyre.reweighting import Floats, blend
 from lmtools.metrics.preference import effective_heads
 
 HEAVY = 10

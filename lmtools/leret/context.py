@@ -9,7 +9,12 @@ from lmtools.retrieval.protocol import Hit, Retriever
 
 @dataclass(frozen=True)
 class Context:
-    """The passages found so far, each once, in the order in which the policy reads them."""
+    """The passages found so far, each once, in the order in which the policy reads them.
+
+    >>> found = Context().extend([Hit("p1", "Anna Berg", 7.5)])
+    >>> found.extend([Hit("p1", "Anna Berg", 9.0), Hit("t1", "Lund", 8.0)]).titles
+    ['Anna Berg', 'Lund']
+    """
 
     hits: tuple[Hit, ...] = ()
 

@@ -20,6 +20,10 @@ def ipo_loss(delta: "Tensor", beta: float) -> "Tensor":
 
     Returns:
         (pairs,) losses.
+
+    >>> import torch
+    >>> ipo_loss(torch.tensor([5.0, 0.0]), beta=0.1)
+    tensor([ 0., 25.])
     """
     return (delta - 1 / (2 * beta)) ** 2
 

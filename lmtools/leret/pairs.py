@@ -11,7 +11,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Tried:
-    """A query, what it earned, the explorer that proposed it, and the phrase it was built around, if any."""
+    """A query, what it earned, the explorer that proposed it, and the phrase it was built around, if any.
+
+    >>> Tried("Anna Berg birthplace", 0.5, "zero-shot").reward
+    0.5
+    """
 
     query: str
     reward: float
@@ -34,6 +38,10 @@ def best_query(tried: Sequence[Tried], before: float, precedence: Sequence[str])
     The paper leaves ties open. Here they go to the phrase that earned most over all forms in which it was
     tried (alone, with the question ...), since what helps in one form only may be luck; then to the explorer
     that comes first in ``precedence``, the shorter query (in words), and alphabetical order.
+
+    >>> tried = [Tried("Berg", 0.5, "zero-shot"), Tried("Anna Berg", 1.0, "question")]
+    >>> best_query(tried, before=0.5, precedence=["zero-shot", "question"]).query
+    'Anna Berg'
     """
     candidates = distinct(tried)
     top = max((one.reward for one in candidates), default=before)
@@ -67,6 +75,9 @@ def preference_pairs(
 
     Args:
         limit: keep at most this many, drawn by ``seed``; None keeps all.
+
+    >>> preference_pairs([Tried("a", 1.0, "x"), Tried("b", 0.5, "x"), Tried("c", 0.0, "x")])
+    [('a', 'b'), ('b', 'c')]
     """
     candidates = distinct(tried)
     levels = sorted({one.reward for one in candidates}, reverse=True)

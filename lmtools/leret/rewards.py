@@ -23,6 +23,12 @@ def title_reward(name: RewardName) -> Reward:
 
     AP = sum over gold hits i of precision@i, divided by the number of gold titles. nDCG is that of the whole
     list, with a place for every gold title: a list without one of them never earns 1.
+
+    >>> from lmtools.retrieval.protocol import Hit
+    >>> question = Question(id="q1", question="Where was Anna Berg born?", supporting=("Anna Berg", "Lund"))
+    >>> found = Context((Hit("p1", "Anna Berg", 7.5), Hit("p2", "Carl Dahl", 7.0)))
+    >>> title_reward("ap")([question], [found])
+    [0.5]
     """
 
     def score(question: Question, context: Context) -> float:

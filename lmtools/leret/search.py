@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from lmtools.core.errors import DataError
 from lmtools.data.records import Passage
@@ -16,10 +16,74 @@ from lmtools.retrieval.open import open_retriever
 
 @dataclass(frozen=True)
 class HopFound:
-    """One hop: what was asked, and the passages it added."""
+    """One hop: what was asked, and the passages it added.
+
+    >>> HopFound("Anna Berg birthplace", (Passage(id="p0", title="Anna Berg", text="..."),)).query
+    'Anna Berg birthplace'
+    """
 
     query: str
     passages: tuple[Passage, ...]
+
+
+class Searcher:
+    """A trained policy and the retriever it was trained on, ready for questions. Made by ``load_searcher``.
+
+    >>> from lmtools.leret import load_searcher
+    >>> with load_searcher("runs/leret-train") as searcher:
+    ...     hops = searcher.search("Where was Anna Berg born?")
+    >>> [type(hop).__name__ for hop in hops]
+    ['HopFound', 'HopFound']
+
+    Raises:
+        ModelError: the run holds no policy.
+        DataError: the corpus of the run's recipe is gone.
+    """
+
+    def __init__(self, recipe: LeretRecipe, trained: Path) -> None:
+        self._hop = recipe.hop
+        self._retriever = open_retriever(recipe.retriever, corpus(recipe.data))
+        self._policy = open_policy(policy_spec(recipe, trained / "policy"), recipe)
+
+    def search(self, question: str) -> list[HopFound]:
+        """What each hop asked and added, from the question to the end.
+
+        Raises:
+            DataError: the question is empty or not Unicode text.
+        """
+        check_question(question)
+        prompts, retriever = (ZERO_SHOT, ZERO_SHOT), self._retriever
+        [(queries, contexts)] = search_with(self._policy, prompts, [question], retriever, self._hop)
+        known: set[str] = set()
+        found = []
+        for query, context in zip(queries, contexts, strict=True):
+            new = [hit.id for hit in context.hits if hit.id not in known]
+            known.update(new)
+            found.append(HopFound(query, tuple(retriever.passage(id) for id in new)))
+        return found
+
+    def close(self) -> None:
+        """Let go of the policy's model."""
+        self._policy.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def check_question(question: str) -> None:
+    """Whether a question can be searched for.
+
+    Raises:
+        DataError: it is empty or not Unicode text.
+    """
+    if not question.strip() or any("\ud800" <= letter <= "\udfff" for letter in question):
+        raise DataError(
+            f"the question {question!a} is " + ("not UTF-8 text" if question.strip() else "empty"),
+            fix="lmtools leret search 'Your question', in a terminal set to UTF-8",
+        )
 
 
 def search_once(recipe: LeretRecipe, trained: Path, question: str) -> list[HopFound]:
@@ -29,24 +93,9 @@ def search_once(recipe: LeretRecipe, trained: Path, question: str) -> list[HopFo
         ModelError: the run holds no policy.
         DataError: the question is not Unicode text, or the corpus of the run's recipe is gone.
     """
-    if not question.strip() or any("\ud800" <= letter <= "\udfff" for letter in question):
-        raise DataError(
-            f"the question {question!a} is " + ("not UTF-8 text" if question.strip() else "empty"),
-            fix="lmtools leret search 'Your question', in a terminal set to UTF-8",
-        )
-    retriever = open_retriever(recipe.retriever, corpus(recipe.data))
-    policy = open_policy(policy_spec(recipe, trained / "policy"), recipe)
-    try:
-        [(queries, contexts)] = search_with(policy, (ZERO_SHOT, ZERO_SHOT), [question], retriever, recipe.hop)
-    finally:
-        policy.close()
-    known: set[str] = set()
-    found = []
-    for query, context in zip(queries, contexts, strict=True):
-        new = [hit.id for hit in context.hits if hit.id not in known]
-        known.update(new)
-        found.append(HopFound(query, tuple(retriever.passage(id) for id in new)))
-    return found
+    check_question(question)
+    with Searcher(recipe, trained) as searcher:
+        return searcher.search(question)
 
 
 def as_json(found: list[HopFound]) -> dict[str, Any]:

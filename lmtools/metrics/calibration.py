@@ -32,7 +32,11 @@ def accuracy(tally: Tally) -> Floats:
 
 @Metric
 def brier(tally: Tally) -> Floats:
-    """Top-label Brier score: ``mean((confidence - correct)^2)`` (Brier 1950, one class against the rest)."""
+    """Top-label Brier score: ``mean((confidence - correct)^2)`` (Brier 1950, one class against the rest).
+
+    >>> brier([0.5, 1.0], [False, True])
+    0.125
+    """
     c = tally.confidence
     return (tally.mass @ c**2 + tally.right @ (1 - 2 * c)) / tally.total
 
@@ -53,6 +57,9 @@ def ece(tally: Tally, bins: int = BINS, mass: bool = False) -> Floats:
     """Expected calibration error (Naeini et al. 2015): ``sum_b n_b/n |mean confidence_b - accuracy_b|``.
 
     ``mass`` takes equal-mass bins in place of equal-width ones.
+
+    >>> ece([0.75, 0.75, 0.75, 0.75], [True, True, False, False])
+    0.25
     """
     _, gap = _binned(tally, tally.gap, bins, mass)
     return summed(np.abs(gap)) / tally.total

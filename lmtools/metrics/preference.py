@@ -68,6 +68,9 @@ def effective_heads(weights: ArrayLike) -> float:
 
     Raises:
         ValueError: no weights, all of them 0, or one that is not finite.
+
+    >>> effective_heads([0.5, 0.5, 0.0])
+    2.0
     """
     values = np.abs(_finite(weights, axes=1))
     if not values.any():

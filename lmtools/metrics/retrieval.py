@@ -10,7 +10,11 @@ from collections.abc import Collection, Sequence
 
 
 def recall(retrieved: Sequence[str], gold: Collection[str]) -> float:
-    """The share of gold titles that were retrieved: ``|retrieved & gold| / |gold|``."""
+    """The share of gold titles that were retrieved: ``|retrieved & gold| / |gold|``.
+
+    >>> recall(["Lund", "Oslo"], gold=["Anna Berg", "Lund"])
+    0.5
+    """
     wanted = _gold_set(gold)
     return len(wanted.intersection(retrieved)) / len(wanted)
 
@@ -20,6 +24,9 @@ def average_precision(retrieved: Sequence[str], gold: Collection[str]) -> float:
 
     ``precision@i`` is the share of gold titles among the first ``i``. With gold titles A and B: ``[A, B]``
     gives 1, ``[A, x, B]`` (1/1 + 2/3) / 2 = .833, ``[x, A, B]`` (1/2 + 2/3) / 2 = .583, ``[A]`` .5.
+
+    >>> average_precision(["Lund", "Oslo"], gold=["Anna Berg", "Lund"])
+    0.5
     """
     wanted = _gold_set(gold)
     found, total = 0, 0.0
@@ -35,6 +42,9 @@ def ndcg(retrieved: Sequence[str], gold: Collection[str], k: int) -> float:
 
     ``DCG = sum(1 / log2(i + 1))`` over the places i of gold titles, divided by the DCG of ``min(k, |gold|)``
     gold titles at the top.
+
+    >>> round(ndcg(["Oslo", "Lund"], gold=["Lund"], k=2), 3)
+    0.631
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")

@@ -14,6 +14,9 @@ def auroc(confidence: ArrayLike, correct: ArrayLike) -> float | None:
     """Area under the ROC curve: how often a right answer has a higher confidence than a wrong one, ties half.
 
     None where no answer is right or none is wrong, since there is no pair to compare.
+
+    >>> auroc([0.9, 0.6, 0.3], [True, False, True])
+    0.5
     """
     value = float(auroc_each(answers(confidence, correct).tally())[0])
     return None if np.isnan(value) else value

@@ -9,7 +9,11 @@ from lmtools.data.records import Passage
 
 @dataclass(frozen=True)
 class Hit:
-    """One retrieved passage: its id, its title, the retriever's score (higher is better)."""
+    """One retrieved passage: its id, its title, the retriever's score (higher is better).
+
+    >>> Hit(id="p1", title="Anna Berg", score=7.5).title
+    'Anna Berg'
+    """
 
     id: str
     title: str

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from lmtools.hyre.acquire import coin_entropy, normal_scores, scores
-from lmtools.hyre.reweight import reweight
+from lmtools.hyre.reweighting import reweight
 
 LN2, LN3 = math.log(2), math.log(3)
 MARGINS = arrays(np.float64, (5, 4), elements=st.floats(-40, 40))

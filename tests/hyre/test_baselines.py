@@ -16,7 +16,7 @@ from lmtools.hyre.baselines import (
     simplex_weights,
 )
 from lmtools.hyre.posterior import posterior_mode
-from lmtools.hyre.reweight import pair_losses
+from lmtools.hyre.reweighting import pair_losses
 
 
 def pairs(margins=None, features=None, single=None, inner=None) -> Pairs:

@@ -9,7 +9,7 @@ from lmtools.hyre.axes import prior_root
 from lmtools.hyre.heads import Epinet, LinearHeads, SharedBase
 from lmtools.hyre.losses import correlation_penalty
 from lmtools.hyre.recipe import TrainSettings
-from lmtools.hyre.reweight import pair_losses, reweight
+from lmtools.hyre.reweighting import pair_losses, reweight
 from lmtools.hyre.sources import SOLVED, directions, make_heads
 from lmtools.hyre.train import Examples
 

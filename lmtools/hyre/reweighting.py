@@ -30,6 +30,9 @@ def pair_losses(margins: ArrayLike, loss: LossName) -> Floats:
 
     Raises:
         ValueError: a margin is NaN.
+
+    >>> pair_losses([[2.0, 0.0, -1.0]], "zero_one").tolist()
+    [[0.0, 0.5, 1.0]]
     """
     values = _finite(margins)
     if loss == "nll":
@@ -92,6 +95,9 @@ def reweight(losses: ArrayLike, prior: ArrayLike | None = None, temperature: flo
 
     Raises:
         ValueError: no heads, NaN, a temperature that is not above 0, or a head's loss or prior leave none.
+
+    >>> reweight([0.0, np.log(3)]).round(6).tolist()
+    [0.75, 0.25]
     """
     values = np.asarray(losses, dtype=np.float64)
     if values.ndim != 1 or not len(values):
@@ -109,7 +115,11 @@ def reweight(losses: ArrayLike, prior: ArrayLike | None = None, temperature: flo
 
 
 def blend(weights: ArrayLike, outputs: ArrayLike) -> Floats:
-    """The ensemble's own output f_w: ``weights`` (K,) over ``outputs`` (n, K) or (n, K, C)."""
+    """The ensemble's own output f_w: ``weights`` (K,) over ``outputs`` (n, K) or (n, K, C).
+
+    >>> blend([0.75, 0.25], [[1.0, -1.0], [0.0, 2.0]]).tolist()
+    [0.5, 0.5]
+    """
     return np.asarray(np.einsum("k,nk...->n...", np.asarray(weights), np.asarray(outputs)), dtype=np.float64)
 
 

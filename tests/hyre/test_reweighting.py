@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from lmtools.hyre.reweight import blend, class_losses, pair_losses, reduced, reweight, squared_losses
+from lmtools.hyre.reweighting import blend, class_losses, pair_losses, reduced, reweight, squared_losses
 
 LN2, LN3 = math.log(2), math.log(3)
 LOSSES = arrays(np.float64, st.integers(1, 8), elements=st.floats(0, 50))

@@ -1,0 +1,95 @@
+"""ATS from Python: what `lmtools ats fit` does as a function, and a fitted run as a model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lmtools.ats.recipe import AtsRecipe
+from lmtools.core.recipe import load_recipe
+from lmtools.core.results import Results
+from lmtools.core.run import Run
+
+if TYPE_CHECKING:
+    from lmtools.generation.protocol import Generator
+    from lmtools.models.load import LoadedModel
+
+DEFAULT = "ats/quickstart"
+
+
+def run_fit(
+    recipe: AtsRecipe | str = DEFAULT, out: Path | str = "runs/ats-fit", settings: Sequence[str] = (),
+    *, resume: bool = False,
+) -> Results:  # fmt: skip
+    """Fit a temperature head and the baselines of a recipe; the same as `lmtools ats fit`.
+
+    Args:
+        recipe: a recipe, the path of one, or the name of one that comes with lmtools.
+        out: the run directory.
+        settings: changes to the recipe, as for ``--set``; not with a recipe that is one already.
+        resume: continue the run in ``out``; a finished one is only read.
+
+    Raises:
+        LmtoolsError: recipe, data, model or directory cannot be used as asked.
+
+    >>> results = run_fit("my-ats.yaml", "runs/linear", ["head.kind=linear"])
+    >>> results.row("linear").metrics["token-ece"].n > 0
+    True
+    """
+    from lmtools.ats.commands import fit
+    from lmtools.ats.setup import prepare
+
+    name = recipe if isinstance(recipe, str) else "ats"
+    config = load_recipe(AtsRecipe, recipe, settings, default=DEFAULT) if isinstance(recipe, str) else recipe
+    setup = prepare(config)
+    command = ["lmtools.ats.run_fit", name, *settings]
+    with Run.create(
+        Path(out), config, command=command, inputs=setup.inputs, resume=resume, seed=config.seed
+    ) as run:
+        results = fit(setup, run, name)
+        run.finish(results)
+    return results
+
+
+def load_calibrated(run: Path | str) -> "LoadedModel":
+    """The model of a fitted run with its head on it, for transformers: its logits are calibrated.
+
+    Greedy text is the base model's; probabilities, and so sampled text, are not.
+
+    Raises:
+        ModelError: the run holds no head, its files are broken, or the model has changed.
+
+    >>> loaded = load_calibrated("runs/ats-fit")
+    >>> inputs = loaded.tokenizer("Which river", return_tensors="pt")
+    >>> probabilities = loaded.model(**inputs).logits.softmax(dim=-1)
+    >>> probabilities.shape[:2] == inputs.input_ids.shape
+    True
+    """
+    from lmtools.ats.calibrated import calibrate
+    from lmtools.models.load import load, may_merge
+
+    spec = _recipe(run).model
+    return calibrate(load(spec, merge=may_merge(spec)), Path(run))
+
+
+def open_calibrated_run(run: Path | str) -> "Generator":
+    """The model of a fitted run as a generator: it completes, scores and weighs options, calibrated.
+
+    Prompts are texts that carry the model's chat markup, where it wants any.
+
+    Raises:
+        ModelError: the run holds no head, its files are broken, or the model has changed.
+
+    >>> generator = open_calibrated_run("runs/ats-fit")
+    >>> [logprobs] = generator.options(["Which river? (A) Seine (B) Rhine. Answer: "], ["A", "B"])
+    >>> len(logprobs)
+    2
+    >>> generator.close()
+    """
+    from lmtools.ats.open import open_calibrated
+
+    return open_calibrated(_recipe(run).model, Path(run))
+
+
+def _recipe(run: Path | str) -> AtsRecipe:
+    """The recipe that a run was made with."""
+    return load_recipe(AtsRecipe, str(Path(run) / "recipe.yaml"), default=DEFAULT)
