@@ -16,7 +16,7 @@ def serving(answer):
     class Handler(BaseHTTPRequestHandler):
         def handle_any(self):
             size = int(self.headers.get("Content-Length") or 0)
-            given = answer(self, json.loads(self.rfile.read(size)) if size else None)
+            given = answer(self, self.body(self.rfile.read(size)) if size else None)
             if given is None:
                 return
             status, headers, content = (
@@ -29,6 +29,11 @@ def serving(answer):
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
+
+        def body(self, content):
+            if self.headers["Content-Type"] == "application/x-ndjson":
+                return [json.loads(line) for line in content.splitlines()]
+            return json.loads(content)
 
         do_GET = do_POST = handle_any
 

