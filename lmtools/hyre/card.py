@@ -25,13 +25,18 @@ LIMITS = (
 
 def ensemble_card(recipe: HyreRecipe, directory: Path) -> Artefact:
     """The card of the main ensemble of a run, in ``directory``."""
-    info = read_info(directory / MAIN)
+    info, base = read_info(directory / MAIN), base_of_card(recipe.model.name, recipe.model.adapter)
     heads = ", ".join(f"{group.count} of {code(group.source)}" for group in info.groups)
     tuned = " The backbone was fine-tuned; `adapter/` of the run belongs to it." if recipe.lora else ""
+    elsewhere = (
+        " On another machine, `model.name` in `RUN/recipe.yaml` has to say where the base model is there."
+        if base.option == "BASE"
+        else ""
+    )
     layers = ", ".join(str(layer) for layer in info.features.layers)
     return Artefact(
         title=f"Reward heads on {public_name(recipe.model.name)}",
-        base=base_of_card(recipe.model.name, recipe.model.adapter),
+        base=base,
         summary=f"An ensemble of reward heads ({heads}) on hidden states (layers {layers}, "
         f"{' and '.join(info.features.pooling)}) of a language model, trained on preference pairs of many "
         "people. A few labelled pairs of one user say which heads to listen to (HyRe, hypothesis "
@@ -41,7 +46,7 @@ def ensemble_card(recipe: HyreRecipe, directory: Path) -> Artefact:
         "lmtools hyre adapt --run RUN --pairs mine.jsonl --examples 5 --out mine\n"
         "lmtools hyre score --run RUN --weights mine --input answers.jsonl\n"
         'lmtools generate --prompt "What is an atom?" --best-of 8 --reward RUN --weights mine\n```\n\n'
-        "`mine.jsonl` holds `prompt`, `chosen` and `rejected` a line.",
+        f"`mine.jsonl` holds `prompt`, `chosen` and `rejected` a line.{elsewhere}",
         limits=LIMITS,
         library="lmtools",
         tags=["hyre", "reward-model", "preference"],

@@ -116,6 +116,7 @@ class TunedBackbone:
         shutil.rmtree(part, ignore_errors=True)
         with written_by_others(target):
             self._model.save_pretrained(str(part), safe_serialization=True, save_embedding_layers=False)
+            (part / "README.md").unlink(missing_ok=True)  # an empty form, with the model's path in it
             shutil.rmtree(target, ignore_errors=True)
             part.rename(target)
 

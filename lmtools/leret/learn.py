@@ -132,12 +132,14 @@ def save(trainer: Any, spec: ModelSpec, target: Path) -> None:
 
 
 def _keep_what_is_published(part: Path, spec: ModelSpec) -> None:
-    """Only the trained weights, on their base's own name: no pickled settings, no copy of the reference.
+    """Only the trained weights, on their base's own name: no pickled settings, no copy of the reference, no
+    empty form of a card.
 
     Raises:
         MachineError: the trainer wrote no weights.
     """
-    (part / "training_args.bin").unlink(missing_ok=True)
+    for unwanted in ("training_args.bin", "README.md"):
+        (part / unwanted).unlink(missing_ok=True)
     for folder in [path for path in part.iterdir() if path.is_dir()]:
         shutil.rmtree(folder)
     if not any(part.glob("*.safetensors")):

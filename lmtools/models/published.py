@@ -12,9 +12,7 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 HUB_SOURCE = "hf:"
 FOLDERS = re.compile(r"(^|[=\[,\"'\s])(?:~[\w.-]*|\.{1,2})?/(?:[^/,\]\"'=]+/)*")
 """The folders of a path that is absolute, or begins with ``.`` or ``~``, in a word of a command line."""
-ABSOLUTE = re.compile(r'"(/[^"\n]+)"')
-LARGE = 1_000_000
-"""Bytes; what is larger is a vocabulary."""
+ABSOLUTE = re.compile(r"""(?:["']|: )(/[^"'\n]+)""")
 LOGIN = re.compile(r"://[^/@\s]+@")
 
 
@@ -70,17 +68,13 @@ def public_command(command: Sequence[str]) -> list[str]:
     return [LOGIN.sub("://", FOLDERS.sub(r"\1", word)) for word in command]
 
 
-def local_paths(folder: Path) -> dict[str, str]:
-    """JSON file in a folder -> a path of this machine that it names, as an adapter's settings name its base.
+def local_paths(text: str) -> list[str]:
+    """The paths of this machine in the text of a JSON or YAML file.
 
-    Such files are part of what an artefact is by content, and so are published as they are.
+    An adapter's settings name its base so. They are part of what it is by content, and are published as they
+    are.
     """
-    found: dict[str, str] = {}
-    for file in sorted(folder.rglob("*.json")):
-        if file.stat().st_size < LARGE:
-            texts = ABSOLUTE.findall(file.read_text(encoding="utf-8", errors="replace"))
-            found |= {str(file.relative_to(folder)): text for text in texts if Path(text).exists()}
-    return found
+    return [path for path in ABSOLUTE.findall(text) if Path(path).exists()]
 
 
 def code(text: str) -> str:
