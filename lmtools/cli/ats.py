@@ -2,12 +2,30 @@
 
 import json as json_module
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lmtools.cli.options import Backend, DryRun, Json, Model, Out, Recipe, Resume, Seed, Set, emit, overrides
+from lmtools.cli.artefacts import of_export, of_head, of_last_run, push
+from lmtools.cli.options import (
+    Backend,
+    DryRun,
+    Json,
+    LmEval,
+    Model,
+    Out,
+    Public,
+    PushToHub,
+    Recipe,
+    Resume,
+    Seed,
+    Set,
+    Track,
+    emit,
+    overrides,
+)
 from lmtools.core.errors import RunError
 from lmtools.core.progress import say
 from lmtools.core.recipe import load_recipe
@@ -52,6 +70,9 @@ def fit(
     dry_run: DryRun = False,
     json: Json = False,
     resume: Resume = False,
+    track: Track = None,
+    push_to_hub: PushToHub = None,
+    public: Public = False,
 ) -> None:
     """Fit a temperature head and all baselines; a few minutes as it stands, on two CPU cores."""
     from lmtools.ats.recipe import AtsRecipe
@@ -65,10 +86,15 @@ def fit(
     from lmtools.cli.runs import finish, open_run
 
     setup = prepare(config)
-    with open_run("ats", "fit", config, inputs=setup.inputs, seed=config.seed, out=out, resume=resume) as run:
+    out = of_last_run("ats", "fit", out, resume, push_to_hub is not None)
+    with open_run(
+        "ats", "fit", config, inputs=setup.inputs, seed=config.seed, out=out, resume=resume, track=track
+    ) as run:
         results = run_fit(setup, run, recipe or DEFAULT)
+        of_head(run, config, results)
         closing = f"files: {run.directory}/   next: lmtools ats eval {run.directory}"
-        finish(run, results, json, closing, ("loss", "nll", "token-ece", "multiplier"))
+        pushed = partial(push, push_to_hub, public, lambda: {"": run.path("head")})
+        finish(run, results, json, closing, ("loss", "nll", "token-ece", "multiplier"), pushed)
 
 
 @app.command(name="eval")
@@ -84,6 +110,8 @@ def evaluate(
     dry_run: DryRun = False,
     json: Json = False,
     resume: Resume = False,
+    track: Track = None,
+    lm_eval_out: LmEval = None,
 ) -> None:
     """Measure a fitted run on questions: `lmtools eval calibration` with its head and all its baselines."""
     from lmtools.calibration.recipe import CalibrationRecipe
@@ -97,7 +125,10 @@ def evaluate(
     if dry_run:
         eval_run.show_plan(config, json)
         return
-    eval_run.measure("ats", "eval", config, recipe or MEASUREMENT, out=out, resume=resume, json=json)
+    eval_run.measure(
+        "ats", "eval", config, recipe or MEASUREMENT, out=out, resume=resume, json=json, track=track,
+        lm_eval_out=lm_eval_out,
+    )  # fmt: skip
 
 
 @app.command()
@@ -114,16 +145,21 @@ def export(
         typer.Option("--format", help="vllm: a model directory for `vllm serve` and `LLM(model=...)`."),
     ] = Format.vllm,
     json: Json = False,
+    push_to_hub: PushToHub = None,
+    public: Public = False,
 ) -> None:
     """Write the calibrated model as a directory that another engine serves."""
     from lmtools.ats.export import export_vllm
     from lmtools.ats.recipe import AtsRecipe
 
     source = fitted(run)
-    spec = load_recipe(AtsRecipe, str(source / "recipe.yaml"), default=DEFAULT).model
-    written = export_vllm(source, to or source / format.value, spec)
-    emit({"run": str(source), "format": format.value, "path": str(written)}, json)
+    config = load_recipe(AtsRecipe, str(source / "recipe.yaml"), default=DEFAULT)
+    written = export_vllm(source, to or source / format.value, config.model)
+    of_export(source, written, config)
     say(f"wrote {written}; serve it with: vllm serve {written}")
+    again = f"`hf upload {push_to_hub} {written}` sends it"
+    pushed = push(push_to_hub, public, lambda: {"": written}, again)
+    emit({"run": str(source), "format": format.value, "path": str(written), **pushed}, json)
 
 
 def fitted(directory: Path | None, root: Path = Path("runs")) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmtools.cli.invocation import as_called
+from lmtools.cli.lm_eval_out import write_calibration
 from lmtools.cli.options import emit
 from lmtools.cli.runs import open_run
 from lmtools.core.errors import RunError
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
     from lmtools.calibration.recipe import CalibrationRecipe
     from lmtools.core.results import Results
     from lmtools.core.run import Run
+    from lmtools.core.tracking import Tracker
 
 SHOWN = ("accuracy", "ece", "brier", "auroc")
 """The metrics of the printed tables; the result file has them all."""
 FITTED = ("head", "heads", "baselines.json", "vector.safetensors", "head.json", "head.safetensors")
 """What a run of `lmtools ats fit`, or a head's own directory, holds of its methods."""
+CARD = "README.md"
 
 
 def measure(
@@ -37,16 +40,28 @@ def measure(
     out: Path | None,
     resume: bool,
     json: bool,
+    track: str | None = None,
+    lm_eval_out: Path | None = None,
 ) -> None:
     """Run a calibration measurement to its end; ``recipe`` is the name that its result file carries."""
-    with measurement(system, action, config, recipe, out=out, resume=resume) as (run, results):
+    with measurement(
+        system, action, config, recipe, out=out, resume=resume, track=track, lm_eval_out=lm_eval_out
+    ) as (run, results):
         say(as_called(f"\nfiles: {run.directory}/   (predictions.jsonl, metrics.json, plots/*.svg)"))
         emit({"run": str(run.directory), **asdict(results)}, json)
 
 
 @contextmanager
 def measurement(
-    system: str, action: str, config: "CalibrationRecipe", recipe: str, *, out: Path | None, resume: bool
+    system: str,
+    action: str,
+    config: "CalibrationRecipe",
+    recipe: str,
+    *,
+    out: Path | None,
+    resume: bool,
+    track: "str | Tracker | None" = None,
+    lm_eval_out: Path | None = None,
 ) -> "Iterator[tuple[Run, Results]]":
     """A measurement that is finished and printed, in its run directory."""
     from lmtools.calibration.evaluate import evaluate
@@ -56,12 +71,15 @@ def measurement(
     head = {} if config.head is None else head_hashes(Path(config.head))
     setup = prepare(config, methods_of(config))
     inputs = {**setup.inputs, **head}
-    with open_run(system, action, config, inputs=inputs, seed=config.seed, out=out, resume=resume) as run:
+    with open_run(
+        system, action, config, inputs=inputs, seed=config.seed, out=out, resume=resume, track=track
+    ) as run:
         results = evaluate(setup, run, reader_of(config), recipe)
         if run.writes and results.rows:
             write_plots(run.path("predictions.jsonl"), results, run.path("plots"))
         run.finish(results)
         print_tables(results)
+        write_calibration(lm_eval_out, setup, run, results)
         yield run, results
 
 
@@ -120,7 +138,8 @@ def head_hashes(run: Path) -> dict[str, str]:
     for part in FITTED:
         path = run / part
         files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-        lines = [f"{file.relative_to(run)} {sha256_file(file)}" for file in files if file.is_file()]
+        parts = [file for file in files if file.is_file() and file.name != CARD]  # which says nothing new
+        lines = [f"{file.relative_to(run)} {sha256_file(file)}" for file in parts]
         if lines:
             found[f"{run}/{part}"] = sha256_text("\n".join(lines))
     if not found:

@@ -1,14 +1,32 @@
 """``lmtools hyre``: train, adapt, query, eval, score."""
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmtools.cli.artefacts import ensemble_files, of_last_run, push
 from lmtools.cli.hyre_run import DEFAULT, check_trainable, measure, trained, trained_or_new
 from lmtools.cli.hyre_run import train as run_train
-from lmtools.cli.options import Backend, DryRun, Json, Model, Out, Recipe, Resume, Seed, Set, emit, overrides
+from lmtools.cli.options import (
+    Backend,
+    DryRun,
+    Json,
+    LmEval,
+    Model,
+    Out,
+    Public,
+    PushToHub,
+    Recipe,
+    Resume,
+    Seed,
+    Set,
+    Track,
+    emit,
+    overrides,
+)
 from lmtools.cli.runs import ending
 from lmtools.core.errors import LmtoolsError
 from lmtools.core.recipe import load_recipe
@@ -66,6 +84,9 @@ def train(
     dry_run: DryRun = False,
     json: Json = False,
     resume: Resume = False,
+    track: Track = None,
+    push_to_hub: PushToHub = None,
+    public: Public = False,
 ) -> None:
     """Train an ensemble of reward heads on preference pairs; minutes as it stands, on two CPU cores."""
     config = _config(recipe, overrides(settings, model, backend, seed))
@@ -73,10 +94,12 @@ def train(
     if dry_run:
         _show_plan(config, json, targets=False)
         return
-    directory, results = run_train(config, recipe or DEFAULT, out=out, resume=resume)
+    out = of_last_run("hyre", "train", out, resume, push_to_hub is not None)
+    directory, results = run_train(config, recipe or DEFAULT, out=out, resume=resume, track=track)
     next_line = f"lmtools hyre adapt --examples 5 --run {directory}"
     ending(results, f"files: {directory}/   next: {next_line}")
-    emit({"run": str(directory), **asdict(results)}, json)
+    pushed = push(push_to_hub, public, partial(ensemble_files, directory))
+    emit({"run": str(directory), **asdict(results), **pushed}, json)
 
 
 @app.command(name="eval")
@@ -99,6 +122,8 @@ def evaluate(
     dry_run: DryRun = False,
     json: Json = False,
     resume: Resume = False,
+    track: Track = None,
+    lm_eval_out: LmEval = None,
 ) -> None:
     """What are five labelled pairs worth? Every target, number of labels and baseline, with intervals."""
     given = overrides(settings, model, backend, seed)
@@ -117,7 +142,9 @@ def evaluate(
     if dry_run:
         _show_plan(config, json, targets=True, train=source is None)
         return
-    directory, results = measure(config, name, source, out=out, resume=resume)
+    directory, results = measure(
+        config, name, source, out=out, resume=resume, track=track, lm_eval_out=lm_eval_out
+    )
     from lmtools.report.labels import headline
 
     ending(headline(results, config.name), f"files: {directory}/   (metrics.json, plots/*.svg, measured/)")

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmtools.cli import runs
+from lmtools.cli.artefacts import of_ensemble
+from lmtools.cli.lm_eval_out import write as write_lm_eval
 from lmtools.core.errors import RunError
 from lmtools.core.files import sha256_text
 from lmtools.core.progress import say
@@ -13,6 +15,7 @@ from lmtools.core.recipe import load_recipe
 if TYPE_CHECKING:
     from lmtools.core.results import Results
     from lmtools.core.run import Run
+    from lmtools.core.tracking import Tracker
     from lmtools.hyre.recipe import HyreRecipe
 
 DEFAULT = "hyre/quickstart"
@@ -47,7 +50,14 @@ def trained_or_new(directory: Path | None) -> Path:
     return run
 
 
-def train(config: "HyreRecipe", recipe: str, *, out: Path | None, resume: bool) -> "tuple[Path, Results]":
+def train(
+    config: "HyreRecipe",
+    recipe: str,
+    *,
+    out: Path | None,
+    resume: bool,
+    track: "str | Tracker | None" = None,
+) -> "tuple[Path, Results]":
     """Train ensembles to the end; gives the run's directory and what was measured in training."""
     from lmtools.hyre.commands import train as run_train
     from lmtools.hyre.setup import prepare
@@ -57,10 +67,18 @@ def train(config: "HyreRecipe", recipe: str, *, out: Path | None, resume: bool) 
     with (
         closing(setup.reader),
         runs.open_run(
-            "hyre", "train", config, inputs=setup.inputs, seed=config.seed, out=out, resume=resume
-        ) as run,
+            "hyre",
+            "train",
+            config,
+            inputs=setup.inputs,
+            seed=config.seed,
+            out=out,
+            resume=resume,
+            track=track,
+        ) as run,  # fmt: skip
     ):
         results = run_train(setup, run, recipe)
+        of_ensemble(run, config, results)
         run.finish(results)
         return run.directory, results
 
@@ -79,11 +97,18 @@ def check_trainable(config: "HyreRecipe") -> None:
 
 
 def measure(
-    config: "HyreRecipe", recipe: str, trained_run: Path | None, *, out: Path | None, resume: bool
+    config: "HyreRecipe",
+    recipe: str,
+    trained_run: Path | None,
+    *,
+    out: Path | None,
+    resume: bool,
+    track: "str | Tracker | None" = None,
+    lm_eval_out: Path | None = None,
 ) -> "tuple[Path, Results]":
     """Measure a trained run, or train one in the same directory and measure that."""
     if config.task != "preference":
-        return _measure_tables(config, recipe, out=out, resume=resume)
+        return _measure_tables(config, recipe, out=out, resume=resume, track=track, lm_eval_out=lm_eval_out)
     from lmtools.hyre.commands import train_on_pairs
     from lmtools.hyre.ensembles import load_ensembles
     from lmtools.hyre.evaluate import evaluate
@@ -95,7 +120,9 @@ def measure(
     inputs = setup.inputs if trained_run is None else {**setup.inputs, **ensemble_hashes(trained_run)}
     with (
         closing(setup.reader),
-        runs.open_run("hyre", "eval", config, inputs=inputs, seed=config.seed, out=out, resume=resume) as run,
+        runs.open_run(
+            "hyre", "eval", config, inputs=inputs, seed=config.seed, out=out, resume=resume, track=track
+        ) as run,
         ExitStack() as opened,
     ):
         if trained_run is None:
@@ -106,12 +133,18 @@ def measure(
             found = load_ensembles(trained_run, config)
             check_backbone(found.main, setup.reader, trained_run)
         results = evaluate(setup, run, found, recipe)
-        _finish(run, results, config)
+        _finish(run, results, config, lm_eval_out)
         return run.directory, results
 
 
 def _measure_tables(
-    config: "HyreRecipe", recipe: str, *, out: Path | None, resume: bool
+    config: "HyreRecipe",
+    recipe: str,
+    *,
+    out: Path | None,
+    resume: bool,
+    track: "str | Tracker | None",
+    lm_eval_out: Path | None,
 ) -> "tuple[Path, Results]":
     from lmtools.data.sources import source_hash
     from lmtools.hyre.tables import measure_tables, read_tables
@@ -119,20 +152,21 @@ def _measure_tables(
     data = read_tables(config)
     inputs = {source: source_hash(source) for source in config.data.tables}
     with runs.open_run(
-        "hyre", "eval", config, inputs=inputs, seed=config.seed, out=out, resume=resume
+        "hyre", "eval", config, inputs=inputs, seed=config.seed, out=out, resume=resume, track=track
     ) as run:
         results = measure_tables(data, config, run, recipe)
-        _finish(run, results, config)
+        _finish(run, results, config, lm_eval_out)
         return run.directory, results
 
 
-def _finish(run: "Run", results: "Results", config: "HyreRecipe") -> None:
+def _finish(run: "Run", results: "Results", config: "HyreRecipe", lm_eval_out: Path | None) -> None:
     """Figures and metrics; the metrics end the run."""
     if run.writes and results.rows:
         from lmtools.report.labels import write_label_curves
 
         write_label_curves(results, run.path("plots"), f"hyre/{config.name}", config.task)
     run.finish(results)
+    write_lm_eval(lm_eval_out, run, results, config.model, "hyre", config.eval.resamples)
 
 
 def ensemble_hashes(run: Path) -> dict[str, str]:

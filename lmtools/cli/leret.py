@@ -1,12 +1,32 @@
 """``lmtools leret``: explore, train, eval, search."""
 
+import shlex
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from lmtools.cli.artefacts import of_exploration, of_last_run, of_policy, policy_files, push
 from lmtools.cli.leret_run import DEFAULT, open_run, read_recipe, search_line, show_plan
-from lmtools.cli.options import Backend, DryRun, Json, Model, Out, Recipe, Resume, Seed, Set, emit
+from lmtools.cli.lm_eval_out import write as write_lm_eval
+from lmtools.cli.options import (
+    Backend,
+    DryRun,
+    Json,
+    LmEval,
+    Merge,
+    Model,
+    Out,
+    Public,
+    PushToHub,
+    Recipe,
+    Resume,
+    Seed,
+    Set,
+    Track,
+    emit,
+)
 from lmtools.cli.runs import finish
 from lmtools.core.errors import RunError
 
@@ -31,6 +51,10 @@ def train(
     dry_run: DryRun = False,
     json: Json = False,
     resume: Resume = False,
+    track: Track = None,
+    merge: Merge = False,
+    push_to_hub: PushToHub = None,
+    public: Public = False,
 ) -> None:
     """Explore, train and measure a query-writing policy; about 8 minutes as it stands, on two CPU cores."""
     from lmtools.leret.setup import check_trainable
@@ -42,9 +66,13 @@ def train(
         return
     from lmtools.leret.commands import train as run_train
 
-    with open_run("train", config, out, resume) as (setup, run):
+    out = of_last_run("leret", "train", out, resume, merge or push_to_hub is not None)
+    with open_run("train", config, out, resume, track=track) as (setup, run):
         results = run_train(setup, run, recipe or DEFAULT)
-        finish(run, results, json, _files(run.directory, search_line(run.directory, QUESTION)))
+        of_policy(run, config, results, merge)
+        closing = _files(run.directory, search_line(run.directory, QUESTION))
+        pushed = partial(push, push_to_hub, public, partial(policy_files, run.directory, merge))
+        finish(run, results, json, closing, push=pushed)
 
 
 @app.command()
@@ -68,6 +96,7 @@ def explore(
 
     with open_run("explore", config, out, resume) as (setup, run):
         results = run_explore(setup, run, recipe or DEFAULT)
+        of_exploration(run, config)
         finish(run, results, json, _files(run.directory, _learn(run.directory)))
 
 
@@ -83,6 +112,8 @@ def evaluate(
     dry_run: DryRun = False,
     json: Json = False,
     resume: Resume = False,
+    track: Track = None,
+    lm_eval_out: LmEval = None,
 ) -> None:
     """Measure a trained policy against the question itself and the base model, hop by hop, with intervals."""
     trained = training_run(policy)
@@ -93,8 +124,9 @@ def evaluate(
         return
     from lmtools.leret.commands import evaluate as run_evaluate
 
-    with open_run("eval", config, out, resume, trained=trained) as (setup, run):
+    with open_run("eval", config, out, resume, trained=trained, track=track) as (setup, run):
         results = run_evaluate(setup, run, trained, recipe)
+        write_lm_eval(lm_eval_out, run, results, config.model, "leret", config.eval.resamples)
         finish(run, results, json, _files(run.directory, search_line(trained, QUESTION)))
 
 
@@ -149,5 +181,5 @@ def _files(directory: Path, following: str) -> str:
 
 
 def _learn(directory: Path) -> str:
-    """What to do with an exploration: its files are what TRL trains on, in Python."""
-    return f'datasets.load_dataset("json", data_files="{directory}/preferences.jsonl") is a data set for TRL'
+    """What to do with an exploration: its files are what TRL trains on."""
+    return f"trl sft or trl dpo with --dataset_name {shlex.quote(str(directory))}, as its README.md says"

@@ -40,12 +40,14 @@ def open_run(
     *,
     trained: Path | None = None,
     pick_up: bool = False,
+    track: str | None = None,
 ) -> Iterator[tuple["Setup", Run]]:
     """Check and prepare everything that a run needs, then open its directory.
 
     Args:
         trained: the training run whose policy is an input.
         pick_up: without ``out``, continue the last unfinished run if it is the same one, as ``resume`` does.
+        track: the name of a tracker.
     """
     from lmtools.leret.processes import agree
     from lmtools.leret.setup import policy_hash, prepare
@@ -62,6 +64,7 @@ def open_run(
         resume=resume,
         pick_up=pick_up,
         agree=agree,
+        track=track,
     ) as run:
         yield setup, run
 

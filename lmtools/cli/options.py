@@ -14,8 +14,33 @@ from typing import Annotated, Any
 import typer
 
 from lmtools.core.progress import first_process
+from lmtools.core.tracking import check_tracker
 
 COMMON = "Common to all commands"
+
+
+def _installed(name: "TrackerName | None") -> "TrackerName | None":
+    """Make sure that the tracker's package is there, before anything is done."""
+    if name is not None:
+        check_tracker(name.value)
+    return name
+
+
+def _can_push(repo: str | None) -> str | None:
+    """Make sure that something could be sent to the hub, before anything is done."""
+    if repo is not None:
+        from lmtools.models.upload import check_target
+
+        check_target(repo)
+    return repo
+
+
+class TrackerName(StrEnum):
+    """Where figures can also be sent."""
+
+    trackio = "trackio"
+    wandb = "wandb"
+    tensorboard = "tensorboard"
 
 
 class BackendName(StrEnum):
@@ -106,6 +131,56 @@ Resume = Annotated[
         help="Continue an interrupted run where it stopped (the last unfinished one, or --out DIR); "
         "nothing finished is done again.",
         rich_help_panel=COMMON,
+    ),
+]
+
+Track = Annotated[
+    TrackerName | None,
+    typer.Option(
+        "--track",
+        callback=_installed,
+        help="Also send training curves and final figures to this tracker, whose package must be installed. "
+        "The run directory holds them all (training.jsonl, metrics.json) in any case.",
+        rich_help_panel=COMMON,
+    ),
+]
+LmEval = Annotated[
+    Path | None,
+    typer.Option(
+        "--lm-eval-out",
+        metavar="DIR",
+        help="Also write the results as lm-evaluation-harness lays them out, DIR/MODEL/results_TIME.json, "
+        "for what reads its files.",
+        file_okay=False,
+        rich_help_panel=COMMON,
+    ),
+]
+
+Merge = Annotated[
+    bool,
+    typer.Option(
+        "--merge",
+        help="Also write `merged/`, a whole model with the adapter merged in, which is loaded without PEFT: "
+        "as much disk and memory as the base model takes, and seconds to minutes. Of a finished run too, "
+        "with --resume; nothing is trained again.",
+    ),
+]
+PushToHub = Annotated[
+    str | None,
+    typer.Option(
+        "--push-to-hub",
+        metavar="REPO",
+        callback=_can_push,
+        help="Last of all, upload what was made, with its model card, to this repository of the Hugging Face "
+        "hub, a new one that only you can read unless --public. Needs a token (`hf auth login`) and sends "
+        "as much as the files hold. Of a finished run too, with --resume.",
+    ),
+]
+Public = Annotated[
+    bool,
+    typer.Option(
+        "--public",
+        help="With --push-to-hub, let everybody read a new repository; one that is there stays as it is.",
     ),
 ]
 

@@ -5,17 +5,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lmtools.cli.artefacts import of_head, of_policy
 from lmtools.cli.invocation import as_called
 from lmtools.cli.leret_run import open_run, read_recipe, search_line
-from lmtools.cli.options import Backend, DryRun, Json, Model, Out, Resume, Seed, Set, emit, overrides
+from lmtools.cli.options import Backend, DryRun, Json, Model, Out, Resume, Seed, Set, Track, emit, overrides
 from lmtools.cli.runs import ending
 from lmtools.core.progress import say
 from lmtools.core.recipe import load_recipe
+from lmtools.core.tracking import Within
 
 if TYPE_CHECKING:
     from lmtools.ats.recipe import AtsRecipe
     from lmtools.calibration.recipe import CalibrationRecipe
     from lmtools.core.results import Results
+    from lmtools.core.run import Run
     from lmtools.hyre.recipe import HyreRecipe
     from lmtools.leret.recipe import LeretRecipe
 
@@ -34,6 +37,7 @@ def quickstart(
     dry_run: DryRun = False,
     json: Json = False,
     resume: Resume = False,
+    track: Track = None,
 ) -> None:
     """A query writer, honest probabilities, a reward model for each user: under 15 minutes on two CPU cores.
 
@@ -57,7 +61,7 @@ def quickstart(
 
     say("LeReT: a small language model learns to write search queries by trying them.")
     say(f"Fetching the model {recipe.model.name} if it is not there yet ...")
-    with open_run("quickstart", recipe, out, resume, pick_up=True) as (setup, run):
+    with open_run("quickstart", recipe, out, resume, pick_up=True, track=track) as (setup, run):
         say(
             f"{len(setup.train)} questions to learn from, {len(setup.test)} to measure on; "
             f"files go to {run.directory}/"
@@ -66,9 +70,10 @@ def quickstart(
         ending(results, _searching(results, run.directory, setup.test[0].question))
         if not run.writes:
             return
-        measured = _calibrate(run.directory, *second)
+        measured = _calibrate(run, *second)
         say(_calibrated(measured, method_name(second[0].head.kind, second[0].loss.name), run.directory))
-        personal = _personalise(run.directory, third)
+        personal = _personalise(run, third)
+        of_policy(run, recipe, results)
         run.finish(results)
         say(_personalised(personal, third.name, run.directory))
         parts = {"ats": asdict(measured), "hyre": asdict(personal)}
@@ -124,36 +129,42 @@ def _show_plans(
         print_ensemble(last)
 
 
-def _calibrate(directory: Path, recipe: "AtsRecipe", measurement: "CalibrationRecipe") -> "Results":
+def _calibrate(whole: "Run", recipe: "AtsRecipe", measurement: "CalibrationRecipe") -> "Results":
     """Fit a temperature head and measure it, in folders of the run."""
     from lmtools.ats.commands import fit
     from lmtools.ats.setup import prepare
     from lmtools.cli import eval_run, runs
 
     say("\nATS: a small head learns when the model's next word is a guess, and lowers its confidence there.")
-    setup, fitted = prepare(recipe), directory / "ats"
+    setup, fitted, own = prepare(recipe), whole.path("ats"), Within(whole.tracker, "ats")
     with runs.open_run(
-        "ats", "fit", recipe, inputs=setup.inputs, seed=recipe.seed, out=fitted, resume=True
+        "ats", "fit", recipe, inputs=setup.inputs, seed=recipe.seed, out=fitted, resume=True, track=own
     ) as run:
-        run.finish(fit(setup, run, FIT))
+        results = fit(setup, run, FIT)
+        of_head(run, recipe, results)
+        run.finish(results)
     config = measurement.model_copy(update={"head": str(fitted)})
-    folder = directory / "ats-eval"
-    with eval_run.measurement("ats", "eval", config, MEASUREMENT, out=folder, resume=True) as (_, measured):
+    folder, own = whole.path("ats-eval"), Within(whole.tracker, "ats-eval")
+    with eval_run.measurement("ats", "eval", config, MEASUREMENT, out=folder, resume=True, track=own) as (
+        _,
+        measured,
+    ):
         return measured
 
 
-def _personalise(directory: Path, recipe: "HyreRecipe") -> "Results":
+def _personalise(whole: "Run", recipe: "HyreRecipe") -> "Results":
     """Train an ensemble on the pairs of a crowd, measure it on every persona, and keep weights for each."""
     from lmtools.cli import hyre_run
     from lmtools.hyre.reward import trained_recipe
     from lmtools.hyre.user import keep_weights
 
     say("\nHyRe: reward heads learn from a crowd; five labelled pairs then say which of them a user is like.")
-    trained, _ = hyre_run.train(recipe, ENSEMBLE, out=directory / "hyre", resume=True)
+    own = Within(whole.tracker, "hyre")
+    trained, _ = hyre_run.train(recipe, ENSEMBLE, out=whole.path("hyre"), resume=True, track=own)
     recipe = trained_recipe(trained)  # with the adapter, if the backbone was tuned
-    folder = directory / "hyre-eval"
-    _, measured = hyre_run.measure(recipe, ENSEMBLE, trained, out=folder, resume=True)
-    keep_weights(trained, recipe, LABELS, directory / "hyre-weights")
+    folder, own = whole.path("hyre-eval"), Within(whole.tracker, "hyre-eval")
+    _, measured = hyre_run.measure(recipe, ENSEMBLE, trained, out=folder, resume=True, track=own)
+    keep_weights(trained, recipe, LABELS, whole.path("hyre-weights"))
     return measured
 
 

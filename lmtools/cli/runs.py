@@ -7,13 +7,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmtools.cli.invocation import as_called
+from lmtools.cli.invocation import as_called, program
 from lmtools.cli.options import emit
 from lmtools.core.config import Config
+from lmtools.core.files import sha256_text
 from lmtools.core.progress import say
 from lmtools.core.recipe import dump_recipe
 from lmtools.core.resume import started_with
 from lmtools.core.run import Run, default_out, last_unfinished
+from lmtools.core.tracking import Tracked, Tracker, open_tracker
 
 if TYPE_CHECKING:
     from lmtools.core.results import Results
@@ -31,13 +33,16 @@ def open_run(
     resume: bool,
     pick_up: bool = False,
     agree: Callable[[Callable[[], str]], str] = lambda choose: choose(),
+    track: "str | Tracker | None" = None,
 ) -> Iterator[Run]:
-    """Open the directory of a run, new or resumed.
+    """Open the directory of a run, new or resumed; one that comes to its end gets its `report.html`.
 
     Args:
         inputs: each input's path or name -> SHA-256 of its content.
         pick_up: without ``out``, continue the last unfinished run if it is the same one, as ``resume`` does.
         agree: makes several processes choose the same directory.
+        track: the name of a tracker, or one that is open already. It is no part of the run: a run that was
+            begun without it can be resumed with it, and the other way round.
     """
     if pick_up and out is None and not resume:
         last = last_unfinished(system, action)
@@ -47,14 +52,45 @@ def open_run(
     directory = out or Path(agree(lambda: str(default_out(system, action, resume=resume))))
     command = ["lmtools", *sys.argv[1:]]
     with Run.create(directory, recipe, command=command, inputs=inputs, resume=resume, seed=seed) as run:
+        if track is not None and run.writes:
+            run.tracker = track if not isinstance(track, str) else open_tracker(track, _tracked(run, recipe))
         yield run
+        if run.writes and run.manifest.finished:
+            _show(run)
 
 
-def finish(run: Run, results: "Results", json: bool, closing: str, metrics: Sequence[str] = ()) -> None:
-    """End a run: its metrics, a table of them, ``closing``, and with ``json`` the results on stdout."""
+def _show(run: Run) -> None:
+    """Write the run's page. What was measured stands without it: a fault here does not fail the run."""
+    from lmtools.report.page import write_report
+
+    try:
+        say(f"report: {write_report([run.directory])}")
+    except Exception as error:
+        say(f"no report was written ({error}); try again: {program()} --debug report {run.directory}")
+
+
+def _tracked(run: Run, recipe: Config) -> Tracked:
+    """What a tracker is told of a run."""
+    key = sha256_text(f"{run.directory.resolve()} {run.manifest.started}")[:16]
+    return Tracked(run.directory.name, key, run.directory, recipe.model_dump(mode="json"))
+
+
+def finish(
+    run: Run,
+    results: "Results",
+    json: bool,
+    closing: str,
+    metrics: Sequence[str] = (),
+    push: Callable[[], Mapping[str, str]] = dict,
+) -> None:
+    """End a run: its metrics, a table of them, ``closing``, and with ``json`` the results on stdout.
+
+    Args:
+        push: sends what was made elsewhere, when all is on disk; what it gives is part of the JSON.
+    """
     run.finish(results)
     ending(results, closing, metrics)
-    emit({"run": str(run.directory), **asdict(results)}, json)
+    emit({"run": str(run.directory), **asdict(results), **push()}, json)
 
 
 def ending(results: "Results", closing: str, metrics: Sequence[str] = ()) -> None:
