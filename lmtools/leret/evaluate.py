@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lmtools.core.errors import RunError
-from lmtools.core.files import write_jsonl
 from lmtools.core.results import Results
 from lmtools.core.run import Run
 from lmtools.leret.policy import Policy, accepted_answers, show
@@ -15,6 +14,7 @@ from lmtools.leret.recipe import LeretRecipe
 from lmtools.leret.rollout import Trace, question_as_query, rollout
 from lmtools.leret.setup import Setup, answerer_spec, open_policy, policy_spec
 from lmtools.leret.table import Scores, differences, row, scores
+from lmtools.leret.trace_files import write_passages, write_questions, write_traces
 from lmtools.metrics.answers import exact_match, f1
 from lmtools.models.spec import ModelSpec
 
@@ -29,7 +29,7 @@ NAMES = {
 
 
 def evaluate(setup: Setup, run: Run, trained: Path, recipe_name: str) -> Results:
-    """Every row of the recipe's table on the test questions; traces go to `traces/`, one file a policy.
+    """Every row of the recipe's table on the test questions; `traces/` has what each policy asked and found.
 
     Args:
         trained: the training run whose policy, SFT checkpoint and few-shot prompts are measured.
@@ -40,14 +40,15 @@ def evaluate(setup: Setup, run: Run, trained: Path, recipe_name: str) -> Results
         found = _traces(kind, setup, run, trained)
         if found is not None:
             traces[kind] = found
-            write_jsonl(run.path("traces", f"{kind}.jsonl"), (trace_row(trace) for trace in found))
+            write_traces(run.path("traces"), kind, row_name(kind, trained), found)
+    write_questions(run.path("traces", "questions.jsonl"), setup.test)
+    write_passages(run.path("traces", "passages.jsonl"), traces, setup.retriever)
     # After the last policy has been closed: its memory is the answerer's now.
     answers = _answers(traces, setup, run) if recipe.eval.answers else {}
     table: dict[str, Scores] = {}
     for row_kind, rolled in traces.items():
-        alone = row_kind == "trained" and last_stage(trained, "sft") is None
-        name = "preference" if alone else NAMES[row_kind]
-        table[name] = scores(rolled, setup.test) | answers.get(row_kind, {})
+        own = scores(rolled, setup.test) | answers.get(row_kind, {})
+        table[row_name(row_kind, trained)] = own
     resamples, seed = recipe.eval.resamples, recipe.seed
     rows = [row(name, values, setup.test, resamples, seed) for name, values in table.items()]
     if not table:
@@ -118,6 +119,12 @@ def checkpoint(trained: Path, kind: str) -> Path | None:
     return trained / "policy" if last_stage(trained, "policy") else None
 
 
+def row_name(kind: str, trained: Path) -> str:
+    """What the row of a policy is called; a preference stage alone is not named after SFT."""
+    alone = kind == "trained" and last_stage(trained, "sft") is None
+    return "preference" if alone else NAMES[kind]
+
+
 def last_stage(trained: Path, stage: str) -> Path | None:
     """The checkpoint of a stage (``sft`` or ``policy``) in the last iteration that has one."""
     folders = (path for path in trained.glob(f"iterations/*/{stage}") if path.is_dir())
@@ -130,12 +137,3 @@ def answer_scores(traces: Sequence[Trace], setup: Setup, answerer: Policy) -> Sc
     answers = answerer.answer([question.question for question in setup.test], shown)
     pairs = [(answer, accepted_answers(q)) for answer, q in zip(answers, setup.test, strict=True)]
     return {"em": [exact_match(*pair) for pair in pairs], "f1": [f1(*pair) for pair in pairs]}
-
-
-def trace_row(trace: Trace) -> dict[str, object]:
-    """A line of a trace file: the queries, and the titles after each hop."""
-    return {
-        "question_id": trace.question_id,
-        "queries": list(trace.queries),
-        "titles": [context.titles for context in trace.contexts],
-    }

@@ -1,6 +1,7 @@
 """`lmtools leret train`: explore, build training data, SFT, preference optimisation, measure; N times over.
 
 iterations/N/samples.jsonl, sft.jsonl, preferences.jsonl   what was tried, and what is learnt from it
+iterations/N/samples.questions.jsonl                       the questions that these were tried for
 iterations/N/sft/, iterations/N/policy/                    the two checkpoints of an iteration
 iterations/N/sft.log.jsonl, policy.log.jsonl               loss and learning rate, step by step
 samples.jsonl, sft.jsonl, preferences.jsonl, policy/       the same for the whole run
@@ -30,6 +31,7 @@ from lmtools.leret.recipe import LeretRecipe
 from lmtools.leret.rewards import Reward, answer_reward, title_reward
 from lmtools.leret.samples import Group, earnings, sample_rows
 from lmtools.leret.setup import Setup, answerer_spec, open_policy, policy_spec, slices
+from lmtools.leret.trace_files import write_questions
 from lmtools.models.spec import ModelSpec
 
 FILES = ("samples.jsonl", "sft.jsonl", "preferences.jsonl")
@@ -99,6 +101,7 @@ def _write_files(
     write_jsonl(folder / "sft.jsonl", sft_rows(*build))
     write_jsonl(folder / "preferences.jsonl", preference_rows(*build))
     write_json(folder / "explorers.json", earnings(groups))
+    write_questions(folder / "samples.questions.jsonl", questions)
     write_jsonl(folder / "samples.jsonl", sample_rows(groups))  # last: its presence says that all are there
 
 

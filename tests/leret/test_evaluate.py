@@ -107,17 +107,52 @@ def test_answers_of_a_generator(measure):
     assert values(results, "f1") == values(results, "em")
 
 
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def test_traces_are_left_to_read(measure):
     measure()
-    lines = [json.loads(line) for line in (measure.out / "traces/sft.jsonl").read_text().splitlines()]
-    assert lines == [
+    assert lines(measure.out / "traces/sft.jsonl") == [
         {
             "question_id": "q0",
+            "row": "SFT",
             "queries": ["Anna Berg", "Lund"],
             "titles": [["Anna Berg"], ["Anna Berg", "Lund"]],
+            "found": [[["p0", "Anna Berg"]], [["t0", "Lund"]]],
         },
-        {"question_id": "q1", "queries": ["Carl Dahl", ""], "titles": [["Carl Dahl"], ["Carl Dahl"]]},
+        {
+            "question_id": "q1",
+            "row": "SFT",
+            "queries": ["Carl Dahl", ""],
+            "titles": [["Carl Dahl"], ["Carl Dahl"]],
+            "found": [[["p1", "Carl Dahl"]], []],
+        },
     ]
+
+
+def test_questions_and_passages_are_left_beside_the_traces(measure, monkeypatch):
+    monkeypatch.setattr("lmtools.leret.trace_files.LONGEST", 32)
+    measure({"policies": ["sft"]})
+    assert lines(measure.out / "traces/questions.jsonl")[1] == {
+        "id": "q1",
+        "question": "The birthplace of Carl Dahl, a composer, belongs to which state?",
+        "answer": "Norway",
+        "supporting": ["Carl Dahl", "Oslo"],
+        "kind": "bridge",
+    }
+    assert lines(measure.out / "traces/passages.jsonl") == [  # once each, though two hops have p0 in context
+        {"id": "p0", "title": "Anna Berg", "text": "Anna Berg was a painter born in…"},
+        {"id": "t0", "title": "Lund", "text": "Lund lies in the country of Swe…"},
+        {"id": "p1", "title": "Carl Dahl", "text": "Carl Dahl was a composer born i…"},
+    ]
+
+
+def test_a_trace_names_its_row_in_the_results(measure):
+    measure.trained.joinpath("iterations/1/sft").rename(measure.trained.parent / "gone")
+    results = measure({"policies": ["trained"]})
+    [name] = [row.name for row in results.rows]
+    assert {line["row"] for line in lines(measure.out / "traces/trained.jsonl")} == {name} == {"preference"}
 
 
 def test_resumed_it_opens_no_model_again(measure):
