@@ -1,4 +1,4 @@
-"""Pages in a real headless Chromium, Debian's or any that is installed; without one the tests say why they skip."""
+"""Pages in a real headless Chromium, Debian's or any other; without one the tests skip and say why."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ def executable() -> str | None:
 
 @dataclass
 class Opened:
-    """A page, what it asked for, and what the browser complained of: errors of scripts and broken policies."""
+    """A page, what it asked for, and what the browser complained of: script errors and broken policies."""
 
     page: Any
     requests: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The page in a real browser: it asks for nothing, runs nothing of what a run wrote, and answers clicks and keys."""
+"""The page in a real browser: it asks for nothing, runs nothing of a run's text, answers clicks and keys."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -162,7 +162,9 @@ def test_arrow_keys_go_from_token_to_token(browser: Any, page: Path) -> None:
         before = found.page.locator(".token").nth(1).evaluate("node => node.style.backgroundColor")
         found.page.get_by_role("button", name="confidence before").click()
         after = found.page.locator(".token").nth(1).evaluate("node => node.style.backgroundColor")
-        assert before and after and before != after
+        assert before
+        assert after
+        assert before != after
 
 
 def test_light_and_dark_are_both_there_and_can_be_changed(browser: Any, page: Path) -> None:
