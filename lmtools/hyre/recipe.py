@@ -7,16 +7,32 @@ from pydantic import Field, NonNegativeInt, field_validator, model_validator
 from lmtools.core.config import Config
 from lmtools.hyre.acquire import Acquisition
 from lmtools.hyre.reweighting import LossName, Reduction
+from lmtools.hyre.training_settings import (
+    EVERY_TASK,
+    LoraSettings,
+    SourceName,
+    SourceSettings,
+    TrainSettings,
+)
 from lmtools.models.feature_settings import FeatureSettings
 from lmtools.models.spec import ModelSpec
 
-SourceName = Literal[
-    "shared_base", "epinet", "mixture", "pca", "random", "gaussian", "gaussian_limit", "diverse"
-]
 Task = Literal["preference", "classification", "regression"]
 Rule = Literal["reweight", "gaussian"]
-EVERY_TASK: tuple[SourceName, ...] = ("shared_base", "epinet", "diverse")
-"""The sources that learn any task; the others are made of pairs."""
+
+__all__ = [
+    "EVERY_TASK",
+    "AdaptSettings",
+    "DataSettings",
+    "EvalSettings",
+    "HyreRecipe",
+    "LoraSettings",
+    "Rule",
+    "SourceName",
+    "SourceSettings",
+    "Task",
+    "TrainSettings",
+]
 
 
 class DataSettings(Config):
@@ -57,59 +73,6 @@ class DataSettings(Config):
     @classmethod
     def _list_to_tuple(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
-
-
-class SourceSettings(Config):
-    """Where a group of heads comes from."""
-
-    source: SourceName = Field(
-        description="`shared_base`: trained together on one trunk, held apart by frozen random priors; "
-        "`diverse`: the same with a penalty on heads that agree; `epinet`: one network and an index; "
-        "`mixture`: trained so that each pair is explained by some head; `pca`: plus and minus the "
-        "principal directions of differences of features; `random`: random directions; `gaussian`: "
-        "drawn from a normal prior over linear heads that was learned from the training pairs; "
-        "`gaussian_limit`: all axes of that prior, as many as there are features, whatever `count` says; "
-        "it needs the rule `gaussian`, and stands alone."
-    )
-    count: int = Field(default=100, ge=1, description="How many heads, K.")
-
-
-class TrainSettings(Config):
-    """How trained heads are trained; the others are solved for."""
-
-    epochs: int = Field(default=8, ge=1, description="Passes over the cached features.")
-    batch: int = Field(default=64, ge=2, description="Pairs or rows a step.")
-    learning_rate: float = Field(default=1e-3, gt=0, description="Peak rate of AdamW.")
-    weight_decay: float = Field(default=1e-2, ge=0, description="AdamW's decoupled weight decay.")
-    hidden: int = Field(
-        default=128, ge=0, description="Width of the trunk that all heads share; 0: linear heads."
-    )
-    prior_scale: float = Field(
-        default=1.0, ge=0, description="Size of the frozen random priors; more keeps heads further apart."
-    )
-    diversity: float = Field(
-        default=1.0,
-        ge=0,
-        description="Source `diverse`: weight, per head, of the mean squared correlation of two heads.",
-    )
-    entropy: float = Field(
-        default=1.0, ge=0, description="Source `mixture`: pull of the heads' shares towards equal ones."
-    )
-    index_dim: int = Field(default=16, ge=1, description="Source `epinet`: length of the normal index.")
-
-
-class LoraSettings(Config):
-    """Fine-tuning of the backbone under the heads, before its features are kept."""
-
-    rank: int = Field(default=8, ge=1, description="Rank of the LoRA matrices.")
-    epochs: int = Field(default=1, ge=1, description="Passes over the training pairs.")
-    pairs: int | None = Field(
-        default=None,
-        gt=0,
-        description="Train on at most this many pairs: a step costs about three times what reading does.",
-    )
-    batch: int = Field(default=8, ge=1, description="Pairs a step.")
-    learning_rate: float = Field(default=2e-4, gt=0, description="Peak rate of AdamW.")
 
 
 class AdaptSettings(Config):

@@ -5,34 +5,30 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from lmtools.core.config import Config
+from lmtools.leret.explore_settings import Explorer, ExploreSettings, RewardName
+from lmtools.leret.training_settings import (
+    LoraSettings,
+    LossName,
+    PreferenceSettings,
+    SftSettings,
+    TrainSettings,
+)
 from lmtools.models.spec import ModelSpec
 from lmtools.retrieval.config import Bm25Config, RetrieverConfig
 
-Explorer = Literal[
-    "zero-shot",
-    "few-shot",
-    "temperature",
-    "question",
-    "drop-word",
-    "leftover",
-    "question+title",
-    "phrase",
-    "phrase+leftover",
-    "question+phrase",
-]
-RewardName = Literal["ap", "recall", "ndcg", "answer-em", "answer-f1"]
-LossName = Literal[
-    "ipo",
-    "ipo-mean",
-    "sigmoid",
-    "hinge",
-    "nca_pair",
-    "robust",
-    "bco_pair",
-    "sppo_hard",
-    "apo_zero",
-    "apo_down",
-    "aot",
+__all__ = [
+    "DataSettings",
+    "EvalSettings",
+    "ExploreSettings",
+    "Explorer",
+    "HopSettings",
+    "LeretRecipe",
+    "LoraSettings",
+    "LossName",
+    "PreferenceSettings",
+    "RewardName",
+    "SftSettings",
+    "TrainSettings",
 ]
 
 
@@ -88,148 +84,6 @@ class HopSettings(Config):
         ge=1,
         description="Longest query, in tokens. What a rule proposes beyond it is not tried: the policy could "
         "not write it.",
-    )
-
-
-class ExploreSettings(Config):
-    """How queries are tried, and what is a good one."""
-
-    first: tuple[Explorer, ...] = Field(
-        default=("zero-shot", "few-shot"),
-        description="Explorers of the first hop. Where several queries earn the same reward, the explorer "
-        "listed first gives the SFT target.",
-    )
-    later: tuple[Explorer, ...] = Field(
-        default=("zero-shot", "few-shot"),
-        description="Explorers of the later hops, likewise in order of precedence.",
-    )
-    few_shot_prompts: int = Field(
-        default=3, ge=0, description="How many few-shot prompts to keep, the best of the candidates."
-    )
-    few_shot_candidates: int = Field(default=12, ge=1, description="Candidate few-shot prompts to score.")
-    demonstrations: int = Field(default=3, ge=1, description="Demonstrations in a few-shot prompt, at most.")
-    bootstrap_questions: int = Field(
-        default=50, ge=1, description="Training questions from which demonstrations are drawn."
-    )
-    selection_questions: int = Field(
-        default=50, ge=1, description="Training questions on which candidates are scored."
-    )
-    samples: int = Field(
-        default=1, ge=1, description="Samples of the `temperature` explorer per question and hop."
-    )
-    temperature: float = Field(default=1.0, gt=0, description="Its temperature.")
-    top_p: float = Field(
-        default=1.0, gt=0, le=1, description="Its nucleus: tokens in the smallest set of this probability."
-    )
-    max_phrases: int = Field(
-        default=24, ge=1, description="Queries that one rule may propose per question and hop."
-    )
-    contexts: int = Field(default=1, ge=1, description="Sampled outcomes a question goes on with, per hop.")
-    reward: RewardName = Field(
-        default="ap",
-        description="What a query earns: average precision, recall or nDCG of the gold titles in the "
-        "cumulative context; or exact match / F1 of the answer that a generator gives from it "
-        "(`answer-*`, far slower).",
-    )
-    chunk: int = Field(
-        default=64,
-        ge=1,
-        description="Questions explored together; also the most work that a killed run repeats.",
-    )
-
-
-class LoraSettings(Config):
-    """The adapter."""
-
-    r: int = Field(default=32, ge=1, description="Rank: adapter size and time grow with it.")
-    alpha: int = Field(default=32, ge=1, description="Scale: updates are multiplied by alpha / r.")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout on the adapter's input.")
-    target_modules: str | tuple[str, ...] = Field(
-        default="all-linear", description="Which layers get an adapter."
-    )
-
-
-class SftSettings(Config):
-    """Context-distillation SFT on the best query of each prompt."""
-
-    enabled: bool = Field(
-        default=True, description="false skips SFT: preference optimisation starts from the policy as it is."
-    )
-    epochs: float = Field(default=1.0, gt=0, description="Passes over the examples (paper: 1).")
-    batch_size: int = Field(
-        default=8, ge=1, description="Examples per step and process (paper: 8 over all of them)."
-    )
-    learning_rate: float = Field(
-        default=5e-4, gt=0, description="Peak learning rate; about 1e-7 for full fine-tuning of 8 B."
-    )
-    warmup_steps: int = Field(
-        default=20, ge=0, description="Steps of linear warm-up; then linear decay to 0."
-    )
-    optimizer: str = Field(
-        default="adamw_torch", description="transformers' name of the optimiser (paper: rmsprop)."
-    )
-
-
-class PreferenceSettings(Config):
-    """Preference optimisation from the SFT checkpoint, which is also the reference."""
-
-    enabled: bool = Field(default=True, description="false stops after SFT.")
-    loss: LossName = Field(
-        default="ipo",
-        description="`ipo` is the paper's: squared error on summed log-probabilities. `ipo-mean` is TRL's "
-        "length-normalised form, on which beta means something else. The others are TRL's by name.",
-    )
-    beta: float = Field(
-        default=0.05, gt=0, description="Strength of the pull towards the reference (paper: 0.05)."
-    )
-    epochs: float = Field(default=1.0, gt=0, description="Passes over the pairs (paper: 2).")
-    batch_size: int = Field(
-        default=4, ge=1, description="Pairs per step and process (paper: 4 over all of them)."
-    )
-    learning_rate: float = Field(
-        default=1e-5, gt=0, description="Peak learning rate; 1e-7 for full fine-tuning of 8 B."
-    )
-    warmup_steps: int = Field(default=20, ge=0, description="Steps of linear warm-up (paper: 150).")
-    optimizer: str = Field(
-        default="rmsprop", description="transformers' name of the optimiser (paper: rmsprop)."
-    )
-    max_pairs: int | None = Field(
-        default=64,
-        gt=0,
-        description="At most this many pairs per prompt, drawn by seed; null keeps all. Four prompts a hop, "
-        "as in the paper, give four at most; rules give thousands.",
-    )
-    total_pairs: int | None = Field(
-        default=None, gt=0, description="At most this many pairs in all, drawn by seed; null keeps all."
-    )
-    explorers: tuple[Explorer, ...] | None = Field(
-        default=None,
-        description="Pair only queries of these explorers, such as those a model wrote; null pairs all.",
-    )
-
-
-class TrainSettings(Config):
-    """Turning what was tried into a policy."""
-
-    iterations: int = Field(
-        default=1, ge=1, description="Explore, then train, this often; each on its own slice of questions."
-    )
-    full: bool = Field(
-        default=False, description="Train all weights instead of a LoRA adapter: 3-4x the memory."
-    )
-    lora: LoraSettings = LoraSettings()
-    sft: SftSettings = SftSettings()
-    preference: PreferenceSettings = PreferenceSettings()
-    max_grad_norm: float = Field(default=1.0, gt=0, description="Gradient clipping (paper: 10).")
-    gradient_accumulation: int = Field(default=1, ge=1, description="Batches per optimiser step.")
-    gradient_checkpointing: bool = Field(
-        default=False, description="Halves memory for about a third more time."
-    )
-    max_length: int = Field(
-        default=1024, ge=16, description="Longest prompt plus query, in tokens; longer prompts are an error."
-    )
-    save_steps: int = Field(
-        default=50, ge=1, description="Steps between checkpoints that --resume can start from."
     )
 
 
