@@ -1,5 +1,7 @@
 """`lmtools eval calibration`: tasks x methods -> `predictions.jsonl` -> metrics with intervals.
 
+`questions.jsonl` beside it holds the texts that a reader of the predictions wants to see.
+
 Every chunk of questions is an entry of the journal, so a killed run goes on where it was; the model is opened
 when a chunk is missing, and not before.
 """
@@ -10,6 +12,8 @@ from typing import Any
 
 from lmtools.calibration.ask import ask_answers, ask_choices
 from lmtools.calibration.predictions import Prediction, write_predictions
+from lmtools.calibration.questions import FILE as QUESTIONS
+from lmtools.calibration.questions import write_asked
 from lmtools.calibration.reading import Reader
 from lmtools.calibration.setup import Setup
 from lmtools.calibration.table import make_table
@@ -25,7 +29,7 @@ FIELDS = ("id", "method", "answer", "confidence", "correct")
 
 
 def evaluate(setup: Setup, run: Run, open_reader: OpenReader, recipe_name: str) -> Results:
-    """Ask everything, write `predictions.jsonl`, and measure it. A finished run is only read.
+    """Ask everything, write it and the predictions, and measure them. A finished run is only read.
 
     Raises:
         LmtoolsError: the model, the head or the backend failed.
@@ -35,6 +39,7 @@ def evaluate(setup: Setup, run: Run, open_reader: OpenReader, recipe_name: str) 
     if run.path("metrics.json").exists():
         return read_results(run.path("metrics.json"))
     with run.stage("answer"):
+        write_asked(run.path(QUESTIONS), setup.tasks)
         predictions = predict(setup, run.journal(), open_reader)
         write_predictions(run.path("predictions.jsonl"), predictions)
     recipe = setup.recipe

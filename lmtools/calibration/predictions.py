@@ -1,7 +1,8 @@
 """`predictions.jsonl`: every answer with its confidence, from which every figure is recomputed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -9,6 +10,8 @@ from lmtools.core.errors import DataError
 from lmtools.core.files import write_jsonl
 from lmtools.data.jsonl import jsonl_lines
 from lmtools.data.records import Record
+
+R = TypeVar("R", bound=Record)
 
 
 class Prediction(Record):
@@ -37,17 +40,24 @@ def read_predictions(path: Path) -> list[Prediction]:
     Raises:
         DataError: the file is missing or a line is no prediction; names the first.
     """
-    found = []
+    return list(records(path, Prediction))
+
+
+def records(path: Path, kind: type[R]) -> Iterator[R]:
+    """The records of a file that a measurement wrote, one by one.
+
+    Raises:
+        DataError: the file is missing or a line is none of that kind; names the first.
+    """
     for number, line in jsonl_lines(path):
         try:
-            found.append(Prediction.model_validate_json(line))
+            yield kind.model_validate_json(line)
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"]))
             raise DataError(
                 f"{path}:{number}: {field}: {first['msg']}", fix="make the file again with its recipe"
             ) from error
-    return found
 
 
 def grouped(predictions: Iterable[Prediction]) -> dict[str, dict[str, list[Prediction]]]:

@@ -18,22 +18,29 @@ R = TypeVar("R", MultipleChoice, Question)
 
 @dataclass(frozen=True)
 class ChoiceItem:
-    """A multiple-choice question; ``answer`` is the place of the right choice, from 0."""
+    """A multiple-choice question; ``answer`` is the place of the right choice, from 0.
+
+    ``question`` is the text of the source, without choices and demonstrations.
+    """
 
     id: str
     prompt: Prompt
     choices: tuple[str, ...]
     answer: int
+    question: str = ""
+    subject: str = ""
 
 
 @dataclass(frozen=True)
 class AnswerItem:
-    """A short-answer question."""
+    """A short-answer question; ``subject`` is its kind, where the source tells it."""
 
     id: str
     prompt: Prompt
     accepted: tuple[str, ...]
     rejected: tuple[str, ...] = ()
+    question: str = ""
+    subject: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,7 +114,9 @@ def _choice_item(
     header = definition.header.format(subject=record.subject.replace("_", " "))
     shots = tuple((_choice_text(definition, other), LETTERS[other.answer]) for other in shown)
     prompt = Prompt(header, shots, _choice_text(definition, record))
-    return ChoiceItem(record.id, prompt, record.choices, record.answer)
+    return ChoiceItem(
+        record.id, prompt, record.choices, record.answer, record.question.strip(), record.subject
+    )
 
 
 def _choice_text(definition: ChoicesTask, record: MultipleChoice) -> str:
@@ -146,6 +155,8 @@ def _answer_items(definition: AnswersTask, limit: int | None, seed: int) -> list
             Prompt(definition.header, asked, _question_text(definition, record.question)),
             _accepted(record),
             _rejected(record),
+            record.question.strip(),
+            record.kind,
         )
         for record in (records[at] for at in chosen)
     ]

@@ -9,6 +9,7 @@ from quiz import QuizReader, answer_records, choice_records, write_lines
 from lmtools.calibration.evaluate import evaluate, predict
 from lmtools.calibration.predictions import read_predictions
 from lmtools.calibration.prompt import Rendering
+from lmtools.calibration.questions import read_asked
 from lmtools.calibration.recipe import CalibrationRecipe
 from lmtools.calibration.setup import Setup, read_inputs
 from lmtools.calibration.table import make_table
@@ -95,6 +96,20 @@ def test_predictions_have_the_fields_of_the_contract(setup, open_run, tmp_path):
     rows = [json.loads(line) for line in lines]
     assert all(list(row) == ["id", "task", "method", "answer", "confidence", "correct"] for row in rows)
     assert rows[0]["answer"] == "Paris"
+
+
+def test_the_text_of_every_question_stands_beside_the_predictions(setup, open_run, tmp_path):
+    ready = setup()
+    with open_run(ready) as run:
+        evaluate(ready, run, QuizReader, "mine")
+    asked = {(one.task, one.id): one for one in read_asked(tmp_path / "run" / "questions.jsonl")}
+    assert set(asked) == {(p.task, p.id) for p in read_predictions(tmp_path / "run" / "predictions.jsonl")}
+    choice, written = asked["choices", "c1"], asked["answers", "a1"]
+    assert (choice.question, choice.subject) == ("What is the capital of Japan?", "north")
+    assert choice.choices[1] == "Tokyo"
+    assert choice.accepted == ("Tokyo",)
+    assert (written.question, written.choices) == ("Capital of Japan?", ())
+    assert written.accepted == ("Tokyo", "TOKYO")
 
 
 def test_worked_confidences(setup):
