@@ -23,7 +23,8 @@ NUMBERS = (
 LESS = ("ece", "rms-ce", "mce", "brier", "nll", "loss", "token-ece", "rmse", "rmse-ratio", "ece-mass")
 """Metrics of which less is better."""
 PREFERRED = (r"recall@hop\d+", "accuracy", "rmse-ratio", "ece", "loss", "nll", "auroc", "brier")
-"""What a reader wants to know first, by what a run has of it."""
+PREFERRED_OF_TASKS = ("ece", *PREFERRED)
+"""What a reader wants to know first, by what a run has of it; of tasks how honest confidence is in each."""
 MOST_ROWS = 24
 
 
@@ -35,17 +36,15 @@ def unit(metric: str) -> Unit:
 def headline_metrics(results: Results) -> list[str]:
     """The one metric, or the one of every task or target, that a run is about; empty where it has none."""
     names = list(dict.fromkeys(name for row in results.rows for name in row.metrics))
-    for whole in (True, False):
-        for wanted in PREFERRED:
-            found = [
-                name for name in names
-                if re.fullmatch(wanted, name.rpartition("/")[2]) and (name.count("/") == 0) == whole
-            ]  # fmt: skip
+    for tasks, preferred in ((False, PREFERRED), (True, PREFERRED_OF_TASKS)):
+        own = [name for name in names if ("/" in name) == tasks]
+        for wanted in preferred:
+            found = [name for name in own if re.fullmatch(wanted, name.rpartition("/")[2])]
+            if found and not tasks:
+                return [max(found)]  # of hops the last one
             if found:
-                last = max(found, key=lambda name: name.rpartition("/")[2])  # of hops the last one
-                return (
-                    [last] if whole else [n for n in found if n.rpartition("/")[2] == last.rpartition("/")[2]]
-                )
+                last = max(name.rpartition("/")[2] for name in found)
+                return [name for name in found if name.endswith(f"/{last}")]
     return names[:1]
 
 
