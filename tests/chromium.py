@@ -1,12 +1,16 @@
-"""Pages in a real headless Chromium, Debian's or any other; without one the tests skip and say why."""
+"""Pages in a real headless Chromium, Debian's or any other; without one the tests skip and say why.
+
+With `LMTOOLS_TEST_PAGES` in the environment, as in continuous integration, they fail instead.
+"""
 
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -16,6 +20,13 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 def executable() -> str | None:
     """The browser; `LMTOOLS_CHROMIUM` names another one."""
     return os.environ.get("LMTOOLS_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def unable(reason: str) -> NoReturn:
+    """Skip the test, or fail it where pages must be tested."""
+    if os.environ.get("LMTOOLS_TEST_PAGES"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @dataclass
@@ -34,11 +45,14 @@ class Opened:
 @contextmanager
 def chromium() -> Iterator[Any]:
     """A running browser."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install '.[test]'")
     found = executable()
+    if find_spec("playwright") is None:
+        unable("needs playwright: pip install '.[test]'")
     if found is None:
-        pytest.skip("needs a Chromium: apt install chromium")
-    with playwright.sync_playwright() as started:
+        unable("needs a Chromium: apt install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
         try:
             yield browser
