@@ -8,8 +8,10 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
+from importlib.util import find_spec
 from pathlib import Path
 
+from chromium import unable
 from hypothesis import given
 from hypothesis import strategies as st
 from sample_page import hostile_page
