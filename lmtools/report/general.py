@@ -24,22 +24,26 @@ def _headline(run: Source) -> list[Part]:
     metrics = headline_metrics(run.results)
     parts: list[Part] = []
     for metric in metrics[:MOST_CHARTS]:
-        rows = headline_rows(run.results, metric)
-        last = _told(run, metric, rows[-1].name)
-        parts.append(Prose(measured(last, metric, run.results.row(last).metrics[metric]), "lead"))
+        name = _told(run, metric)
+        parts.append(Prose(measured(name, metric, run.results.row(name).metrics[metric]), "lead"))
     parts += [Prose(compared(one)) for one in main_differences(run.results, metrics)]
     for metric in metrics[:MOST_CHARTS]:
         rows = headline_rows(run.results, metric)
-        strong = _told(run, metric, rows[-1].name)
         dots = [(row.name, row.metrics[metric]) for row in rows]
-        parts.append(Dots(f"{metric}, with 95 % intervals", dots, unit(metric), strong=strong))
+        title = f"{metric}, with 95 % intervals"
+        parts.append(Dots(title, dots, unit(metric), strong=_told(run, metric)))
     return [*parts, _all_figures(run)]
 
 
-def _told(run: Source, metric: str, otherwise: str) -> str:
-    """The row that the run's comparisons are about."""
-    found = [one.a for one in run.results.differences if one.metric == metric] if run.results else []
-    return found[0] if found else otherwise
+def _told(run: Source, metric: str) -> str:
+    """The row that a run is about: the one its comparisons have in common, its recipe's head, or the last."""
+    assert run.results is not None
+    names = [row.name for row in headline_rows(run.results, metric)]
+    compared_ones = {one.a for one in run.results.differences if one.metric == metric} & set(names)
+    head = run.settings().get("head")
+    kind = head.get("kind") if isinstance(head, dict) else None
+    common = [name for name in names if name in compared_ones]
+    return common[0] if len(common) == 1 else kind if kind in names else names[-1]
 
 
 def _all_figures(run: Source) -> Part:
