@@ -5,7 +5,7 @@
     traces/questions.jsonl   {"id", "question", "answer", "supporting", "kind"} of the test questions
     traces/passages.jsonl    {"id", "title", "text"} of every passage that a policy retrieved, long texts cut
 
-``row`` is the policy's name in `metrics.json`. An exploration leaves `samples.questions.jsonl`, of the form of
+``row`` is the policy's name in `metrics.json`. Exploration leaves `samples.questions.jsonl`, of the form of
 `traces/questions.jsonl`, beside its `samples.jsonl`.
 """
 

@@ -1,0 +1,69 @@
+"""LeReT's part of a page: what every policy finds hop by hop, every question, what was tried and learnt."""
+
+import re
+from collections.abc import Iterator
+
+from lmtools.core.results import Results
+from lmtools.report import leret_traces
+from lmtools.report.chart_data import cell
+from lmtools.report.leret_questions import questions
+from lmtools.report.leret_traces import trace_files
+from lmtools.report.leret_training import training
+from lmtools.report.leret_tried import tried
+from lmtools.report.parts import Grid, Line, Lines, Part, Section, Table
+from lmtools.report.source import Source
+
+METRICS = {"recall": "Recall of the gold passages", "ap": "Average precision"}
+
+
+def sections(run: Source) -> list[Section]:
+    """The sections of a training run, an evaluation or an exploration; none of another run."""
+    measured = [*by_hop(run.results), *by_kind(run.results)] if run.results else []
+    found = {
+        "Hop by hop": measured,
+        "Question by question": questions(run),
+        "What was tried": tried(run, browse=not trace_files(run)),
+        "Training": training(run),
+    }
+    return [Section(title, parts) for title, parts in found.items() if parts]
+
+
+def outcomes(run: Source) -> dict[str, dict[str, dict[str, float]]]:
+    """Row -> `recall@hopN` and `ap@hopN` -> question id -> value."""
+    return leret_traces.outcomes(run)
+
+
+def by_hop(results: Results) -> Iterator[Part]:
+    """Recall and average precision over hops, a line for each policy."""
+    strong = results.differences[0].a if results.differences else ""
+    charts = []
+    for metric, words in METRICS.items():
+        lines = []
+        for row in results.rows:
+            points = sorted(
+                (hop, one.value, one.low, one.high)
+                for name, one in row.metrics.items()
+                if (hop := _hop(name, metric)) is not None
+            )
+            if points:
+                lines.append(Line(row.name, points))
+        if lines:
+            charts.append(Lines(words, lines, "hop", metric, "rate", even=True, strong=strong))
+    if charts:
+        yield Grid(charts)
+
+
+def by_kind(results: Results) -> Iterator[Part]:
+    """The same after the last hop, for each kind of question by itself."""
+    names = dict.fromkeys(name for row in results.rows for name in row.metrics if "/recall@hop" in name)
+    hops = [int(name.rpartition("@hop")[2]) for name in names if name.rpartition("@hop")[2].isdecimal()]
+    last = [name for name in names if hops and name.endswith(f"@hop{max(hops)}")]
+    rows = [(row.name, *(cell(row.metrics.get(name), "rate") for name in last)) for row in results.rows]
+    if last:
+        columns = ["", *(name.rpartition("/")[0] for name in last)]
+        yield Table(columns, rows, f"Recall after hop {max(hops)}, by kind of question", folded=True)
+
+
+def _hop(name: str, metric: str) -> int | None:
+    found = re.fullmatch(rf"{metric}@hop([0-9]+)", name)
+    return int(found[1]) if found else None

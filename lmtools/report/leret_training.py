@@ -1,0 +1,93 @@
+"""The training curves of a LeReT run, from what its trainers logged in `iterations/N/STAGE.log.jsonl`."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lmtools.core.progress import duration
+from lmtools.report.chart_data import said
+from lmtools.report.parts import Grid, Line, Lines, Part, Table
+from lmtools.report.records import records
+from lmtools.report.source import Source
+
+STAGES = {"sft": "SFT", "policy": "preference"}
+CURVES = {
+    "loss": "loss",
+    "learning_rate": "learning rate",
+    "rewards/margins": "reward margin, chosen less rejected",
+    "rewards/accuracies": "pairs whose chosen query is ahead",
+}
+"""What is drawn of a trainer's figures; the last two are those of preference optimisation."""
+MOST_POINTS = 300
+
+Log = Sequence[Mapping[str, Any]]
+
+
+def training(run: Source) -> list[Part]:
+    """A chart for each figure of each stage, with a line for each iteration, and a table of the stages."""
+    logs = _logs(run)
+    charts = []
+    for stage, name in STAGES.items():
+        own = {number: log for (kind, number), log in logs.items() if kind == stage}
+        for figure, words in CURVES.items():
+            lines = [
+                Line(f"iteration {number}", points)
+                for number, log in own.items()
+                if len(points := curve(log, figure)) > 1
+            ]
+            if lines:
+                unit = "rate" if figure == "rewards/accuracies" else "number"
+                charts.append(Lines(f"{name}: {words}", lines, "step", words.partition(",")[0], unit))
+    parts: list[Part] = [Grid(charts)] if charts else []
+    rows = [_row(f"{STAGES[stage]}, iteration {number}", log) for (stage, number), log in logs.items()]
+    columns = ["Stage", "steps", "epochs", "mean loss", "time"]
+    return [*parts, Table(columns, rows, "Training stages")] if rows else parts
+
+
+def _logs(run: Source) -> dict[tuple[str, int], Log]:
+    """(stage, iteration) -> the trainer's records, in the order of training."""
+    found: dict[tuple[str, int], Log] = {}
+    for number, folder in iterations(run):
+        for stage in STAGES:
+            log = list(records(folder / f"{stage}.log.jsonl", lambda line: line))
+            if log:
+                found[stage, number] = log
+    return found
+
+
+def iterations(run: Source) -> Iterator[tuple[int, Path]]:
+    """The folders of a run's iterations, from the first."""
+    folders = [path for path in run.directory.glob("iterations/*") if path.name.isdecimal()]
+    yield from sorted((int(path.name), path) for path in folders)
+
+
+def curve(log: Log, figure: str) -> list[tuple[float, ...]]:
+    """(step, value) of one figure, thinned where there are very many; what is not finite is left out."""
+    found = [
+        (step, value)
+        for line in log
+        if (step := _finite(line.get("step"))) is not None
+        and (value := _finite(line.get(figure))) is not None
+    ]
+    points = sorted(dict(found).items())
+    thin = math.ceil(len(points) / MOST_POINTS)
+    return points if thin <= 1 else [*points[:-1:thin], points[-1]]
+
+
+def _row(name: str, log: Log) -> tuple[str, ...]:
+    last = log[-1]
+    loss, seconds = _finite(last.get("train_loss")), _finite(last.get("train_runtime"))
+    return (
+        name,
+        said(_finite(last.get("step")), "number"),
+        said(_finite(last.get("epoch")), "number"),
+        said(loss, "number"),
+        "–" if seconds is None else duration(seconds),
+    )
+
+
+def _finite(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
