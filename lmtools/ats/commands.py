@@ -14,12 +14,14 @@ from lmtools.ats.heads import TemperatureHead
 from lmtools.ats.measure import TokenScores, joined, of_logits, of_multipliers, table
 from lmtools.ats.methods import VECTOR, in_order
 from lmtools.ats.setup import Setup
+from lmtools.ats.token_texts import FILE as TOKENS
+from lmtools.ats.token_texts import write_token_texts
 from lmtools.ats.train import log_multipliers
 from lmtools.calibration.reading import UNCALIBRATED
 from lmtools.core.progress import say
 from lmtools.core.results import Results, read_results
 from lmtools.core.run import Run
-from lmtools.models.load import LoadedModel, load, may_merge
+from lmtools.models.load import LoadedModel, load, load_tokenizer, may_merge
 
 MEASURED = 256
 """Tokens whose logits are computed at a time."""
@@ -54,6 +56,9 @@ def fit(setup: Setup, run: Run, recipe_name: str) -> Results:
         baselines = fit_baselines(found, run)
     with run.stage("measure"):
         results = measure(found, heads, baselines, run, recipe_name)
+    with run.stage("texts token by token"):
+        name, head = next(iter(heads.items()))
+        write_token_texts(run.path(TOKENS), found, name, head, load_tokenizer(spec))
     clear(run)
     return results
 
