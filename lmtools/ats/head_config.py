@@ -38,8 +38,9 @@ class HeadConfig(Config):
 
     kind: HeadKind = Field(
         default="transformer",
-        description="What predicts the temperature: a decoder layer that sees the tokens before, a SwiGLU "
-        "layer or a linear one that see the token alone, or one number for all tokens.",
+        description="What predicts the temperature: `transformer`, a decoder layer that sees the tokens "
+        "before, the largest and slowest; `mlp`, a SwiGLU layer, or `linear`, which see the token alone; "
+        "`scalar`, one number for all tokens.",
     )
     features: tuple[FeatureName, ...] = Field(
         default=("hidden",),
@@ -48,10 +49,14 @@ class HeadConfig(Config):
         "All but the first need the logits of every token, prompts included, and make prompts slower.",
     )
     clip: tuple[float, float] = Field(
-        default=MULTIPLIERS, description="The lowest and highest factor that logits are multiplied by."
+        default=MULTIPLIERS,
+        description="The lowest and highest factor that logits are multiplied by, from 0.05 to 10. "
+        "Narrower holds the head back. No cost.",
     )
     mlp_size: int | None = Field(
-        default=None, gt=0, description="mlp: its inner width; the model's own unless given."
+        default=None,
+        gt=0,
+        description="mlp: its inner width; null: the model's own. Size and time grow with it.",
     )
 
     @field_validator("features", "clip", mode="before")

@@ -29,21 +29,27 @@ class DataSettings(Config):
 
     train: str = Field(
         default="atlas:instructions",
-        description="Instructions with their answers: a path, `atlas:instructions` or `hf:repo:...`.",
+        description="Instructions with their answers: a file, `atlas:instructions`, `data:FILE` of "
+        "$LMTOOLS_DATA or `hf:REPO[:CONFIG][:SPLIT]`.",
     )
     max_response_words: int | None = Field(
         default=None,
         gt=0,
-        description="Leave out instructions whose response is longer. Of short responses more begin in the "
-        "same number of tokens, and the first token of an answer is where confidence matters most.",
+        description="Leave out instructions whose response has more words; null: none. Of short responses "
+        "more begin in the same number of tokens, and the first token of an answer is where confidence "
+        "matters most.",
     )
     limit: int | None = Field(
-        default=None, gt=0, description="Use only the first N instructions of those that are left."
+        default=None,
+        gt=0,
+        description="Use only the first N instructions of those that are left; null: all. Time and disk "
+        "grow with it.",
     )
     max_tokens: int = Field(
         default=512,
         ge=8,
-        description="Longest sequence; what is longer loses its end. Time and disk grow with all tokens.",
+        description="Longest sequence, in tokens; what is longer loses its end. Time and disk grow with "
+        "all tokens.",
     )
     layouts: tuple[Layout, ...] = Field(
         default=("chat",),
@@ -77,21 +83,26 @@ class LossSettings(Config):
     name: LossName = Field(
         default="selective_smoothing",
         description="`selective_smoothing` is the paper's: tokens whose top choice is right are sharpened, "
-        "all others flattened. `_code` is the form of its public code, where each of the two groups is "
-        "weighted by the other's share. `cross_entropy` is the NLL; `full_smoothing` smooths all labels.",
+        "all others flattened. `selective_smoothing_code` is the form of its public code, where each of "
+        "the two groups is weighted by the other's share. `cross_entropy` is the NLL; `full_smoothing` "
+        "smooths all labels.",
     )
     alpha: float = Field(
         default=0.5,
         ge=0,
         le=1,
-        description="Weight of smoothing against sharpening: more makes the model less sure.",
+        description="Weight of smoothing against sharpening: more makes the model less sure. No cost.",
     )
     smoothing: Literal["uniform", "top_k"] = Field(
         default="uniform",
         description="What smoothing pulls towards: the uniform distribution over all tokens, or over the "
         "`top_k` most probable ones, which pulls far less.",
     )
-    top_k: Literal[4, 16, 64] = Field(default=16, description="For `smoothing: top_k`.")
+    top_k: Literal[4, 16, 64] = Field(
+        default=16,
+        description="For `smoothing: top_k`: how many of the most probable tokens smoothing is over. No "
+        "cost.",
+    )
 
     @property
     def over(self) -> int | None:
@@ -102,44 +113,75 @@ class LossSettings(Config):
 class TrainSettings(Config):
     """How the heads are trained; the scalars are solved for."""
 
-    epochs: int = Field(default=4, ge=1, description="Passes over the cached features, at most.")
-    batch_sequences: int = Field(default=8, ge=1, description="Sequences a step.")
-    learning_rate: float = Field(default=1e-4, gt=0, description="Peak rate of AdamW.")
+    epochs: int = Field(
+        default=4,
+        ge=1,
+        description="Passes over the cached features, at most; time grows with it. Many fit questions of "
+        "another kind worse.",
+    )
+    batch_sequences: int = Field(default=8, ge=1, description="Sequences a step; memory grows with it.")
+    learning_rate: float = Field(default=1e-4, gt=0, description="Peak learning rate of AdamW. No cost.")
     output_learning_rate: float = Field(
         default=3e-3,
         gt=0,
-        description="Peak rate for the output layer, which starts at zero: with a high one the head is a "
-        "linear function of its states first, and keeps more of that on text it has not seen.",
+        description="Peak learning rate of the output layer, which starts at zero: with a high one the "
+        "head is a linear function of its states first, and keeps more of that on text it has not seen.",
     )
-    weight_decay: float = Field(default=0.0, ge=0, description="AdamW's decoupled weight decay.")
-    warmup: int = Field(default=20, ge=0, description="Steps of linear warm-up.")
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="AdamW's decoupled weight decay, against overfitting. No cost."
+    )
+    warmup: int = Field(default=20, ge=0, description="Steps of linear warm-up to the peak rate.")
     cosine: bool = Field(
         default=True, description="Let the rate fall to 0 along a cosine; false keeps it at its peak."
     )
     patience: int = Field(
-        default=1, ge=0, description="Stop after this many epochs without a lower validation loss, and one."
+        default=1,
+        ge=0,
+        description="Stop after this many epochs without a lower validation loss, and one; 0 stops at the "
+        "first. Saves time.",
     )
-    clip_grad: float = Field(default=1.0, gt=0, description="Longest gradient; longer ones are shortened.")
+    clip_grad: float = Field(
+        default=1.0, gt=0, description="Longest gradient; longer ones are shortened to it. No cost."
+    )
 
 
 class VectorScalingSettings(Config):
     """Vector scaling works on whole logits, so it is what takes longest."""
 
     tokens: int | None = Field(
-        default=20_000, gt=0, description="Train it on at most this many tokens, drawn by seed; null: on all."
+        default=20_000,
+        gt=0,
+        description="Train it on at most this many tokens, drawn by seed; null: on all. Time grows with "
+        "this times the vocabulary.",
     )
-    epochs: int = Field(default=3, ge=1, description="Passes over them, at most.")
-    learning_rate: float = Field(default=1e-3, gt=0, description="Adam's rate.")
+    epochs: int = Field(default=3, ge=1, description="Passes over them, at most; time grows with it.")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Learning rate of Adam. No cost.")
 
 
 class AtsRecipe(Config):
     """An ATS fit: which model, on which instructions, which head, which loss, what to compare it with."""
 
-    system: Literal["ats"] = Field(default="ats", description="Which of the three systems the recipe is for.")
-    seed: int = Field(default=0, ge=0, description="Everything random follows from it.")
-    model: ModelSpec = ModelSpec()
-    data: DataSettings = DataSettings()
-    head: HeadConfig = HeadConfig()
+    system: Literal["ats"] = Field(
+        default="ats", description="Which system the recipe is for; decides the settings there are."
+    )
+    seed: int = Field(
+        default=0,
+        ge=0,
+        description="Everything random follows from it: the same seed and the same inputs give the same run.",
+    )
+    model: ModelSpec = Field(
+        default=ModelSpec(),
+        description="The language model whose probabilities are calibrated; it runs once over the "
+        "instructions and stays as it is.",
+    )
+    data: DataSettings = Field(
+        default=DataSettings(),
+        description="The instructions, and how they become sequences of tokens.",
+    )
+    head: HeadConfig = Field(
+        default=HeadConfig(),
+        description="The temperature head that is fitted.",
+    )
     compare: tuple[Compared, ...] = Field(
         default=(
             "mlp",
@@ -155,15 +197,29 @@ class AtsRecipe(Config):
         description="Other heads, with the same loss, and baselines to fit on the same cache. The heads cost "
         "as much as the main one or less; vector scaling the most, the others next to nothing.",
     )
-    loss: LossSettings = LossSettings()
-    train: TrainSettings = TrainSettings()
-    vector: VectorScalingSettings = VectorScalingSettings()
+    loss: LossSettings = Field(
+        default=LossSettings(),
+        description="What the heads learn from.",
+    )
+    train: TrainSettings = Field(
+        default=TrainSettings(),
+        description="How the heads are trained; the scalars are solved for.",
+    )
+    vector: VectorScalingSettings = Field(
+        default=VectorScalingSettings(),
+        description="Vector scaling, the slowest baseline, as it works on whole logits; only with it in "
+        "`compare`.",
+    )
     exact: bool = Field(
         default=False,
         description="Train on logits that are computed again from the hidden states, in small groups, in "
         "place of their summaries. Every epoch then costs as much as the model's output layer.",
     )
-    resamples: int = Field(default=2000, ge=100, description="Bootstrap resamples of each interval.")
+    resamples: int = Field(
+        default=2000,
+        ge=100,
+        description="Bootstrap resamples of each interval; more makes its ends steadier and takes seconds.",
+    )
 
     @property
     def heads(self) -> tuple[HeadConfig, ...]:

@@ -1,6 +1,6 @@
 """Every setting of a calibration measurement; its description says what it does and what it costs."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -22,14 +22,19 @@ class TaskSettings(Config):
         default=None,
         gt=0,
         description="At most this many questions, evenly over the subjects where there are several; null: "
-        "the recipe's `limit`.",
+        "the recipe's `limit`. Time grows with it.",
     )
 
 
 class AnswerSettings(Config):
     """Where short answers come from: written by the model, greedily or sampled, or read from a file."""
 
-    temperature: float = Field(default=0.0, ge=0, description="0 takes the most probable token.")
+    temperature: float = Field(
+        default=0.0,
+        ge=0,
+        description="0 takes the most probable token; above 0 answers are drawn, and the higher the more "
+        "they differ. No cost.",
+    )
     samples: int = Field(
         default=1, ge=1, description="Answers per question, each measured; time grows with it."
     )
@@ -51,13 +56,23 @@ class AnswerSettings(Config):
 class CalibrationRecipe(Config):
     """A calibration measurement: which model and head, on which tasks, with which confidence."""
 
-    system: Literal["calibration"] = Field(default="calibration", description="What the recipe is for.")
-    seed: int = Field(default=0, ge=0, description="Everything random follows from it.")
-    model: ModelSpec = ModelSpec()
+    system: Literal["calibration"] = Field(
+        default="calibration", description="Which system the recipe is for; decides the settings there are."
+    )
+    seed: int = Field(
+        default=0,
+        ge=0,
+        description="Everything random follows from it: the same seed and the same inputs give the same run.",
+    )
+    model: ModelSpec = Field(
+        default=ModelSpec(),
+        description="The language model that is measured: which one, at which precision, run by what.",
+    )
     head: str | None = Field(
         default=None,
         description="A run of `lmtools ats fit`, whose head and baselines are measured beside the "
-        "uncalibrated model; needs the hf backend.",
+        "uncalibrated model; needs the hf backend. null: the model alone. The model runs once for all of "
+        "them.",
     )
     method: str = Field(
         default="uncalibrated",
@@ -66,33 +81,56 @@ class CalibrationRecipe(Config):
         "calibrates by itself, such as one that `lmtools ats export` wrote.",
     )
     methods: tuple[str, ...] = Field(
-        default=(), description="Rows to measure of those that the run holds; empty: all of them."
+        default=(),
+        description="Rows to measure of those that the run holds, such as `transformer` or `scalar`; "
+        "empty: all of them.",
     )
     compare: tuple[str, ...] = Field(
         default=("uncalibrated",),
-        description="Every other method is compared with each of these, paired by question.",
+        description="Every other method is compared with each of these, paired by question. Costs seconds.",
     )
-    tasks: tuple[TaskSettings, ...] = Field(min_length=1, description="What is asked.")
+    tasks: tuple[TaskSettings, ...] = Field(
+        min_length=1,
+        description="What is asked: of each task a block, or its bare name. Time grows with the questions "
+        "of all.",
+    )
     limit: int | None = Field(
-        default=None, gt=0, description="At most this many questions of a task that sets no limit itself."
+        default=None,
+        gt=0,
+        description="At most this many questions of a task that sets no limit itself; null: all. Fewer are "
+        "faster and make intervals wider.",
     )
     chat: bool = Field(
         default=False,
         description="Put the questions through the model's chat template, demonstrations as earlier turns; "
         "false: plain few-shot text, as the papers do.",
     )
-    answers: AnswerSettings = AnswerSettings()
+    answers: AnswerSettings = Field(
+        default=AnswerSettings(),
+        description="Where short answers come from.",
+    )
     confidence: ConfidenceName = Field(
         default="mean",
-        description="Of a short answer's token probabilities: their mean, their product, or the product's "
-        "n-th root. Multiple choice: always the answer's share among the letters.",
+        description="Of a short answer's token probabilities: their `mean`, their `product`, or, `length- "
+        "normalised`, the product's n-th root. Multiple choice: always the answer's share among the "
+        "letters. No cost.",
     )
     chunk: int = Field(
-        default=128, ge=1, description="Questions worked on together; the most that a killed run repeats."
+        default=128,
+        ge=1,
+        description="Questions worked on together; the most that a killed run repeats. No other cost.",
     )
-    resamples: int = Field(default=2000, ge=100, description="Bootstrap resamples of each interval.")
+    resamples: int = Field(
+        default=2000,
+        ge=100,
+        description="Bootstrap resamples of each interval; more makes its ends steadier and takes seconds.",
+    )
 
-    @field_validator("tasks", mode="before")
+    @field_validator(
+        "tasks",
+        mode="before",
+        json_schema_input_type=Annotated[tuple[TaskSettings | str, ...], Field(min_length=1)],
+    )
     @classmethod
     def _names(cls, value: Any) -> Any:
         if not isinstance(value, list | tuple):

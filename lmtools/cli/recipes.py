@@ -1,5 +1,8 @@
 """``lmtools recipes``: list, show, copy and check recipes."""
 
+import shutil
+import sys
+import textwrap
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +12,7 @@ import typer
 from lmtools.cli.options import Json, emit
 from lmtools.core.config import Config
 from lmtools.core.errors import LmtoolsError, RecipeError
-from lmtools.core.files import write_text
+from lmtools.core.files import write_json, write_text
 from lmtools.core.progress import say
 from lmtools.core.recipe import RecipeInfo, find_recipe, list_recipes, load_recipe, recipe_system
 
@@ -38,10 +41,21 @@ def ls(json: Json = False) -> None:
 
 
 @app.command("show")
-def show(name: Name, json: Json = False) -> None:
-    """Print a recipe as it is, comments included."""
+def show(
+    name: Name,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Print every setting, those that the recipe leaves at their defaults too, with what "
+            "it does and costs, its type and its default. What is printed is a recipe again.",
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Print a recipe as it is, comments included; with --explain, all that can be set in it."""
     path = find_recipe(name)
-    text = path.read_text(encoding="utf-8")
+    text = _explained(name, path) if explain else path.read_text(encoding="utf-8")
     emit({"name": name, "path": path, "text": text}, json)
     if not json:
         typer.echo(text, nl=False)
@@ -85,6 +99,68 @@ def check(
             say(f"      {fault}")
     if bad:
         raise typer.Exit(2)
+
+
+@app.command("schema")
+def schema_command(
+    system: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SYSTEM]",
+            help=f"One of {', '.join(SCHEMAS)}; without it, one schema that tells them apart by the key "
+            "`system`, or with --out one file for each.",
+            autocompletion=lambda incomplete: [name for name in SCHEMAS if name.startswith(incomplete)],
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Write SYSTEM.schema.json into this folder, in place of what is there; without it the "
+            "schema is printed.",
+            file_okay=False,
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Print the JSON Schema of recipes, with which an editor completes, explains and checks them.
+
+    An editor with yaml-language-server takes it from a comment in the recipe:
+    `# yaml-language-server: $schema=leret.schema.json`, a path relative to the recipe.
+    """
+    from lmtools.core.recipe_schema import any_schema, json_schema
+
+    asked = SCHEMAS if system is None else (system,)
+    classes = {name: schema_of(name, "lmtools recipes schema") for name in asked}
+    if out is None:
+        whole = any_schema(classes) if system is None else json_schema(system, classes[system])
+        emit(whole, True)
+        return
+    files = {name: out / f"{name}.schema.json" for name in classes}
+    for name, path in files.items():
+        write_json(path, json_schema(name, classes[name]))
+        say(f"wrote {path}; in a recipe beside it: # yaml-language-server: $schema={path.name}")
+    emit({"files": files}, json)
+
+
+def _explained(name: str, path: Path) -> str:
+    """A recipe with all its settings, behind a comment that says what this is."""
+    from lmtools.core.recipe_explain import explain_recipe
+
+    config = load_recipe(schema_of(recipe_system(path), name), name, default=name)
+    width = _width()
+    heading = [
+        f"{name}, with every setting there is; what a recipe leaves out has its default.",
+        "Above each setting: what it does, then (its type; its default; whether this recipe changes it).",
+    ]
+    wrapped = [line for one in heading for line in textwrap.wrap(one, width - 2)]
+    return "\n".join(f"# {line}" for line in wrapped) + "\n\n" + explain_recipe(config, width)
+
+
+def _width() -> int:
+    """Columns of the terminal; 100 where the text goes elsewhere, so that it is the same everywhere."""
+    return shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 100
 
 
 def faults_of(name: str, packaged: RecipeInfo | None = None) -> list[str]:

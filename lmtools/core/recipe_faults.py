@@ -86,7 +86,7 @@ def dotted_keys(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Every key of a schema, blocks included: ``model``, ``model.name`` and so on."""
     for name, field in schema.model_fields.items():
         yield f"{prefix}{name}"
-        for model in _models_in(field.annotation):
+        for model in models_in(field.annotation):
             yield from dotted_keys(model, f"{prefix}{name}.")
 
 
@@ -100,7 +100,7 @@ def _trace(schema: type[BaseModel], path: KeyPath) -> tuple[list[type[BaseModel]
         fields = [model.model_fields[part] for model in models if part in model.model_fields]
         tagged = [model for model in models if any(part in get_args(f.annotation) for f in _fields(model))]
         if fields:
-            models = [model for field in fields for model in _models_in(field.annotation)]
+            models = [model for field in fields for model in models_in(field.annotation)]
         elif tagged and isinstance(part, str):
             models = tagged
             continue
@@ -112,8 +112,8 @@ def _fields(model: type[BaseModel]) -> list[FieldInfo]:
     return list(model.model_fields.values())
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
+def models_in(annotation: Any) -> list[type[BaseModel]]:
     """The models inside an annotation: itself, or the members of its union, list or optional."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [model for inner in get_args(annotation) for model in _models_in(inner)]
+    return [model for inner in get_args(annotation) for model in models_in(inner)]

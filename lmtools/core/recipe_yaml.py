@@ -48,6 +48,21 @@ def to_yaml(value: Any) -> str:
     return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
 
 
+def yaml_inline(value: Any) -> str:
+    """Plain data on one line, as it may stand behind a key."""
+    text = yaml.dump([value], Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000,
+                     default_flow_style=True)  # fmt: skip
+    return str(text).strip()[1:-1]
+
+
+def yaml_lines(key: str, value: Any) -> list[str]:
+    """One setting as YAML; a list of plain values, or of blocks of them, stands on the key's own line."""
+    flow = None if isinstance(value, list) and value else False
+    text = yaml.dump({key: value}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000,
+                     default_flow_style=flow)  # fmt: skip
+    return str(text).splitlines()
+
+
 def parse_value(text: str, place: str) -> Any:
     """Any YAML value.
 

@@ -1,12 +1,12 @@
 """Every setting of a HyRe ensemble, its adaptation and its evaluation; a description says what it costs."""
 
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
 from lmtools.core.config import Config
 from lmtools.hyre.acquire import Acquisition
-from lmtools.hyre.reweighting import LossName, Reduction
+from lmtools.hyre.adapt_settings import AdaptSettings, Rule
 from lmtools.hyre.training_settings import (
     EVERY_TASK,
     LoraSettings,
@@ -18,7 +18,6 @@ from lmtools.models.feature_settings import FeatureSettings
 from lmtools.models.spec import ModelSpec
 
 Task = Literal["preference", "classification", "regression"]
-Rule = Literal["reweight", "gaussian"]
 
 __all__ = [
     "EVERY_TASK",
@@ -40,74 +39,43 @@ class DataSettings(Config):
 
     train: str = Field(
         default="atlas:preferences",
-        description="Preference pairs of many users: a path, `atlas:preferences` or `hf:repo:...`.",
+        description="Preference pairs of many users: a file, `atlas:preferences`, `data:FILE` of "
+        "$LMTOOLS_DATA or `hf:REPO[:CONFIG][:SPLIT]`. Reading them is most of the work, once: features are "
+        "kept.",
     )
     train_limit: int | None = Field(
-        default=None, gt=0, description="Train on at most this many pairs, drawn by seed."
+        default=None,
+        gt=0,
+        description="Train on at most this many pairs, drawn by seed; null: all. Time grows with it.",
     )
     targets: str = Field(
         default="atlas:preferences.targets",
-        description="Pairs of the users to adapt to, told apart by `distribution`, or a folder with a file "
-        "of each.",
+        description="Pairs of the users to adapt to, named like `train`, told apart by `distribution`, or "
+        "a folder with a file of each.",
     )
     target_limit: int | None = Field(
         default=None,
         gt=0,
-        description="Use at most this many pairs of each target, drawn by seed; reading them costs most of "
-        "an evaluation.",
+        description="Use at most this many pairs of each target, drawn by seed; null: all. Reading them "
+        "costs most of an evaluation.",
     )
     tables: tuple[str, ...] = Field(
         default=(),
         description="For regression and classification: tables, each an ensemble of its own (a folder in "
-        "UCI's form, or a CSV whose last column is the target).",
+        "UCI's form, or a CSV whose last column is the target). Seconds each.",
     )
     shift: float = Field(
         default=0.6,
         gt=0,
         lt=1,
         description="For tables: train on this lower share of the range of the feature that varies most "
-        "with the target; adapt and test on the rest.",
+        "with the target; adapt and test on the rest. More leaves less to test on.",
     )
 
     @field_validator("tables", mode="before")
     @classmethod
     def _list_to_tuple(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list) else value
-
-
-class AdaptSettings(Config):
-    """How labelled examples become weights."""
-
-    rule: Rule = Field(
-        default="reweight",
-        description="`reweight`: generalised Bayes over the heads. `gaussian`: a normal prior over "
-        "combinations of heads, whose posterior mode becomes the weights (they may be negative): with "
-        "heads of the source `gaussian_limit`, the limit of infinitely many heads.",
-    )
-    loss: LossName = Field(default="nll", description="A head's loss on an example.")
-    reduction: Reduction = Field(
-        default="sum",
-        description="Over the examples. A mean of five leaves the weights nearly as they were.",
-    )
-    temperature: float = Field(
-        default=1.0, gt=0, description="Divides the losses: low ones trust few heads, high ones all."
-    )
-    standardise: bool = Field(
-        default=False,
-        description="Bring each head's margins to the same size on the training pairs, so that none is heard "
-        "for being loud. false: one factor for all heads, which leaves their sizes as they are to each "
-        "other.",
-    )
-    scale: float = Field(
-        default=1.0,
-        gt=0,
-        description="That size: the root mean square of a head's margins on the training pairs (of all heads "
-        "together without `standardise`).",
-    )
-    prior: Literal["uniform", "train"] = Field(
-        default="uniform",
-        description="Weights before any example: equal ones, or by how well a head does on training pairs.",
-    )
 
 
 class EvalSettings(Config):
@@ -119,21 +87,33 @@ class EvalSettings(Config):
         description="Numbers of labelled examples; those that leave too few to test on are left out.",
     )
     draws: int = Field(
-        default=20, ge=1, description="Random choices of the labelled examples, each with its own test set."
+        default=20,
+        ge=1,
+        description="Random choices of the labelled examples, each with its own test set; more gives "
+        "narrower intervals and takes time in proportion.",
     )
     holdout: float = Field(
         default=0.5,
         gt=0,
         lt=1,
-        description="Share of each target's pairs that is only ever tested on; examples come from the rest.",
+        description="Share of each target's pairs that is only ever tested on; examples come from the "
+        "rest. More makes figures steadier and leaves fewer examples.",
     )
-    methods: tuple[str, ...] = Field(default=(), description="Rows to measure; empty: all of them.")
+    methods: tuple[str, ...] = Field(
+        default=(),
+        description="Rows to measure, such as `hyre/pca` or `logistic`; empty: all of them. Fewer are "
+        "faster.",
+    )
     active: tuple[Acquisition, ...] = Field(
         default=("bald", "entropy", "variance"),
         description="Ways of asking to compare with random examples, for the main ensemble; each asks one "
         "example at a time, and takes longer than all else.",
     )
-    resamples: int = Field(default=2000, ge=100, description="Bootstrap resamples of each interval.")
+    resamples: int = Field(
+        default=2000,
+        ge=100,
+        description="Bootstrap resamples of each interval; more makes its ends steadier and takes seconds.",
+    )
 
     @field_validator("examples", "methods", "active", mode="before")
     @classmethod
@@ -144,31 +124,58 @@ class EvalSettings(Config):
 class HyreRecipe(Config):
     """A HyRe ensemble: which backbone, which pairs, which heads, and how it is adapted and measured."""
 
-    system: Literal["hyre"] = Field(default="hyre", description="Which of the three systems it is for.")
-    seed: int = Field(default=0, ge=0, description="Everything random follows from it.")
+    system: Literal["hyre"] = Field(
+        default="hyre", description="Which system the recipe is for; decides the settings there are."
+    )
+    seed: int = Field(
+        default=0,
+        ge=0,
+        description="Everything random follows from it: the same seed and the same inputs give the same run.",
+    )
     task: Task = Field(
         default="preference",
-        description="Pairs (Bradley-Terry), classes (cross-entropy) or numbers (squared error).",
+        description="`preference`: pairs (Bradley-Terry); `classification`: classes (cross-entropy); "
+        "`regression`: numbers (squared error). The last two read data.tables, and no language model.",
     )
-    model: ModelSpec = ModelSpec()
-    features: FeatureSettings = FeatureSettings()
-    data: DataSettings = DataSettings()
+    model: ModelSpec = Field(
+        default=ModelSpec(),
+        description="The backbone whose hidden states the heads read: which one, at which precision.",
+    )
+    features: FeatureSettings = Field(
+        default=FeatureSettings(),
+        description="Which hidden states of an answer become the heads' input.",
+    )
+    data: DataSettings = Field(
+        default=DataSettings(),
+        description="What the ensemble learns from, and what it is adapted to.",
+    )
     heads: tuple[SourceSettings, ...] = Field(
         default=(SourceSettings(source="pca"),),
         min_length=1,
-        description="The sources that make up the ensemble, together.",
+        description="The sources that make up the ensemble, together; of each a block, or its bare name.",
     )
     compare: tuple[SourceName, ...] = Field(
         default=(),
         description="Other ensembles to train on the same features, each of one source and as many heads "
         "as the main one; seconds to a minute each.",
     )
-    train: TrainSettings = TrainSettings()
-    lora: LoraSettings | None = Field(
-        default=None, description="Fine-tune the backbone under the heads first; null: it stays frozen."
+    train: TrainSettings = Field(
+        default=TrainSettings(),
+        description="How trained heads are trained; the others are solved for.",
     )
-    adapt: AdaptSettings = AdaptSettings()
-    eval: EvalSettings = EvalSettings()
+    lora: LoraSettings | None = Field(
+        default=None,
+        description="Fine-tune the backbone under the heads first, at about three times what reading "
+        "costs; null: it stays frozen.",
+    )
+    adapt: AdaptSettings = Field(
+        default=AdaptSettings(),
+        description="How labelled examples become weights of the heads.",
+    )
+    eval: EvalSettings = Field(
+        default=EvalSettings(),
+        description="What an evaluation does for every target.",
+    )
 
     @property
     def heads_count(self) -> int:
@@ -180,7 +187,11 @@ class HyreRecipe(Config):
         """The main ensemble's sources: ``pca+shared_base``."""
         return "+".join(dict.fromkeys(source.source for source in self.heads))
 
-    @field_validator("heads", mode="before")
+    @field_validator(
+        "heads",
+        mode="before",
+        json_schema_input_type=Annotated[tuple[SourceSettings | SourceName, ...], Field(min_length=1)],
+    )
     @classmethod
     def _names(cls, value: Any) -> Any:
         """In a recipe the bare name of a source will do."""

@@ -27,34 +27,72 @@ class ExploreSettings(Config):
     first: tuple[Explorer, ...] = Field(
         default=("zero-shot", "few-shot"),
         description="Explorers of the first hop. Where several queries earn the same reward, the explorer "
-        "listed first gives the SFT target.",
+        "listed first gives the SFT target. zero-shot, few-shot and temperature generate with the model, "
+        "which is what takes time; the others are rules on the question's own words, and nearly free.",
     )
     later: tuple[Explorer, ...] = Field(
         default=("zero-shot", "few-shot"),
         description="Explorers of the later hops, likewise in order of precedence.",
     )
     few_shot_prompts: int = Field(
-        default=3, ge=0, description="How many few-shot prompts to keep, the best of the candidates."
+        default=3,
+        ge=0,
+        description="How many few-shot prompts to keep, the best of the candidates; each is one more "
+        "generation per question and hop.",
     )
-    few_shot_candidates: int = Field(default=12, ge=1, description="Candidate few-shot prompts to score.")
-    demonstrations: int = Field(default=3, ge=1, description="Demonstrations in a few-shot prompt, at most.")
+    few_shot_candidates: int = Field(
+        default=12,
+        ge=1,
+        description="Candidate few-shot prompts to score; each costs a generation per selection question "
+        "and hop.",
+    )
+    demonstrations: int = Field(
+        default=3,
+        ge=1,
+        description="Demonstrations in a few-shot prompt, at most; each makes every such prompt longer.",
+    )
     bootstrap_questions: int = Field(
-        default=50, ge=1, description="Training questions from which demonstrations are drawn."
+        default=50,
+        ge=1,
+        description="Training questions from which demonstrations are drawn; each costs a generation per "
+        "hop.",
     )
     selection_questions: int = Field(
-        default=50, ge=1, description="Training questions on which candidates are scored."
+        default=50,
+        ge=1,
+        description="Training questions on which candidates are scored; time grows with this times "
+        "few_shot_candidates.",
     )
     samples: int = Field(
-        default=1, ge=1, description="Samples of the `temperature` explorer per question and hop."
+        default=1,
+        ge=1,
+        description="Samples of the `temperature` explorer per question and hop; each is a generation.",
     )
-    temperature: float = Field(default=1.0, gt=0, description="Its temperature.")
+    temperature: float = Field(
+        default=1.0,
+        gt=0,
+        description="Of the `temperature` explorer: above 1 its queries differ more, towards 0 they become "
+        "the greedy one. No cost.",
+    )
     top_p: float = Field(
-        default=1.0, gt=0, le=1, description="Its nucleus: tokens in the smallest set of this probability."
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Of the `temperature` explorer: draw from the smallest set of tokens with this "
+        "probability. No cost.",
     )
     max_phrases: int = Field(
-        default=24, ge=1, description="Queries that one rule may propose per question and hop."
+        default=24,
+        ge=1,
+        description="Queries that one rule may propose per question and hop; each costs a search, and none "
+        "a generation.",
     )
-    contexts: int = Field(default=1, ge=1, description="Sampled outcomes a question goes on with, per hop.")
+    contexts: int = Field(
+        default=1,
+        ge=1,
+        description="Sampled outcomes a question goes on with, per hop: 2 make twice the examples of later "
+        "hops, in twice the time.",
+    )
     reward: RewardName = Field(
         default="ap",
         description="What a query earns: average precision, recall or nDCG of the gold titles in the "

@@ -16,18 +16,20 @@ class FeatureSettings(Config):
         default=(-1,),
         min_length=1,
         description="Layers of the model: -1 is the last one, after the final norm, -2 the one before it; "
-        "1, 2 ... count from the first. Each adds the model's width, once for each pooling.",
+        "1, 2 ... count from the first. Each adds the model's width, once for each pooling, to disk and to "
+        "training. Layers above the highest one named are not run.",
     )
     pooling: tuple[Pooling, ...] = Field(
         default=("last", "mean"),
         min_length=1,
-        description="Of the answer's tokens: `last`, the one that ends its turn; `mean`, over all of them.",
+        description="Of the answer's tokens: `last`, the one that ends its turn; `mean`, over all of them. "
+        "Both together double the width, and take no more time to read.",
     )
     max_tokens: int = Field(
         default=1024,
         ge=8,
-        description="The longest text. Of a longer one the answer keeps its first tokens and its end, at "
-        "most 3/4 of this, and the prompt its last ones. Time grows with it.",
+        description="The longest text, in tokens. Of a longer one the answer keeps its first tokens and "
+        "its end, at most 3/4 of this, and the prompt its last ones. Time and memory grow with it.",
     )
 
     @field_validator("layers", "pooling", mode="before")

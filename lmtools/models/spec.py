@@ -15,10 +15,13 @@ class ModelSpec(Config):
 
     name: str = Field(
         default=BUILTIN_LM,
-        description="A built-in model, a Hugging Face name, or the path of a local directory.",
+        description="The model: a built-in one (`lmtools models ls`), a Hugging Face name, or a local "
+        "directory. Time and memory grow with its size: 4 bytes a parameter at float32, 2 at bfloat16.",
     )
     adapter: str | None = Field(
-        default=None, description="A PEFT adapter directory (or hub name) put on top of the model."
+        default=None,
+        description="A PEFT adapter put on top of the model: a directory or a hub name; null: none. Costs "
+        "little time and memory.",
     )
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32",
@@ -26,24 +29,34 @@ class ModelSpec(Config):
         "and GPUs; log-probabilities then differ from float32 by some tenths of a nat at worst.",
     )
     device: str = Field(
-        default="auto", description="`cpu`, `cuda`, `cuda:1`, `mps`; `auto` takes a GPU where there is one."
+        default="auto",
+        description="Where it runs: `cpu`, `cuda`, `cuda:1`, `mps`; `auto` takes a GPU where there is one.",
     )
     backend: Literal["hf", "vllm", "server"] = Field(
         default="hf",
-        description="What generates: transformers, vLLM in this process, or an OpenAI-compatible server.",
+        description="What generates: `hf`, transformers, which runs anywhere; `vllm`, in this process, "
+        "several times faster and a package of its own; `server`, an OpenAI-compatible endpoint, which "
+        "loads nothing here.",
     )
     batch_tokens: int = Field(
         default=8192,
         gt=0,
-        description="hf: tokens (padding included) in one forward pass; more is faster and takes memory.",
+        description="hf: tokens, padding included, in one forward pass; more is faster and takes memory. "
+        "Halve it when memory runs out; results stay the same but for rounding.",
     )
     server_url: str = Field(
-        default="http://127.0.0.1:8000/v1", description="server: the address of the OpenAI-compatible API."
+        default="http://127.0.0.1:8000/v1",
+        description="server: the address of the OpenAI-compatible API, up to and with `/v1`. The other "
+        "backends do not look at it.",
     )
     max_model_len: int = Field(
-        default=4096, gt=0, description="vllm: the longest prompt plus completion, in tokens."
+        default=4096,
+        gt=0,
+        description="vllm: the longest prompt plus completion, in tokens; memory for the cache grows with "
+        "it.",
     )
     trust_remote_code: bool = Field(
         default=False,
-        description="Run Python code that comes with the model. Only for a repository that you trust.",
+        description="Run Python code that comes with the model, with your rights on this machine. Only for "
+        "a repository that you trust.",
     )

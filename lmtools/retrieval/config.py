@@ -25,13 +25,15 @@ class TermConfig(Config):
     k1: float = Field(
         default=1.5,
         ge=0,
-        description="How soon a repeated term stops adding to the score; 0 counts presence only.",
+        description="How soon a repeated term stops adding to the score; 0 counts presence only. Another "
+        "value means another index.",
     )
     b: float = Field(
         default=0.75,
         ge=0,
         le=1,
-        description="How much long passages are marked down, from 0 (not at all) to 1 (fully).",
+        description="How much long passages are marked down, from 0 (not at all) to 1 (fully). Another "
+        "value means another index.",
     )
     stemmer: Stemmer = Field(
         default="english",
@@ -48,7 +50,12 @@ class Bm25Config(TermConfig):
     Building takes about 5 s, 150 MB of memory and 40 MB of disk per 100,000 passages.
     """
 
-    kind: Literal["bm25"] = "bm25"
+    kind: Literal["bm25"] = Field(
+        default="bm25",
+        description="Which retriever this is; it decides which settings there are. `bm25`: words that are "
+        "the same, on disk, milliseconds a query. `rank-bm25`: the same idea, slow, in memory. `dense`: "
+        "meaning, by a sentence encoder. `hybrid`: several of them joined. `http`: a service of your own.",
+    )
     method: Literal["lucene", "robertson", "atire"] = Field(
         default="lucene",
         description="The variant of BM25; they differ in how rare terms are weighted. No cost.",
@@ -64,13 +71,21 @@ class Bm25Config(TermConfig):
 class RankBm25Config(TermConfig):
     """BM25 on rank-bm25 (Okapi): no index on disk, hundreds of times slower; for small corpora."""
 
-    kind: Literal["rank-bm25"] = "rank-bm25"
+    kind: Literal["rank-bm25"] = Field(
+        default="rank-bm25",
+        description="Which retriever this is: BM25 as rank-bm25 computes it, hundreds of times slower; for "
+        "small corpora.",
+    )
 
 
 class DenseConfig(Config):
     """FAISS over the vectors of a sentence encoder, which are computed once per corpus and kept on disk."""
 
-    kind: Literal["dense"] = "dense"
+    kind: Literal["dense"] = Field(
+        default="dense",
+        description="Which retriever this is: passages near to the query in meaning; encoding the corpus "
+        "is what costs.",
+    )
     encoder: str = Field(
         default=BUILTIN_EMBEDDER,
         description="A built-in encoder, or any sentence-transformers model by name or path. "
@@ -86,12 +101,19 @@ class DenseConfig(Config):
         default=64, gt=0, description="Texts encoded at a time; more is faster on a GPU and takes memory."
     )
     query_prefix: str = Field(
-        default="", description="Put before every query, for encoders trained so: `query: ` (E5)."
+        default="",
+        description="Put before every query, for encoders trained so: `query: ` (E5). The wrong one costs "
+        "accuracy, not time.",
     )
-    passage_prefix: str = Field(default="", description="Put before every passage: `passage: ` (E5).")
+    passage_prefix: str = Field(
+        default="",
+        description="Put before every passage, for encoders trained so: `passage: ` (E5). Another one "
+        "encodes the corpus anew.",
+    )
     device: str = Field(
         default="auto",
-        description="Where the encoder runs: `cpu`, `cuda`; `auto` takes a GPU if there is one.",
+        description="Where the encoder runs: `cpu`, `cuda`; `auto` takes a GPU if there is one, which is "
+        "many times faster.",
     )
     hnsw_neighbours: int = Field(
         default=32,
@@ -102,7 +124,10 @@ class DenseConfig(Config):
         default=128, ge=1, description="hnsw: passages kept in sight per query. More finds more, slower."
     )
     ivf_lists: int = Field(
-        default=0, ge=0, description="ivf: number of clusters; 0 takes the square root of the corpus size."
+        default=0,
+        ge=0,
+        description="ivf: number of clusters; 0 takes the square root of the corpus size. More makes a "
+        "search faster, and finds less unless ivf_probes grows with it.",
     )
     ivf_probes: int = Field(
         default=16, ge=1, description="ivf: clusters searched per query. More finds more, linearly slower."
@@ -112,8 +137,13 @@ class DenseConfig(Config):
 class HttpConfig(Config):
     """A search service of the user's own; `lmtools.retrieval.http` documents the request and the answer."""
 
-    kind: Literal["http"] = "http"
-    url: str = Field(pattern=r"^https?://[^\s]+$", description="Where queries are POSTed to.")
+    kind: Literal["http"] = Field(
+        default="http",
+        description="Which retriever this is: a service of your own, which costs nothing here but waiting.",
+    )
+    url: str = Field(
+        pattern=r"^https?://[^\s]+$", description="Where queries are POSTed to: http:// or https://."
+    )
     timeout: float = Field(
         default=30.0, gt=0, description="Seconds one request may take from first to last byte."
     )
@@ -123,7 +153,12 @@ class HttpConfig(Config):
         description="How often a failed request is sent again, after 0.5, 1, 2, ... seconds or as long as "
         "the service asks.",
     )
-    batch_size: int = Field(default=64, gt=0, description="Queries in one request.")
+    batch_size: int = Field(
+        default=64,
+        gt=0,
+        description="Queries in one request; more means fewer round trips, each of which takes longer (see "
+        "timeout).",
+    )
     headers_env: dict[str, str] = Field(
         default={},
         description="Header names, each with the environment variable that holds its value, so that no "
@@ -137,19 +172,27 @@ MemberConfig = Annotated[Bm25Config | RankBm25Config | DenseConfig | HttpConfig,
 class HybridConfig(Config):
     """Several retrievers, their rankings joined by reciprocal-rank fusion."""
 
-    kind: Literal["hybrid"] = "hybrid"
+    kind: Literal["hybrid"] = Field(
+        default="hybrid",
+        description="Which retriever this is: several joined; it costs what all of them cost.",
+    )
     members: tuple[MemberConfig, ...] = Field(
         default=(Bm25Config(), DenseConfig()),
         min_length=2,
-        description="The retrievers to join; each costs its own search.",
+        description="The retrievers to join, two or more of any kind but hybrid; each costs its own index "
+        "and search.",
     )
     constant: int = Field(
         default=60,
         ge=0,
-        description="A passage at rank r gains 1 / (constant + r). Less lets the first ranks decide.",
+        description="A passage at rank r gains 1 / (constant + r). Less lets the first ranks decide. No "
+        "cost.",
     )
     depth: int = Field(
-        default=100, ge=1, description="How many hits of each member are joined; at least the k asked for."
+        default=100,
+        ge=1,
+        description="How many hits of each member are joined; at least the k asked for. More costs a "
+        "little time and can find more.",
     )
 
 

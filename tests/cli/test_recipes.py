@@ -106,3 +106,45 @@ def test_every_packaged_recipe_is_valid(info):
 
 def test_every_packaged_yaml_is_listed():
     assert len(list_recipes()) == len(list(bundled("recipes").rglob("*.y*ml")))
+
+
+def test_show_explain_is_a_recipe_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(["recipes", "show", "ats/quickstart", "--explain"]) == 0
+    text = capsys.readouterr().out
+    assert max(len(line) for line in text.splitlines() if line.lstrip().startswith("#")) <= 100
+    Path("mine.yaml").write_text(text)
+    assert run(["recipes", "check", "mine.yaml"]) == 0
+    schema = module.schema_of("ats", "mine.yaml")
+    mine = loading.load_recipe(schema, "mine.yaml", default="")
+    assert mine == loading.load_recipe(schema, "ats/quickstart", default="")
+    capsys.readouterr()
+    assert run(["recipes", "show", "mine.yaml", "--explain", "--json"]) == 0
+    assert answer(capsys)["text"].startswith("# mine.yaml, with every setting")
+
+
+def test_show_explain_fits_the_terminal(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "50")
+    assert run(["recipes", "show", "hyre/reward", "--explain"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line) for line in lines if line.startswith("# ")) <= 50
+
+
+def test_explain_of_a_bad_recipe_tells_its_faults(tmp_path, capsys):
+    (tmp_path / "bad.yaml").write_text("system: ats\nsed: 1\n")
+    assert run(["recipes", "show", str(tmp_path / "bad.yaml"), "--explain"]) == 2
+    assert "bad.yaml:2: sed: unknown key; did you mean seed?" in capsys.readouterr().err
+
+
+def test_schema(tmp_path, capsys):
+    assert run(["recipes", "schema", "ats"]) == 0
+    assert answer(capsys)["title"] == "lmtools recipe: ats"
+    assert run(["recipes", "schema"]) == 0
+    assert answer(capsys)["properties"]["system"]["enum"] == list(module.SCHEMAS)
+    assert run(["recipes", "schema", "--out", str(tmp_path / "new"), "--json"]) == 0
+    files = answer(capsys)["files"]
+    assert list(files) == list(module.SCHEMAS)
+    assert json.loads(Path(files["leret"]).read_text())["title"] == "lmtools recipe: leret"
+    assert run(["recipes", "schema", "leet"]) == 2
+    assert "unknown system 'leet'" in capsys.readouterr().err

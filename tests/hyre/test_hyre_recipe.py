@@ -3,10 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from lmtools.core.config import Config
 from lmtools.core.errors import RecipeError
 from lmtools.core.recipe import load_recipe
-from lmtools.hyre import recipe as module
 from lmtools.hyre.recipe import AdaptSettings, EvalSettings, HyreRecipe, SourceSettings
 
 TABLES = {"data": {"tables": ["wine.csv"]}}
@@ -105,15 +103,3 @@ def test_a_misspelt_setting_names_the_near_miss(tmp_path):
     path.write_text("system: hyre\nadapt:\n  temprature: 2\n")
     with pytest.raises(RecipeError, match="temperature"):
         load_recipe(HyreRecipe, str(path), default="x")
-
-
-def test_settings_say_what_they_do():
-    blocks = [
-        value for value in vars(module).values() if isinstance(value, type) and issubclass(value, Config)
-    ]
-    own = [block for block in blocks if block.__module__ == module.__name__]
-    assert len(own) >= 7
-    for block in own:
-        for name, field in block.model_fields.items():
-            nested = isinstance(field.annotation, type) and issubclass(field.annotation, Config)
-            assert nested or field.description, f"{block.__name__}.{name}"
