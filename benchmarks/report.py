@@ -3,10 +3,10 @@
     python benchmarks/report.py --samples 200000
 
 Two runs are made up: an exploration of that many tried queries, a calibration run of that many answers.
-`lmtools report` writes the page of each; a headless Chromium opens it, from the request until the lists can be
-used. The peer is what one writes in an afternoon: every sample as a row of one HTML table, here of a tenth of
-the samples, since Chromium opened none of all of them within five minutes. Seconds are the median over rounds,
-low and high the fastest and slowest. Needs the test extra and a Chromium. Writes
+`lmtools report` writes the page of each; a headless Chromium opens it, from the request until the lists can
+be used. The peer is what one writes in an afternoon: every sample as a row of one HTML table, here of a
+tenth of the samples, since Chromium opened none of all of them within five minutes. Seconds are the median
+over rounds, low and high the fastest and slowest. Needs the test extra and a Chromium. Writes
 benchmarks/results/report.json, and ends with 1 where a bar is missed.
 """
 
