@@ -3,17 +3,20 @@
 import re
 from collections.abc import Iterator
 
-from lmtools.core.results import Results
+from lmtools.core.results import Results, Row
+from lmtools.core.statistics import Interval
 from lmtools.report import leret_traces
 from lmtools.report.chart_data import cell
 from lmtools.report.leret_questions import questions
 from lmtools.report.leret_traces import trace_files
 from lmtools.report.leret_training import training
 from lmtools.report.leret_tried import tried
-from lmtools.report.parts import Grid, Line, Lines, Part, Section, Table
+from lmtools.report.parts import Dots, Grid, Line, Lines, Part, Section, Table
 from lmtools.report.source import Source
 
 METRICS = {"recall": "Recall of the gold passages", "ap": "Average precision"}
+MOST_HOPS = 3
+"""Of which each has a chart to itself."""
 
 
 def sections(run: Source) -> list[Section]:
@@ -34,21 +37,23 @@ def outcomes(run: Source) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def by_hop(results: Results) -> Iterator[Part]:
-    """Recall and average precision over hops, a line for each policy."""
+    """Recall and average precision of every policy: a chart for each hop, or of many hops one over all."""
     strong = results.differences[0].a if results.differences else ""
-    charts = []
+    charts: list[Dots | Lines] = []
     for metric, words in METRICS.items():
-        lines = []
-        for row in results.rows:
-            points = sorted(
-                (hop, one.value, one.low, one.high)
-                for name, one in row.metrics.items()
-                if (hop := _hop(name, metric)) is not None
-            )
-            if points:
-                lines.append(Line(row.name, points))
-        if lines:
+        rows = {row.name: dict(sorted(_hops(row, metric))) for row in results.rows}
+        hops = sorted({hop for own in rows.values() for hop in own})
+        if len(hops) > MOST_HOPS:
+            lines = [
+                Line(name, [(hop, one.value, one.low, one.high) for hop, one in own.items()])
+                for name, own in rows.items()
+                if own
+            ]
             charts.append(Lines(words, lines, "hop", metric, "rate", even=True, strong=strong))
+            continue
+        for hop in hops:
+            dots = [(name, own[hop]) for name, own in rows.items() if hop in own]
+            charts.append(Dots(f"{words}, hop {hop}", dots, strong=strong))
     if charts:
         yield Grid(charts)
 
@@ -64,6 +69,8 @@ def by_kind(results: Results) -> Iterator[Part]:
         yield Table(columns, rows, f"Recall after hop {max(hops)}, by kind of question", folded=True)
 
 
-def _hop(name: str, metric: str) -> int | None:
-    found = re.fullmatch(rf"{metric}@hop([0-9]+)", name)
-    return int(found[1]) if found else None
+def _hops(row: Row, metric: str) -> Iterator[tuple[int, Interval]]:
+    for name, one in row.metrics.items():
+        found = re.fullmatch(rf"{metric}@hop([0-9]{{1,3}})", name)
+        if found:
+            yield int(found[1]), one

@@ -1,20 +1,25 @@
 """The questions of a LeReT evaluation to browse: what was asked and found before learning, and after."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from lmtools.report.leret_traces import KINDS, Asked, Trace, read_asked, read_traces, trace_files
 from lmtools.report.parts import Block, Browser, Entry, Item, Part, Prose
 from lmtools.report.records import records, text
 from lmtools.report.source import Source
 
+T = TypeVar("T")
 BETTER, WORSE, MISSING, FOUND = "got better", "got worse", "still missing", "found both times"
 BEFORE = ("zero-shot", "question", "few-shot")
 """What learning is compared with: the first of these that was measured."""
 MOST, MOST_WITH_TEXTS = 20_000, 2_000
 """Questions that are listed, and those of them whose passages can be read: more than a page has room for."""
+EACH = 100
+"""Of each outcome, questions that come before all others."""
 LONGEST = 90
 """Characters of a query in a cell."""
 
@@ -53,13 +58,24 @@ def questions(run: Source) -> list[Part]:
         return [Prose(_without_questions(run), "note")]
     kinds = list(files)
     before, after = next((kind for kind in BEFORE if kind in kinds), kinds[0]), kinds[-1]
-    compared = sorted(_compared(files, asked, before, after), key=lambda one: one.order)
+    ordered = sorted(_compared(files, asked, before, after), key=lambda one: one.order)
+    compared = some_of_each(ordered, lambda one: one.outcome)
     if not compared:
         return [Prose("No question of the traces has gold titles in traces/questions.jsonl.", "note")]
     if len(asked) > MOST:
         note = f"Listed are the first {MOST:,} of {len(asked):,} questions."
         return [Prose(note, "note"), _browser(run, compared, before, after)]
     return [_browser(run, compared, before, after)]
+
+
+def some_of_each(ordered: Sequence[T], outcome: Callable[[T], str]) -> list[T]:
+    """The first few of every outcome, then the others: where a page is cut, every filter still shows some."""
+    seen: Counter[str] = Counter()
+    first, others = [], []
+    for one in ordered:
+        seen[outcome(one)] += 1
+        (first if seen[outcome(one)] <= EACH else others).append(one)
+    return [*first, *others]
 
 
 def _without_questions(run: Source) -> str:
@@ -91,7 +107,9 @@ def _hit(trace: Trace, gold: set[str]) -> int:
 def _browser(run: Source, compared: Sequence[Compared], before: str, after: str) -> Browser:
     rows = {kind: trace.row for one in compared for kind, trace in one.traces.items()}
     shown = compared[:MOST_WITH_TEXTS]
-    ids = {id for one in shown for trace in one.traces.values() for found in trace.found for id, _ in found}
+    ids = {
+        id for one in shown for kind in (before, after) for found in one.traces[kind].found for id, _ in found
+    }
     passages = _texts(run.path("traces", "passages.jsonl"), ids)
     kinds = sorted({one.asked.kind for one in compared} - {""})
     filters: dict[str, Sequence[str]] = {"Outcome": (BETTER, WORSE, MISSING, FOUND)}
@@ -126,7 +144,8 @@ def _entry(one: Compared, before: str, after: str, passages: Mapping[str, str], 
     order = sorted(one.traces, key=lambda kind: (kind != before, kind != after, KINDS.index(kind)))
     blocks = [_gold(one)]
     for kind in order:
-        blocks += _hops(one.traces[kind], roles.get(kind, ""), set(one.asked.gold), passages)
+        readable = passages if kind in (before, after) else {}  # a page holds only so much text
+        blocks += _hops(one.traces[kind], roles.get(kind, ""), set(one.asked.gold), readable)
     return Entry(cells, options, blocks)
 
 
@@ -138,15 +157,15 @@ def in_words(queries: Sequence[str]) -> str:
     """The queries of all hops in a few words, as a cell of a table.
 
     >>> in_words(["Anna Berg", "Lund"]), in_words(["Lund", "Lund"])
-    ('Anna Berg; then: Lund', 'Lund; then the same')
+    ('Anna Berg · then: Lund', 'Lund · then the same')
     """
     said = []
     for place, query in enumerate(queries):
         if place and query == queries[place - 1]:
-            said.append("; then the same")
+            said.append(" · then the same")
             continue
         short = query if len(query) <= LONGEST else f"{query[: LONGEST - 1]}…"
-        said.append(("; then: " if place else "") + (short.strip() or "(an empty query)"))
+        said.append((" · then: " if place else "") + (short.strip() or "(an empty query)"))
     return "".join(said)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from lmtools.core.errors import DataError
 from lmtools.core.statistics import Interval
 from lmtools.report.chart_data import said
+from lmtools.report.leret_questions import some_of_each
 from lmtools.report.leret_samples import Group, Samples, Tried, read_questions, read_samples
 from lmtools.report.leret_traces import Asked
 from lmtools.report.leret_training import iterations
@@ -18,7 +19,7 @@ from lmtools.report.source import Source
 NONE, SOME, ALL = "none of the gold", "some of the gold", "all of the gold"
 REWARDED = ("reward 0", "reward between 0 and 1", "reward 1")
 """Outcomes where the run does not say what is gold."""
-MOST_PROMPTS, MOST_QUERIES = 16, 40
+MOST_PROMPTS, MOST_QUERIES = 16, 24
 """Rows of a chart, and queries of a group that are shown, the best ones."""
 
 
@@ -35,6 +36,7 @@ def tried(run: Source, browse: bool) -> list[Part]:
     lead += "A reward says how much of what is sought a question's passages hold after the query, at most 1."
     parts: list[Part] = [Prose(lead), Grid(list(by_prompt(samples)))]
     if len(samples.values("iteration")) > 1:
+        parts += [Prose("Every iteration explores questions of its own, some harder than others.", "note")]
         parts.append(by_iteration(samples))
     table = _earned(run)
     parts += [table] if table else []
@@ -61,7 +63,8 @@ def by_iteration(samples: Samples) -> Lines:
         lines.append(
             Line(names[place], _points([(n, samples.mean(iteration=n, prompt=place)) for n in numbers]))
         )
-    return Lines("Mean reward by iteration", lines, "iteration", "reward", even=True, strong="all prompts")
+    title = "Mean reward by iteration"
+    return Lines(title, lines, "iteration", "reward", "rate", even=True, strong="all prompts")
 
 
 def _points(means: Sequence[tuple[int, Interval | None]]) -> list[tuple[float, ...]]:
@@ -79,7 +82,7 @@ def _earned(run: Source) -> Table | None:
             row[1] += queries * reward
             row[2] += queries * best
     rows = [
-        (name, f"{n:,.0f}", said(reward / n, "number"), said(best / n, "rate"))
+        (name, f"{n:,.0f}", said(reward / n, "rate"), said(best / n, "rate"))
         for name, (n, reward, best) in totals.items()
         if n
     ]
@@ -116,7 +119,7 @@ def _browser(run: Source, samples: Samples) -> list[Part]:
         entry, place = _entry(name, groups, asked.get(name), samples.titles, bool(asked))
         ranked.append((place, entry))
     ranked.sort(key=lambda pair: pair[0])
-    entries = [entry for _, entry in ranked]
+    entries = [entry for _, entry in some_of_each(ranked, lambda pair: str(pair[0]))]
     if len(samples.tried) < len(samples.questions):
         shown = f"Listed are {len(entries):,} of {len(samples.questions):,} questions, with {kept:,} queries."
         parts.append(Prose(shown, "note"))
@@ -152,7 +155,7 @@ def _entry(
     options = {"Best query found": ((NONE, SOME, ALL) if with_gold else REWARDED)[place]}
     of_gold = [f"{found} of {len(gold)}" if gold else "–"] if with_gold else []
     question = asked.question if asked else name
-    cells = [question, best[0].strip() or "(an empty query)", f"{best[1]:.2f}", *of_gold, f"{count:,}"]
+    cells = [question, best[0].strip() or "(an empty query)", said(best[1], "rate"), *of_gold, f"{count:,}"]
     sought = [Item(title, "gold") for title in sorted(gold)]
     head = [Block("To be found", f"Answer: {asked.answer}" if asked and asked.answer else "", sought)]
     return Entry(cells, options, [*(head if gold else []), *blocks]), place
@@ -168,16 +171,16 @@ def _block(
     new = gold.difference(context)
     items = [
         Item(
-            f"{own.reward:.2f} · {query.strip() or '(an empty query)'} · {', '.join(own.prompts)}",
+            f"{said(own.reward, 'rate')} · {query.strip() or '(an empty query)'} · {', '.join(own.prompts)}",
             "gold" if new.intersection(own.titles) else "",
             "\n".join(_marked(own.titles, gold)) or "nothing was found",
         )
         for query, own in queries[:MOST_QUERIES]
     ]
     left = len(queries) - len(items)
-    said = [after] if after else []
-    said += [f"The best {len(items)} of {len(queries)} queries:"] if left else []
-    return Block(heading, "\n".join(said), items)
+    lines = [after] if after else []
+    lines += [f"The best {len(items)} of {len(queries)} queries:"] if left else []
+    return Block(heading, "\n".join(lines), items)
 
 
 def _marked(titles: Sequence[str], gold: set[str]) -> list[str]:
