@@ -28,6 +28,7 @@ check: $(VENV)/.with-tests
 	$(BIN)/lint-imports
 	$(BIN)/lmtools recipes check
 	$(BIN)/python -m lmtools.report.markdown --check README.md
+	$(BIN)/python -m lmtools.report.markdown --check docs/results.md
 
 wheel: $(VENV)/.installed
 	rm -rf dist

@@ -120,14 +120,14 @@ def by_labels(results: Results, metric: str, labels: Sequence[str]) -> tuple[Res
 
 
 def matching(results: Results, patterns: Sequence[str]) -> Results:
-    """The rows whose names match a pattern, in the order of the patterns, and the differences they begin."""
+    """The rows whose names match a pattern, in the order of the patterns, and the differences between them."""
     names = [row.name for row in results.rows]
     shown = list(dict.fromkeys(name for pattern in patterns for name in names if fnmatchcase(name, pattern)))
     by_name = {row.name: row for row in results.rows}
     return replace(
         results,
         rows=tuple(by_name[name] for name in shown),
-        differences=tuple(one for one in results.differences if one.a in shown),
+        differences=tuple(one for one in results.differences if one.a in shown and one.b in shown),
     )
 
 
