@@ -39,7 +39,6 @@ def outcomes(run: Source) -> dict[str, dict[str, dict[str, float]]]:
 def by_hop(results: Results) -> Iterator[Part]:
     """Recall and average precision of every policy: a chart for each hop, or of many hops one over all."""
     strong = results.differences[0].a if results.differences else ""
-    charts: list[Dots | Lines] = []
     for metric, words in METRICS.items():
         rows = {row.name: dict(sorted(_hops(row, metric))) for row in results.rows}
         hops = sorted({hop for own in rows.values() for hop in own})
@@ -49,13 +48,10 @@ def by_hop(results: Results) -> Iterator[Part]:
                 for name, own in rows.items()
                 if own
             ]
-            charts.append(Lines(words, lines, "hop", metric, "rate", even=True, strong=strong))
-            continue
-        for hop in hops:
-            dots = [(name, own[hop]) for name, own in rows.items() if hop in own]
-            charts.append(Dots(f"{words}, hop {hop}", dots, strong=strong))
-    if charts:
-        yield Grid(charts)
+            yield Lines(words, lines, "hop", metric, "rate", even=True, strong=strong)
+        elif hops:
+            dots = {hop: [(name, own[hop]) for name, own in rows.items() if hop in own] for hop in hops}
+            yield Grid([Dots(f"{words}, hop {hop}", own, strong=strong) for hop, own in dots.items()])
 
 
 def by_kind(results: Results) -> Iterator[Part]:

@@ -1,5 +1,6 @@
 """The questions of a LeReT evaluation to browse: what was asked and found before learning, and after."""
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,7 +72,8 @@ def questions(run: Source) -> list[Part]:
 def some_of_each(ordered: Sequence[T], outcome: Callable[[T], str]) -> list[T]:
     """The first few of every outcome, then the others: where a page is cut, every filter still shows some."""
     seen: Counter[str] = Counter()
-    first, others = [], []
+    first: list[T] = []
+    others: list[T] = []
     for one in ordered:
         seen[outcome(one)] += 1
         (first if seen[outcome(one)] <= EACH else others).append(one)
@@ -81,7 +83,7 @@ def some_of_each(ordered: Sequence[T], outcome: Callable[[T], str]) -> list[T]:
 def _without_questions(run: Source) -> str:
     return (
         "This run was made before questions and passages were kept beside the traces. To browse them, "
-        f"measure its policy again: lmtools leret eval --policy {run.directory}"
+        f"measure its policy again: lmtools leret eval --policy {shlex.quote(str(run.directory))}"
     )
 
 

@@ -370,7 +370,11 @@ def test_outcomes_of_a_real_run_are_those_of_its_results(small_recipe, tmp_path)
     assert [name for name, _ in hops[0].rows] == [row.name for row in results.rows]
     [questions] = parts(run, Browser)
     assert len(questions.entries) == 3
-    assert any(item.more for entry in questions.entries for block in entry.detail for item in block.items)
+    run.path("traces", "zero-shot.jsonl").unlink()  # so that the question's own passages are those before
+    [questions] = parts(run, Browser)
+    passages = [item for block in questions.entries[0].detail[1:] for item in block.items if item.more]
+    assert all(item.text in item.more for item in passages)  # every text of the small world says its title
+    assert "gold" in {item.mark for item in passages}
 
 
 def test_an_exploration_by_the_real_code(small_recipe, tmp_path):
