@@ -64,7 +64,7 @@ def _lines(
 ) -> Iterator[dict[str, Any]]:
     logs = log_multipliers(head, found.batches(head.config), chosen)
     counts = found.cache.counts()[list(chosen)].tolist()
-    for sequence, log in zip(chosen, logs.split(counts), strict=True):
+    for sequence, log in zip(chosen, torch.split(logs, counts), strict=True):
         marked = found.setup.rows.marked[sequence]
         ids = marked.ids[: int(found.cache.lengths()[sequence]) + 1][:LONGEST]
         wanted = [False, *marked.response[1 : len(ids)]]
