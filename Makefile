@@ -1,6 +1,7 @@
 # make quickstart    create .venv, install lmtools, run `lmtools quickstart`
 # make test          everything that pytest has (PYTEST="-m 'not slow'" for the part without a real model)
-# make check         ruff, mypy, import layering, every packaged recipe
+# make check         ruff, mypy, import layering, every packaged recipe, tables and references in the docs
+# make reference     write docs/commands.md anew, after a command or an option has changed
 # make wheel         build the wheel and check that recipes, data and py.typed are in it
 # make test-vllm     the tests against the real vLLM engine, in an environment of its own
 #
@@ -13,7 +14,7 @@ VENV := .venv
 VLLM_VENV := .venv-vllm
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test check wheel vllm-env test-vllm clean
+.PHONY: quickstart test check reference wheel vllm-env test-vllm clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/lmtools quickstart
@@ -28,7 +29,11 @@ check: $(VENV)/.with-tests
 	$(BIN)/lint-imports
 	$(BIN)/lmtools recipes check
 	$(BIN)/python -m lmtools.report.markdown --check README.md
+	$(BIN)/python -m lmtools.cli.reference --check docs/commands.md
 	$(BIN)/python -m lmtools.report.markdown --check docs/results.md
+
+reference: $(VENV)/.installed
+	$(BIN)/python -m lmtools.cli.reference docs/commands.md
 
 wheel: $(VENV)/.installed
 	rm -rf dist

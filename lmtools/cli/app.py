@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from lmtools import __version__
+from lmtools.cli.completion import answer, asked
 from lmtools.cli.faults import INTERRUPTED, Fault, explain, report
 from lmtools.cli.invocation import program
 from lmtools.cli.lazy import LazyGroup, Member
@@ -50,10 +51,17 @@ def _print_version(asked: bool) -> None:
 @app.callback()
 def lmtools(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version of lmtools, and do nothing else.",
+        ),
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")
+        bool,
+        typer.Option("--debug", help="Show the traceback of an error, for a bug report; may stand anywhere."),
     ] = False,
 ) -> None:
     """Align language models, and build retrieval on them, with little supervision."""
@@ -77,6 +85,8 @@ def run(arguments: Sequence[str]) -> int:
     arguments = [argument for argument in arguments if argument != "--debug"]
     as_json = "--json" in arguments
     command: Any = typer.main.get_command(app)
+    if asked():
+        return answer(command)
     try:
         outcome = command.main(args=arguments, prog_name="lmtools", standalone_mode=False)
     except SystemExit as end:

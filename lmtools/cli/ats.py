@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmtools.cli import completion
 from lmtools.cli.artefacts import of_export, of_head, of_last_run, push
 from lmtools.cli.options import (
     Backend,
@@ -41,6 +42,7 @@ FittedRun = Annotated[
         metavar="[RUN]",
         help="A run of `lmtools ats fit`; without it, the last finished one under runs/.",
         file_okay=False,
+        autocompletion=completion.runs("head/head.json"),
     ),
 ]
 Tasks = Annotated[
@@ -48,7 +50,9 @@ Tasks = Annotated[
     typer.Option(
         "--task",
         metavar="NAME|FILE",
-        help="In place of the recipe's tasks, as for `lmtools eval calibration`.",
+        help="What is asked, in place of the recipe's tasks, as for `lmtools eval calibration`; repeatable. "
+        "Time grows with the questions of all.",
+        autocompletion=completion.tasks,
     ),
 ]
 
@@ -137,12 +141,18 @@ def export(
     to: Annotated[
         Path | None,
         typer.Option(
-            "--out", metavar="DIR", help="Where to; without it, `vllm` in the run.", file_okay=False
+            "--out",
+            metavar="DIR",
+            help="Where to write it; without it, `vllm` in the run. Takes as much disk as the model.",
+            file_okay=False,
         ),
     ] = None,
     format: Annotated[
         Format,
-        typer.Option("--format", help="vllm: a model directory for `vllm serve` and `LLM(model=...)`."),
+        typer.Option(
+            "--format",
+            help="For which engine: vllm, a model directory for `vllm serve` and `LLM(model=...)`.",
+        ),
     ] = Format.vllm,
     json: Json = False,
     push_to_hub: PushToHub = None,

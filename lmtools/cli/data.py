@@ -34,7 +34,10 @@ def check(
     corpus: Annotated[
         str | None,
         typer.Option(
-            "--corpus", metavar="FILE", help="Passages among which every gold title must be; read whole."
+            "--corpus",
+            metavar="FILE",
+            help="Passages among which every gold title of the questions must be; read whole, so large ones "
+            "take a while.",
         ),
     ] = None,
     json: Json = False,
@@ -54,7 +57,9 @@ def check(
 @app.command("prepare")
 def prepare(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP)],
-    to: Annotated[KindName, typer.Option("--to", help="What to write of it; `corpus` are its passages.")],
+    to: Annotated[
+        KindName, typer.Option("--to", help="What to write of it: which records; `corpus` are its passages.")
+    ],
     out: Annotated[
         Path,
         typer.Option(
@@ -62,11 +67,22 @@ def prepare(
         ),
     ],
     format: Annotated[
-        str, typer.Option("--format", metavar="NAME", help="The format, where its fields do not tell.")
+        str,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="The source's format, where its fields do not tell: a wrong name is told, with those there "
+            "are.",
+        ),
     ] = "auto",
     limit: Annotated[
         int | None,
-        typer.Option("--limit", metavar="N", min=1, help="Write the first N; the rest is still checked."),
+        typer.Option(
+            "--limit",
+            metavar="N",
+            min=1,
+            help="Write the first N records; the rest is still read and checked, so it saves disk, not time.",
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

