@@ -66,7 +66,7 @@ class _Explanation:
             written = held is not None and name in held.model_fields_set
             lines += self.setting(name, value, None if written else default, key, used, held is not None)
             for other in models_in(field.annotation):
-                if other not in self.known:
+                if issubclass(other, Config) and other not in self.known:
                     lines += self.outline(name, other, key, used)
         return lines
 

@@ -35,7 +35,8 @@ def json_schema(system: str, schema: type[Config]) -> dict[str, Any]:
 
 def any_schema(schemas: Mapping[str, type[Config]]) -> dict[str, Any]:
     """One JSON Schema for the recipes of all systems, told apart by their key ``system``."""
-    parts, definitions = [], {}
+    parts: list[dict[str, Any]] = []
+    definitions: dict[str, Any] = {}
     for system, schema in schemas.items():
         made = schema.model_json_schema(mode="validation", ref_template=f"#/$defs/{system}.{{model}}")
         definitions |= {f"{system}.{name}": one for name, one in made.pop("$defs", {}).items()}
