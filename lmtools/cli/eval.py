@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from lmtools.cli import completion
 from lmtools.cli.eval_run import measure, show_plan
 from lmtools.cli.options import (
     Backend,
@@ -32,7 +33,9 @@ Tasks = Annotated[
         "--task",
         metavar="NAME|FILE",
         help="In place of the recipe's tasks: mmlu, truthfulqa, truthfulqa-free, triviaqa, nq, popqa, atlas, "
-        "atlas-short, a JSONL file of questions, or a YAML definition; repeatable.",
+        "atlas-short, a JSONL file of questions, or a YAML definition; repeatable. Time grows with the "
+        "questions of all.",
+        autocompletion=completion.tasks,
     ),
 ]
 Head = Annotated[
@@ -41,8 +44,9 @@ Head = Annotated[
         "--head",
         metavar="RUN",
         help="A run of `lmtools ats fit`: its head and baselines are measured beside the uncalibrated model, "
-        "which is then that run's.",
+        "which is then that run's. The model runs once for all of them.",
         file_okay=False,
+        autocompletion=completion.runs("head/head.json"),
     ),
 ]
 
@@ -92,7 +96,8 @@ def reward(
             "--pairs",
             metavar="FILE|FOLDER",
             help="Preference pairs, told apart by `distribution` (RewardBench's subsets are), or a folder "
-            "with a file of each; in place of the recipe's.",
+            "with a file of each; in place of the recipe's. The model reads every answer once, which is what "
+            "takes time.",
         ),
     ] = None,
     run: Annotated[
@@ -100,8 +105,10 @@ def reward(
         typer.Option(
             "--run",
             metavar="RUN",
-            help="A run of `lmtools hyre train`; without it and without --model the last one, or a new one.",
+            help="A run of `lmtools hyre train`; without it and without --model the last one, or a new one, "
+            "which takes a few minutes.",
             file_okay=False,
+            autocompletion=completion.runs("ensemble"),
         ),
     ] = None,
     weights: Annotated[
@@ -109,7 +116,9 @@ def reward(
         typer.Option(
             "--weights",
             metavar="FILE|RUN",
-            help="The weights of `lmtools hyre adapt`; without them the run's single head is measured.",
+            help="The weights of `lmtools hyre adapt`: one user's reward model is measured; without them the "
+            "run's single head, one reward for all. No cost.",
+            autocompletion=completion.weights,
         ),
     ] = None,
     recipe: Recipe = None,
