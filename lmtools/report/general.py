@@ -1,6 +1,7 @@
 """What every run's page has: its headline in words and as a plot, what was run, and how long it took."""
 
 import shlex
+from collections import Counter
 from typing import Any
 
 from lmtools.core.progress import duration
@@ -36,14 +37,14 @@ def _headline(run: Source) -> list[Part]:
 
 
 def _told(run: Source, metric: str) -> str:
-    """The row that a run is about: the one its comparisons have in common, its recipe's head, or the last."""
+    """The row that a run is about: the one that most is compared with, its recipe's head, or the last."""
     assert run.results is not None
     names = [row.name for row in headline_rows(run.results, metric)]
-    compared_ones = {one.a for one in run.results.differences if one.metric == metric} & set(names)
+    times = Counter(one.a for one in run.results.differences if one.metric == metric and one.a in names)
     head = run.settings().get("head")
     kind = head.get("kind") if isinstance(head, dict) else None
-    common = [name for name in names if name in compared_ones]
-    return common[0] if len(common) == 1 else kind if kind in names else names[-1]
+    first, second = [*times.most_common(2), ("", 0), ("", 0)][:2]
+    return first[0] if first[1] > second[1] else kind if kind in names else names[-1]
 
 
 def _all_figures(run: Source) -> Part:
