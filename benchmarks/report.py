@@ -77,6 +77,8 @@ def make_run(directory: Path, file: str, lines: Iterator[dict[str, Any]], row: R
         command=["lmtools"], seed=0, inputs={}, versions=versions(), machine=machine(), started=now(),
         finished=now(), stages={"all": 1.0},
     ).write(directory / "manifest.json")  # fmt: skip
+    system = "leret" if file == "samples.jsonl" else "calibration"
+    (directory / "recipe.yaml").write_text(f"system: {system}\n", encoding="utf-8")
     write_jsonl(directory / file, lines)
     Results("made up", "lmtools", 0, versions(), machine(), (row,)).write(directory / "metrics.json")
     return directory

@@ -57,5 +57,6 @@ def write_calibration_run(directory: Path, right: Mapping[str, Sequence[bool]], 
         for n, one in enumerate(own)
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines)
+    (directory / "recipe.yaml").write_text("system: calibration\n", encoding="utf-8")
     (directory / "predictions.jsonl").write_text(text, encoding="utf-8")
     return directory
