@@ -7,7 +7,7 @@ from typing import Any
 
 from lmtools.core.progress import duration
 from lmtools.report.chart_data import said
-from lmtools.report.parts import Grid, Line, Lines, Part, Table
+from lmtools.report.parts import Grid, Line, Lines, Part, Table, Unit
 from lmtools.report.records import records
 from lmtools.report.source import Source
 
@@ -37,7 +37,7 @@ def training(run: Source) -> list[Part]:
                 if len(points := curve(log, figure)) > 1
             ]
             if lines:
-                unit = "rate" if figure == "rewards/accuracies" else "number"
+                unit: Unit = "rate" if figure == "rewards/accuracies" else "number"
                 charts.append(Lines(f"{name}: {words}", lines, "step", words.partition(",")[0], unit))
     parts: list[Part] = [Grid(charts)] if charts else []
     rows = [_row(f"{STAGES[stage]}, iteration {number}", log) for (stage, number), log in logs.items()]
@@ -70,7 +70,7 @@ def curve(log: Log, figure: str) -> list[tuple[float, ...]]:
         if (step := _finite(line.get("step"))) is not None
         and (value := _finite(line.get(figure))) is not None
     ]
-    points = sorted(dict(found).items())
+    points: list[tuple[float, ...]] = sorted(dict(found).items())
     thin = math.ceil(len(points) / MOST_POINTS)
     return points if thin <= 1 else [*points[:-1:thin], points[-1]]
 
