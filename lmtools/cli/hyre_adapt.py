@@ -10,13 +10,14 @@ from lmtools.cli import runs
 from lmtools.cli.hyre_query import acquisition
 from lmtools.cli.hyre_run import ensemble_hashes
 from lmtools.cli.options import emit
-from lmtools.core.files import write_text
+from lmtools.core.files import write_jsonl, write_text
 from lmtools.core.progress import say
 
 if TYPE_CHECKING:
     from lmtools.core.run import Run
     from lmtools.hyre.acquire import Acquisition
     from lmtools.hyre.ensemble import Ensemble
+    from lmtools.hyre.pair_files import Adaptation
     from lmtools.hyre.recipe import HyreRecipe
     from lmtools.hyre.reweighting import Floats
     from lmtools.hyre.user import User
@@ -37,12 +38,16 @@ class Asked:
 def adapt_user(
     source: Path, asked: Asked, settings: Sequence[str], *, out: Path | None, resume: bool, json: bool
 ) -> None:
-    """Adapt to a user, write ``weights.json`` and what it is worth on the user's other pairs."""
+    """Adapt to a user, write ``weights.json`` and what it is worth on the user's other pairs.
+
+    ``pairs.jsonl`` and ``steps.jsonl`` tell of each pair and each label.
+    """
     from lmtools.data.sources import source_hash
     from lmtools.hyre.ensemble import ensemble_digest
     from lmtools.hyre.ensembles import MAIN
+    from lmtools.hyre.pair_files import PAIRS, STEPS
     from lmtools.hyre.reward import open_ensemble, trained_recipe
-    from lmtools.hyre.user import weigh, worth
+    from lmtools.hyre.user import gain, weigh, worth
 
     kind = acquisition(asked.by)
     recipe = trained_recipe(source, settings)
@@ -57,15 +62,17 @@ def adapt_user(
         ) as run,
     ):
         if asked.ask:
-            labelled = _by_hand(run, ensemble, reader, recipe, user, asked.examples, kind)
+            done = _by_hand(run, ensemble, reader, recipe, user, asked.examples, kind)
         else:
-            labelled = _labelled(ensemble, reader, recipe, user)
+            done = _labelled(ensemble, reader, recipe, user)
         digest = ensemble_digest(source / MAIN)
-        weights = weigh(ensemble, labelled.known, labelled.keys, recipe.adapt, digest)
+        weights = weigh(ensemble, done.known, [one.pair for one in done.labelled], recipe.adapt, digest)
         weights.write(run.path("weights.json"))
-        rows = worth(ensemble, weights, labelled.others, recipe.eval.resamples, recipe.seed)
-        results = run.results("hyre adapt", rows)
-        _draw(run, weights, labelled.history)
+        write_jsonl(run.path(PAIRS), done.pairs())
+        write_jsonl(run.path(STEPS), done.steps())
+        rows = worth(ensemble, weights, done.others, recipe.eval.resamples, recipe.seed)
+        results = run.results("hyre adapt", rows, gain(rows, ensemble, weights, done.others, recipe.seed))
+        _draw(run, weights, done.history)
         run.finish(results)
         _tell(weights, user, run.directory)
         command = f"lmtools generate --prompt TEXT --best-of 4 --reward {source} --weights {run.directory}"
@@ -74,26 +81,18 @@ def adapt_user(
         emit(value, json)
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """Margins (n, K) of the labelled pairs and of those to test on, keys of the first, weights over time."""
-
-    known: "Floats"
-    others: "Floats"
-    keys: list[str]
-    history: "list[Floats]"
-
-
-def _labelled(ensemble: "Ensemble", reader: Any, recipe: "HyreRecipe", user: "User") -> Labelled:
+def _labelled(ensemble: "Ensemble", reader: Any, recipe: "HyreRecipe", user: "User") -> "Adaptation":
     """The labels in the user's file."""
     from lmtools.hyre.adapt import adapted
+    from lmtools.hyre.pair_files import Adaptation, shown
     from lmtools.hyre.pairs import read_features
     from lmtools.hyre.user import margins
 
     found = read_features(reader, {"known": user.known, "others": user.others}, "pairs")
     known, others = (margins(ensemble, found[name], recipe.adapt) for name in ("known", "others"))
     steps = [adapted(known[:n], ensemble.fit, recipe.adapt)[0] for n in range(len(known) + 1)]
-    return Labelled(known, others, found["known"].keys, steps)
+    both = list(map(shown, user.known)), list(map(shown, user.others))
+    return Adaptation(user.name, *both, known, others, steps)
 
 
 def _by_hand(
@@ -104,11 +103,12 @@ def _by_hand(
     user: "User",
     wanted: int,
     kind: "Acquisition",
-) -> Labelled:
+) -> "Adaptation":
     """Labels given in the terminal. Those of the file are not looked at, so there is nothing to test on."""
     from lmtools.cli.ask import ask
     from lmtools.cli.ask_screen import weight_line
     from lmtools.hyre.adapt import before
+    from lmtools.hyre.pair_files import Adaptation, answered
     from lmtools.hyre.pairs import messages
     from lmtools.hyre.session import Session, candidates
     from lmtools.models.features import Answered
@@ -122,9 +122,9 @@ def _by_hand(
     )
     if not ask(session, wanted=wanted, tell=weight_line(ensemble.sources)):
         raise KeyboardInterrupt  # what was answered is kept, and --resume goes on
-    keys = [candidate.key for candidate, _ in session.labelled]
+    labelled = [answered(candidate, choice) for candidate, choice in session.labelled]
     history = [before(ensemble.fit, recipe.adapt), *session.history]
-    return Labelled(session.margins_labelled(), rewards[:0], keys, history)
+    return Adaptation(user.name, labelled, (), session.margins_labelled(), rewards[:0], history)
 
 
 def _user(recipe: "HyreRecipe", asked: Asked) -> "User":
@@ -137,7 +137,7 @@ def _user(recipe: "HyreRecipe", asked: Asked) -> "User":
     return split(name, pairs, 0 if asked.ask else asked.examples, recipe.seed)
 
 
-def _draw(run: "Run", weights: "Weights", history: "list[Floats]") -> None:
+def _draw(run: "Run", weights: "Weights", history: "Sequence[Floats]") -> None:
     from lmtools.report.head_weights import head_weights_svg, weights_over_answers_svg
 
     title = f"{len(weights.examples)} labelled pairs"

@@ -2,18 +2,20 @@
 
 For every target and draw, half of the pairs are only tested on; the labelled ones come from the others. All
 methods see the same draws. What each method got right is kept in ``measured/TARGET.npz``, from which all
-figures can be made again: an interrupted evaluation goes on with the next target.
+figures can be made again: an interrupted evaluation goes on with the next target. ``pairs.jsonl`` has the
+texts of the pairs, those of a target in the order of its columns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from lmtools.core.files import atomic_writer, file_name
+from lmtools.core.files import atomic_writer, file_name, write_jsonl
 from lmtools.core.progress import progress, say
 from lmtools.core.results import Results
 from lmtools.core.run import Run
@@ -31,13 +33,14 @@ from lmtools.hyre.measure import (
     measure,
     shared_methods,
 )
+from lmtools.hyre.pair_files import PAIRS, shown, target_records
 from lmtools.hyre.pairs import PairFeatures, content, read_features
 from lmtools.hyre.recipe import HyreRecipe
 from lmtools.hyre.reweighting import Floats
 from lmtools.hyre.setup import Setup
 from lmtools.hyre.standard import Features
 from lmtools.hyre.table import Target, table
-from lmtools.metrics.preference import pairwise_disagreement
+from lmtools.metrics.preference import disagreements
 
 FOLDER = "measured"
 
@@ -52,12 +55,19 @@ def evaluate(setup: Setup, run: Run, found: Ensembles, recipe_name: str) -> Resu
     """
     with run.stage("features of the targets"):
         features = read_features(setup.reader, dict(setup.targets), "targets")
-    targets = []
+    targets, told = [], []
     with run.stage("measure"), progress(len(features), "targets measured") as bar:
         for name, own in features.items():
             path = run.path(FOLDER, f"{file_name(name)}.npz")
-            targets.append(_target(name, own, setup.recipe, found, path))
+            different = {
+                source: disagreements(ensemble.outputs(own.chosen) - ensemble.outputs(own.rejected))
+                for source, ensemble in found.by_name.items()
+            }
+            targets.append(_target(name, own, setup.recipe, found, path, different))
+            told.append(target_records(name, map(shown, own.pairs), different[setup.recipe.name]))
             bar.advance()
+    if run.writes:
+        write_jsonl(run.path(PAIRS), chain.from_iterable(told))
     for n, names in examples_left_out(targets, setup.recipe).items():
         say(f"@{n}: left out, since half of their pairs are fewer: {', '.join(names)}")
     with run.stage("intervals"):
@@ -65,16 +75,20 @@ def evaluate(setup: Setup, run: Run, found: Ensembles, recipe_name: str) -> Resu
     return run.results(recipe_name, rows, differences)
 
 
-def _target(name: str, own: PairFeatures, recipe: HyreRecipe, found: Ensembles, path: Path) -> Target:
-    """One target, from its file if it is there."""
+def _target(
+    name: str,
+    own: PairFeatures,
+    recipe: HyreRecipe,
+    found: Ensembles,
+    path: Path,
+    different: Mapping[str, Floats],
+) -> Target:
+    """One target, from its file if it is there; ``different``: ensemble -> disagreement on each pair."""
     known = _read(path)
     if known is None:
         known = _measure(name, own, recipe, found)
         _write(path, known)
-    disagreement = {
-        f"hyre/{source}": pairwise_disagreement(ensemble.outputs(own.chosen) - ensemble.outputs(own.rejected))
-        for source, ensemble in found.by_name.items()
-    }
+    disagreement = {f"hyre/{source}": float(values.mean()) for source, values in different.items()}
     return Target(name, len(own.pairs), known, disagreement)
 
 

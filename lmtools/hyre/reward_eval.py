@@ -53,8 +53,10 @@ def without_examples(
 
 def margins(
     recipe: RewardRecipe, run: Path | None, pairs: Mapping[str, list[Preference]]
-) -> dict[str, Floats]:
-    """The reward of each chosen answer less that of the rejected one, of every distribution: (n,) each.
+) -> tuple[Mapping[str, list[Preference]], dict[str, Floats]]:
+    """The pairs that are measured, and the reward of each chosen answer less that of the rejected one.
+
+    Both are by distribution, margins (n,) each. Pairs that a user's weights were learned from are left out.
 
     Args:
         run: the trained run to measure where the recipe names no model.
@@ -85,7 +87,7 @@ def margins(
                 rewards = single.outputs(model.reader.read(_answers(pairs), "rewards"))[:, 0]
     both = rewards[::2] - rewards[1::2]
     ends = np.cumsum([len(own) for own in pairs.values()])[:-1]
-    return dict(zip(pairs, np.split(both, ends), strict=True))
+    return pairs, dict(zip(pairs, np.split(both, ends), strict=True))
 
 
 def _answers(pairs: Mapping[str, list[Preference]]) -> list[Answered]:

@@ -3,21 +3,23 @@
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from lmtools.core.errors import DataError
-from lmtools.core.files import file_name
-from lmtools.core.results import Row
+from lmtools.core.files import file_name, write_jsonl
+from lmtools.core.results import Difference, Row
 from lmtools.core.seeds import derive
-from lmtools.core.statistics import bootstrap_mean
+from lmtools.core.statistics import bootstrap_mean, paired_difference
 from lmtools.data.reader import Tally
 from lmtools.data.records import Preference
 from lmtools.data.sources import load_targets
 from lmtools.hyre.adapt import adapted, before, check_examples
 from lmtools.hyre.ensemble import Ensemble, ensemble_digest
 from lmtools.hyre.ensembles import MAIN
+from lmtools.hyre.pair_files import PAIRS, Adaptation, shown
 from lmtools.hyre.pairs import PairFeatures, content, read_features, read_targets, say_left_out
 from lmtools.hyre.recipe import AdaptSettings, HyreRecipe
 from lmtools.hyre.reward import open_ensemble
@@ -102,10 +104,21 @@ def worth(ensemble: Ensemble, weights: Weights, others: Floats, resamples: int, 
     ]
 
 
+def gain(
+    rows: Sequence[Row], ensemble: Ensemble, weights: Weights, others: Floats, seed: int
+) -> list[Difference]:
+    """The two rows of ``worth`` compared, pair by pair; nothing where one is missing."""
+    if len(rows) < 2:
+        return []
+    after, before_them = rows[0].name, rows[1].name
+    both = correct(others @ weights.weights), correct(others @ before(ensemble.fit, weights.settings))
+    return [Difference.of(after, before_them, "accuracy", paired_difference(*both, seed=seed))]
+
+
 def keep_weights(run: Path, recipe: HyreRecipe, examples: int, folder: Path) -> list[Path]:
     """Adapt the ensemble of a trained run to every target, by ``examples`` of its pairs: ``NAME.json``.
 
-    Targets with fewer pairs are left out.
+    Targets with fewer pairs are left out. ``pairs.jsonl`` tells what became of all their pairs.
 
     Raises:
         ModelError: the backbone has changed since.
@@ -113,14 +126,20 @@ def keep_weights(run: Path, recipe: HyreRecipe, examples: int, folder: Path) -> 
     """
     ensemble, reader = open_ensemble(run, recipe)
     digest = ensemble_digest(run / MAIN)
-    written = []
+    written: list[Path] = []
+    told: list[Adaptation] = []
     with closing(reader):
         for name, pairs in read_targets(recipe.data, recipe.seed).items():
             if len({content(pair) for pair in pairs}) < examples:
                 continue
             user = split(name, pairs, examples, recipe.seed)
-            own = read_features(reader, {name: user.known}, name)[name]
-            weights = weigh(ensemble, margins(ensemble, own, recipe.adapt), own.keys, recipe.adapt, digest)
+            own = read_features(reader, {"known": user.known, "others": user.others}, name)
+            known, rest = (margins(ensemble, own[part], recipe.adapt) for part in ("known", "others"))
+            weights = weigh(ensemble, known, own["known"].keys, recipe.adapt, digest)
             written.append(folder / f"{file_name(name)}.json")
             weights.write(written[-1])
+            both = list(map(shown, user.known)), list(map(shown, user.others))
+            steps = before(ensemble.fit, recipe.adapt), weights.weights
+            told.append(Adaptation(name, *both, known, rest, steps))
+    write_jsonl(folder / PAIRS, chain.from_iterable(one.pairs() for one in told))
     return written

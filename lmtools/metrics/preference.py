@@ -42,9 +42,7 @@ def agreement_with(margins: ArrayLike) -> Floats:
 def pairwise_disagreement(margins: ArrayLike) -> float:
     """How often two different heads order a pair differently: (n, K) to a number in [0, 1].
 
-    The mean over all pairs of heads and all examples of (1 - s_i s_j) / 2, s the sign of a margin; with S the
-    sum of the signs on an example, sum_{i != j} s_i s_j = S^2 - sum_i s_i^2, so it takes O(n K). A tie of
-    either head counts as half. 0 for a single head.
+    The mean over all examples of ``disagreements``.
 
     >>> pairwise_disagreement([[1.0, -1.0, 2.0]])
     0.6666666666666666
@@ -52,12 +50,49 @@ def pairwise_disagreement(margins: ArrayLike) -> float:
     Raises:
         ValueError: no pairs or no heads, or a margin that is not finite.
     """
+    return float(disagreements(margins).mean())
+
+
+def disagreements(margins: ArrayLike) -> Floats:
+    """On each example, how often two different heads order the pair differently: (n, K) to (n,), in [0, 1].
+
+    The mean over all pairs of heads of (1 - s_i s_j) / 2, s the sign of a margin; with S the sum of the signs
+    on an example, sum_{i != j} s_i s_j = S^2 - sum_i s_i^2, so it takes O(n K). A tie of either head counts
+    as half. 0 for a single head.
+
+    >>> disagreements([[1.0, -1.0], [1.0, 1.0]]).tolist()
+    [1.0, 0.0]
+
+    Raises:
+        ValueError: no pairs or no heads, or a margin that is not finite.
+    """
     signs = np.sign(_finite(margins, axes=2))
     heads = signs.shape[1]
     if heads == 1:
-        return 0.0
+        return np.zeros(len(signs))
     together = np.square(signs.sum(axis=1)) - np.square(signs).sum(axis=1)
-    return float((1 - together / (heads * (heads - 1))).mean() / 2)
+    return np.asarray((1 - together / (heads * (heads - 1))) / 2, dtype=np.float64)
+
+
+def weighted_disagreements(margins: ArrayLike, weights: ArrayLike) -> Floats:
+    """On each example, how often two heads drawn by weight, with replacement, want different orders: (n,).
+
+    With s_k the sign of what head k adds to the weighted margin and v_k = |w_k| / sum |w| this is
+    (1 - (sum_k v_k s_k)^2) / 2, from 0 to 1/2. Where all weights are 0, 1/2: nothing is preferred.
+
+    Args:
+        margins: (n, K).
+        weights: (K,), of any size and sign.
+
+    >>> weighted_disagreements([[1.0, -1.0], [1.0, 1.0]], [0.5, 0.5]).tolist()
+    [0.5, 0.0]
+
+    Raises:
+        ValueError: no pairs or no heads, or a number that is not finite.
+    """
+    values, size = _finite(margins, axes=2), _finite(weights, axes=1)
+    together = np.sign(values) @ size / max(float(np.abs(size).sum()), np.finfo(np.float64).tiny)
+    return np.asarray((1 - np.square(together)) / 2, dtype=np.float64)
 
 
 def effective_heads(weights: ArrayLike) -> float:

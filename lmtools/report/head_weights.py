@@ -1,13 +1,13 @@
 """The weights that a few labelled examples give to the heads of an ensemble: after them, and on the way."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lmtools.metrics.preference import Floats, effective_heads
+from lmtools.metrics.preference import Floats
+from lmtools.report.head_shares import Area, Group, areas, groups, heard
 from lmtools.report.svg import BLUE, GREY, VERMILION, draw, short
 
 COLOURS = (BLUE, "#E69F00", "#009E73", "#CC79A7", "#56B4E9", VERMILION, "#222222", "#A89B00")
@@ -17,43 +17,8 @@ PLOT, NAMES = 1.9, 0.15
 """Inches: the height of the bars, and of a row of sources' names under them."""
 CHARACTER = 0.063
 """Inches of one character of a source's name."""
-SAID, NAMED = 3, 5
-"""How many of the heaviest heads are named over the bars, and beside the shares."""
-
-
-@dataclass(frozen=True)
-class Group:
-    """The heads of one source: their places in the ensemble, and their colour."""
-
-    name: str
-    places: tuple[int, ...]
-    colour: str
-
-
-@dataclass(frozen=True)
-class Area:
-    """Part of a stack: the ``share`` (N + 1,) of a head that is named, or of a source's other heads."""
-
-    name: str
-    share: Floats
-    colour: str
-    strength: float
-
-    @property
-    def label(self) -> str:
-        """Its name and last share."""
-        return f"{short(self.name, 24)} {self.share[-1]:.2f}"
-
-
-def groups(sources: Sequence[str]) -> list[Group]:
-    """Heads by source (K,), in order of first appearance."""
-    places: dict[str, list[int]] = {}
-    for place, name in enumerate(sources):
-        places.setdefault(name, []).append(place)
-    return [
-        Group(name, tuple(own), COLOURS[turn % len(COLOURS)])
-        for turn, (name, own) in enumerate(places.items())
-    ]
+SAID = 3
+"""How many of the heaviest heads are named over the bars."""
 
 
 def head_weights_svg(
@@ -80,13 +45,13 @@ def head_weights_svg(
     spots = _spots(by_source, inches / len(found))
     bottom = 0.08 + NAMES * (1 + max(row for _, row in spots))
     height = TOP + PLOT + bottom
-    heading = f"{_heard(found):.1f} effective heads of {len(found)}"
+    heading = f"{heard(found):.1f} effective heads of {len(found)}"
     heading = f"{short(title, 52)}: {heading}" if title else heading
 
     def plot(figure: Any) -> None:
         axes = figure.add_axes((LEFT / WIDTH, bottom / height, inches / WIDTH, PLOT / height))
         x = np.arange(len(found))
-        colours = [group.colour for group in by_source for _ in group.places]
+        colours = [_colour(group) for group in by_source for _ in group.places]
         axes.bar(x, found[order], 1.0 if len(found) > 60 else 0.8, color=colours, linewidth=0)
         dashes = {"linewidth": 0.9, "linestyle": (0, (4, 3))}
         axes.axhline(1 / len(found), color=GREY, label="equal weights, 1/K", **dashes)
@@ -126,65 +91,61 @@ def weights_over_answers_svg(history: Sequence[ArrayLike], sources: Sequence[str
     steps = np.array([_checked(weights, sources) for weights in history])
     if len(steps) < 2:
         raise ValueError("a figure of weights over answers needs the weights of two or more steps")
-    size = np.abs(steps)
-    size[~size.any(axis=1)] = 1.0  # no head is heard more than another
-    share = size / size.sum(axis=1, keepdims=True)
-    heard = np.array([_heard(weights) for weights in steps])
+    effective = np.array([heard(weights) for weights in steps])
     by_source = groups(sources)
     height = 0.45 + PLOT + 0.2 + 1.0 + 0.42
-    areas = _areas(share, by_source)
-    right = 0.25 + CHARACTER * max(len(area.label) for area in areas)
+    stacked = areas(steps, sources)
+    right = 0.25 + CHARACTER * max(len(_label(area)) for area in stacked)
 
     def plot(figure: Any) -> None:
         inside = (WIDTH - LEFT - right) / WIDTH
         above = figure.add_axes((LEFT / WIDTH, (0.42 + 1.0 + 0.2) / height, inside, PLOT / height))
         below = figure.add_axes((LEFT / WIDTH, 0.42 / height, inside, 1.0 / height))
-        _stack(above, areas)
-        dot = 3 if len(heard) < 40 else 0
-        below.plot(heard, color="#222222", linewidth=1.4, marker="o", markersize=dot, clip_on=False)
+        _stack(above, stacked)
+        dot = 3 if len(effective) < 40 else 0
+        below.plot(effective, color="#222222", linewidth=1.4, marker="o", markersize=dot, clip_on=False)
         for axes in (above, below):
             axes.set(xlim=(0, len(steps) - 1))
             axes.xaxis.get_major_locator().set_params(integer=True)
         above.set(ylim=(0, 1), yticks=(0, 0.5, 1), xticklabels=())
         above.set_ylabel("share of weight", labelpad=2)
-        below.set(ylim=(0, 1.08 * heard.max()))
+        below.set(ylim=(0, 1.08 * effective.max()))
         below.set_ylabel("effective heads", labelpad=2)
         below.set_xlabel("number of labels", labelpad=2)
         below.grid(True)
-        last, beside = f"{heard[-1]:.1f} of {len(sources)}", below.get_yaxis_transform()
-        below.text(1.01, heard[-1], last, transform=beside, size=7, va="center")
+        last, beside = f"{effective[-1]:.1f} of {len(sources)}", below.get_yaxis_transform()
+        below.text(1.01, effective[-1], last, transform=beside, size=7, va="center")
         line = "share of weight by source, and how many heads carry it"
         figure.text(LEFT / WIDTH, 1 - 0.08 / height, line, size=9, va="top", weight="bold")
 
     said = f"Weight of {', '.join(group.name for group in by_source)} over {len(steps) - 1} labels"
-    return draw(WIDTH, height, plot, f"{said}: effective heads from {heard[0]:.1f} to {heard[-1]:.1f}")
+    return draw(
+        WIDTH, height, plot, f"{said}: effective heads from {effective[0]:.1f} to {effective[-1]:.1f}"
+    )
 
 
-def _areas(share: Floats, by_source: Sequence[Group]) -> list[Area]:
-    """From the bottom: source by source, the heads that are heaviest at the end, then the source's others."""
-    top = set(np.argsort(-share[-1], kind="stable")[:NAMED].tolist())
-    areas = []
-    for group in by_source:
-        own = sorted(top & set(group.places), key=lambda place: -share[-1, place])
-        areas += [Area(f"{group.name}/{place}", share[:, place], group.colour, 0.9) for place in own]
-        if rest := [place for place in group.places if place not in top]:
-            name = f"{group.name}, other" if own else group.name
-            areas.append(Area(name, share[:, rest].sum(axis=1), group.colour, 0.45))
-    return areas
+def _colour(group: Group) -> str:
+    return COLOURS[group.turn % len(COLOURS)]
 
 
-def _stack(axes: Any, areas: Sequence[Area]) -> None:
+def _label(area: Area) -> str:
+    """Its name and last share."""
+    return f"{short(area.name, 24)} {area.share[-1]:.2f}"
+
+
+def _stack(axes: Any, stacked: Sequence[Area]) -> None:
     """Areas on each other, each named beside its end."""
-    ends = np.cumsum([area.share for area in areas], axis=0)
+    ends = np.cumsum([area.share for area in stacked], axis=0)
     x = np.arange(ends.shape[1])
-    middles = [float(end[-1] - area.share[-1] / 2) for area, end in zip(areas, ends, strict=True)]
+    middles = [float(end[-1] - area.share[-1] / 2) for area, end in zip(stacked, ends, strict=True)]
     beside = _apart(middles, 0.075)
-    for area, end, place in zip(areas, ends, beside, strict=True):
-        axes.fill_between(x, end - area.share, end, color=area.colour, alpha=area.strength, linewidth=0)
+    for area, end, place in zip(stacked, ends, beside, strict=True):
+        look = {"color": _colour(area.group), "alpha": 0.9 if area.alone else 0.45}
+        axes.fill_between(x, end - area.share, end, linewidth=0, **look)
         axes.plot(x, end, color="white", linewidth=0.8)
         beyond = {"transform": axes.transAxes, "va": "center"}
-        axes.text(1.012, place, "■", size=6, color=area.colour, alpha=area.strength, **beyond)
-        axes.text(1.035, place, area.label, size=7, **beyond)
+        axes.text(1.012, place, "■", size=6, **look, **beyond)
+        axes.text(1.035, place, _label(area), size=7, **beyond)
 
 
 def _apart(wanted: Sequence[float], gap: float) -> list[float]:
@@ -225,16 +186,11 @@ def _names(axes: Any, by_source: Sequence[Group], spots: Sequence[tuple[float, i
     under = axes.get_xaxis_transform()
     for group, (middle, row) in zip(by_source, spots, strict=True):
         end = start + len(group.places)
-        axes.plot((start, end), (-0.02, -0.02), color=group.colour, linewidth=2.5, transform=under,
+        axes.plot((start, end), (-0.02, -0.02), color=_colour(group), linewidth=2.5, transform=under,
                   clip_on=False, solid_capstyle="butt")  # fmt: skip
         down = -0.04 - row * NAMES / PLOT
         axes.text(middle - 0.5, down, short(group.name, 20), transform=under, size=7.5, ha="center", va="top")
         start = end
-
-
-def _heard(weights: Floats) -> float:
-    """Effective heads; all of them where none is heard."""
-    return effective_heads(weights) if weights.any() else float(len(weights))
 
 
 def _checked(weights: ArrayLike, sources: Sequence[str]) -> Floats:

@@ -120,7 +120,7 @@ def by_labels(results: Results, metric: str, labels: Sequence[str]) -> tuple[Res
 
 
 def matching(results: Results, patterns: Sequence[str]) -> Results:
-    """The rows whose names match a pattern, in the order of the patterns, and the differences between them."""
+    """The rows whose names match a pattern, in the order of the patterns; the differences between them."""
     names = [row.name for row in results.rows]
     shown = list(dict.fromkeys(name for pattern in patterns for name in names if fnmatchcase(name, pattern)))
     by_name = {row.name: row for row in results.rows}

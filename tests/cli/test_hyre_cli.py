@@ -166,6 +166,10 @@ def test_adapting_writes_weights_and_what_they_are_worth(trained, capsys):
     assert "effective heads" in told
     assert "--reward runs/hyre-train --weights runs/hyre-adapt" in told
     assert {path.name for path in Path("runs/hyre-adapt/plots").iterdir()} == {"weights.svg", "answers.svg"}
+    [gain] = value["differences"]
+    assert (gain["a"], gain["b"], gain["n"]) == ("hyre @4", "before @0", 8)
+    assert gain["value"] == pytest.approx(after["metrics"]["accuracy"]["value"]
+                                          - before["metrics"]["accuracy"]["value"])  # fmt: skip
 
 
 def test_settings_seed_and_no_examples(trained, capsys):

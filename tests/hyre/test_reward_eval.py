@@ -37,7 +37,8 @@ def named(recipe, model):
 
 def test_a_runs_single_head(trained, recipe):
     pairs = read_pairs(recipe)
-    found = margins(recipe, trained[1], pairs)
+    measured, found = margins(recipe, trained[1], pairs)
+    assert measured == pairs
     assert {name: len(values) for name, values in found.items()} == dict.fromkeys(USERS, 12)
     [row] = rows("single-head", found, recipe)
     both = [row.metrics[f"{user}/accuracy"].value for user in USERS]
@@ -50,7 +51,7 @@ def test_weights_of_a_user_serve_that_user(trained, recipe, tmp_path):
     paths = keep_weights(trained[1], trained[0], 5, tmp_path)
     for path in paths:
         own = recipe.model_copy(update={"weights": str(path)})
-        [row] = rows("hyre", margins(own, trained[1], read_pairs(own)), own)
+        [row] = rows("hyre", margins(own, trained[1], read_pairs(own))[1], own)
         other = "short" if path.stem == "long" else "long"
         assert row.metrics[f"{path.stem}/accuracy"].value > row.metrics[f"{other}/accuracy"].value
 
@@ -62,7 +63,7 @@ def test_a_classifiers_own_head(classifier, recipe):
 
     config = named(recipe, classifier)
     pairs = {name: own[:2] for name, own in read_pairs(config).items()}
-    found = margins(config, None, pairs)
+    _, found = margins(config, None, pairs)
     model = AutoModelForSequenceClassification.from_pretrained(classifier).eval()
     tokenizer = AutoTokenizer.from_pretrained(classifier)
     for name, own in pairs.items():

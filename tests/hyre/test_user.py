@@ -1,5 +1,7 @@
 """One user: whose pairs, which of them are labelled, what the weights are worth."""
 
+import json
+
 import numpy as np
 import pytest
 from tiny_ensemble import preference_ensemble, preferences
@@ -124,5 +126,9 @@ def test_weights_are_kept_for_every_target_with_enough_pairs(tiny_llama, tmp_pat
     recipe = tiny_recipe(tiny_llama, tmp_path, data={"targets": source})
     written = keep_weights(run, recipe, 4, tmp_path / "weights")
     assert [path.name for path in written] == ["long.json"]
-    assert [path.name for path in (tmp_path / "weights").iterdir()] == ["long.json"]
+    assert sorted(path.name for path in (tmp_path / "weights").iterdir()) == ["long.json", "pairs.jsonl"]
+    told = [json.loads(line) for line in (tmp_path / "weights" / "pairs.jsonl").read_text().splitlines()]
+    assert [(one["target"], one["role"]) for one in told] == [("long", "labelled")] * 4 + [
+        ("long", "tested")
+    ] * 2
     assert len(read_weights(written[0], ensemble_digest(run / "ensemble"), 4).examples) == 4

@@ -14,9 +14,11 @@ from lmtools.metrics.preference import (
     accuracy,
     agreement_with,
     correct,
+    disagreements,
     effective_heads,
     pairwise_disagreement,
     rmse,
+    weighted_disagreements,
 )
 
 MARGINS = st.one_of(st.just(0.0), st.floats(-1e6, 1e6))
@@ -73,6 +75,29 @@ def test_disagreement_knows_neither_order_nor_size_nor_labels(margins, seed):
     assert 0 <= found <= 1
     assert pairwise_disagreement(rng.permutation(margins, axis=1)) == pytest.approx(found)
     assert pairwise_disagreement(-2 * margins) == pytest.approx(found)
+
+
+@given(HEADS)
+def test_disagreement_is_that_of_each_pair_on_the_mean(margins):
+    assert disagreements(margins).mean() == pytest.approx(pairwise_disagreement(margins))
+
+
+def test_disagreement_of_heads_drawn_by_weight():
+    margins = [[1.0, -2.0, 3.0], [1.0, 1.0, 1.0]]
+    assert weighted_disagreements(margins, [0.5, 0.5, 0.0]) == pytest.approx([0.5, 0.0])
+    assert weighted_disagreements(margins, [1.0, 0.0, 0.0]) == pytest.approx([0.0, 0.0])
+    # A head of a negative weight says the opposite; sizes of weights do not matter, only their shares.
+    assert weighted_disagreements(margins, [2.0, -2.0, 0.0]) == pytest.approx([0.0, 0.5])
+    assert weighted_disagreements(margins, [0.0, 0.0, 0.0]) == pytest.approx([0.5, 0.5])
+
+
+@given(HEADS)
+def test_equal_weights_draw_heads_with_replacement(margins):
+    """Of K heads without ties one draw in K takes the same head twice."""
+    heads = margins.shape[1]
+    signs = np.where(margins < 0, -1.0, 1.0)
+    expected = disagreements(signs) * (heads - 1) / heads
+    assert weighted_disagreements(signs, np.ones(heads)) == pytest.approx(expected, abs=1e-12)
 
 
 def test_effective_heads_by_hand():

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmtools.report.head_shares import areas, groups
 from lmtools.report.head_weights import (
     CHARACTER,
+    COLOURS,
     LEFT,
     RIGHT,
     WIDTH,
     _apart,
-    _areas,
     _spots,
-    groups,
     head_weights_svg,
     weights_over_answers_svg,
 )
@@ -51,7 +51,7 @@ def test_heads_of_a_source_stand_together():
         ("random", (1,)),
         ("own", (3,)),
     ]
-    assert len({group.colour for group in mixed}) == 3
+    assert [group.turn for group in mixed] == [0, 1, 2]
     # A head keeps its number: the heaviest one here is the third.
     assert any("most weight: pca/2 0.700" in text for text in texts(
         head_weights_svg([0.1, 0.1, 0.7, 0.1], ("pca", "random", "pca", "own"))
@@ -76,11 +76,11 @@ def test_steps_are_named_and_numbered():
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=12), st.integers(0, 99))
 def test_areas_hold_every_head_once(sources, seed):
     share = np.random.default_rng(seed).dirichlet(np.ones(len(sources)), 3)
-    areas = _areas(share, groups(sources))
-    assert np.sum([area.share for area in areas], axis=0) == pytest.approx(np.ones(3))
-    assert sum("/" in area.name for area in areas) == min(5, len(sources))
+    found = areas(share, sources)
+    assert np.sum([area.share for area in found], axis=0) == pytest.approx(np.ones(3))
+    assert sum(area.alone for area in found) == min(5, len(sources))
     for group in groups(sources):
-        own = [area.share for area in areas if area.name.partition("/")[0].partition(",")[0] == group.name]
+        own = [area.share for area in found if area.group == group]
         assert np.sum(own, axis=0) == pytest.approx(share[:, group.places].sum(axis=1))
 
 
@@ -136,7 +136,7 @@ def test_no_head_heard_is_all_heads_alike():
 def test_four_hundred_heads_are_as_many_bars():
     weights = np.random.default_rng(0).dirichlet(np.ones(400))
     sources = ["pca"] * 150 + ["shared_base"] * 150 + ["epinet"] * 100
-    colours = [group.colour.lower() for group in groups(sources)]
+    colours = [COLOURS[group.turn].lower() for group in groups(sources)]
     drawn = bars(head_weights_svg(weights, sources))
     assert [drawn.count(colour) for colour in colours] == [150, 150, 100]
 

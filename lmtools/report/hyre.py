@@ -1,0 +1,201 @@
+"""HyRe's part of a page: an ensemble in training, adapted to a user, or measured; and single reward models.
+
+It reads `training.jsonl`, `weights.json`, `pairs.jsonl`, `steps.jsonl` and `measured/*.npz`; what an older
+run does not have is left out.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from lmtools.core.curves import FILE
+from lmtools.core.results import Results
+from lmtools.report import hyre_labels
+from lmtools.report.hyre_disagreement import disagreement_charts
+from lmtools.report.hyre_measured import evaluated
+from lmtools.report.hyre_pairs import (
+    LABELLED,
+    TESTED,
+    Pair,
+    adapted_browser,
+    examples,
+    left_out,
+    read_pairs,
+    right,
+    scored_browser,
+)
+from lmtools.report.hyre_weights import Weights, read_steps, read_weights, weight_bars, weight_parts
+from lmtools.report.leret_training import curve
+from lmtools.report.parts import Bars, Dots, Grid, Line, Lines, Part, Prose, Section
+from lmtools.report.records import records
+from lmtools.report.source import Source
+from lmtools.report.words import unit
+
+WEIGHTS, KEPT = "weights.json", "hyre-weights"
+MOST_USERS, MOST_ROWS = 24, 60
+"""Charts of single users, and lines of a chart."""
+SCORED = "pairs/accuracy"
+"""The metric by which a measured reward model is known."""
+
+
+def sections(run: Source) -> list[Section]:
+    """The sections of a training, an adaptation, an evaluation, or what a quickstart keeps of users."""
+    found = {
+        "Training of heads": _training(run),
+        "Each user's weights": _kept(run),
+        "Accuracy by distribution": _scored(run.results) if run.results else [],
+    }
+    own = [Section(title, parts) for title, parts in found.items() if parts]
+    if run.path(WEIGHTS).is_file():
+        return own + _adapted(run)
+    if run.results and run.path("measured").is_dir():
+        return own + hyre_labels.sections(run, run.results)
+    if run.results and _is_scored(run.results) and (pairs := read_pairs(run.path("pairs.jsonl"))):
+        return [*own, Section("The pairs", [*left_out(pairs), scored_browser(pairs)])]
+    return own
+
+
+def outcomes(run: Source) -> dict[str, dict[str, dict[str, float]]]:
+    """Row -> metric -> pair -> whether it is in the right order; of an evaluation the share of draws."""
+    if run.results is None:
+        return {}
+    if run.path("measured").is_dir():
+        return evaluated(run)
+    pairs = read_pairs(run.path("pairs.jsonl"))
+    names = examples(pairs)
+    if _is_scored(run.results):
+        return {run.results.rows[0].name: _of_margins(pairs, names)} if pairs else {}
+    if not run.path(WEIGHTS).is_file():
+        return {}
+    tested = [(name, pair) for name, pair in zip(names, pairs, strict=True) if pair.role == TESTED]
+    labels = sum(pair.role == LABELLED for pair in pairs)
+    sides = {"before @0": "before", f"hyre @{labels}": "after"}
+    found = {
+        row: {name: value for name, pair in tested if (value := right(getattr(pair, side))) is not None}
+        for row, side in sides.items()
+    }
+    return {row: {"accuracy": values} for row, values in found.items() if values}
+
+
+def _of_margins(pairs: Sequence[Pair], names: Sequence[str]) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {SCORED: {}}
+    for name, pair in zip(names, pairs, strict=True):
+        if pair.margin is not None:
+            value = 0.5 + 0.5 * float(np.sign(pair.margin))
+            found[SCORED][name] = value
+            found.setdefault(f"{pair.target}/accuracy", {})[name] = value
+    return found if found[SCORED] else {}
+
+
+def _training(run: Source) -> list[Part]:
+    """The loss of every ensemble's heads, and how the ensembles fit the pairs they were trained on."""
+    if run.settings().get("system") != "hyre":
+        return []
+    parts: dict[str, list[dict[str, object]]] = {}
+    for record in records(run.path(FILE), dict):
+        parts.setdefault(str(record.get("part", "")), []).append(record)
+    charts: list[Lines | Dots] = []
+    for name, log in list(parts.items())[:MOST_USERS]:
+        drawn = {"loss": "training", "validation_loss": "validation"}
+        lines = [Line(words, own) for key, words in drawn.items() if len(own := curve(log, key)) > 1]
+        if lines:
+            charts.append(Lines(f"Loss of {name}", lines, "step", "nats, summed over heads"))
+    measured = [row for row in run.results.rows if "train-accuracy" in row.metrics] if run.results else []
+    for metric, words in FITTED.items():
+        rows = [(row.name, row.metrics[metric]) for row in measured if metric in row.metrics]
+        if rows:
+            charts.append(Dots(words, rows[:MOST_ROWS], unit(metric)))
+    return [Grid(charts)] if charts else []
+
+
+FITTED = {
+    "train-accuracy": "Training pairs that the heads' mean orders right",
+    "heads-train-accuracy": "Training pairs that a single head orders right",
+    "disagreement": "How often two heads disagree on a training pair",
+}
+
+
+def _adapted(run: Source) -> list[Section]:
+    """`lmtools hyre adapt`: one user's weights, pairs and disagreement."""
+    own = read_weights(run.path(WEIGHTS))
+    assert own is not None
+    steps = read_steps(run.path("steps.jsonl"), len(own.weights))
+    found = [Section("Weights over heads", weight_parts(own, steps))]
+    pairs = read_pairs(run.path("pairs.jsonl"))
+    title = "The pairs the user labelled"
+    if not pairs:
+        ids = ", ".join(own.examples[:MOST_ROWS]) or "none"
+        note = f"The texts of the pairs are not in this run. Labelled were: {ids}."
+        return [*found, Section(title, [Prose(note, "note")])]
+    browser = adapted_browser(pairs, "Pair by pair", _labels(own))
+    found.append(Section(title, [*_told(pairs), *left_out(pairs), browser]))
+    if charts := _disagreement(pairs, _labels(own)):
+        found.append(Section("Disagreement between heads", charts))
+    return found
+
+
+def _kept(run: Source) -> list[Part]:
+    """What a quickstart keeps of every user: weights, and what became of their pairs."""
+    folder = run.path(KEPT)
+    users = {path.stem: read_weights(path) for path in sorted(folder.glob("*.json"))}
+    known = {name: own for name, own in users.items() if own is not None}
+    if not known:
+        return []
+    heads = [(name, own.effective) for name, own in known.items()]
+    parts: list[Part] = [Bars("Heads that are heard, of each user", heads[:MOST_ROWS])]
+    charts = [weight_bars(own, name) for name, own in list(known.items())[:MOST_USERS]]
+    parts.append(Grid(charts, "Weight of each head, user by user"))
+    pairs = read_pairs(folder / "pairs.jsonl")
+    if not pairs:
+        return [*parts, Prose("The pairs they labelled are not in this run: run quickstart anew.", "note")]
+    labels = _labels(next(iter(known.values())))
+    browser = adapted_browser(pairs, "The pairs the users labelled, and the others", labels)
+    return [*parts, *_told(pairs), *left_out(pairs), browser, *_disagreement(pairs, labels)]
+
+
+def _labels(own: Weights) -> str:
+    count = len(own.examples)
+    return "1 label" if count == 1 else f"{count} labels"
+
+
+def _told(pairs: Sequence[Pair]) -> Iterator[Part]:
+    """What the labels changed on the pairs without one."""
+    sides = [(right(pair.before), right(pair.after)) for pair in pairs if pair.role == TESTED]
+    known = [(before, after) for before, after in sides if before is not None and after is not None]
+    if known:
+        better, worse = (sum(way) for way in ([b < a for b, a in known], [b > a for b, a in known]))
+        told = f"Of {len(known):,} pairs without a label the labels put {better:,} right and {worse:,} wrong."
+        yield Prose(told)
+    elif not sides:
+        yield Prose("All pairs here are labelled: none is left to test on.", "note")
+
+
+def _disagreement(pairs: Sequence[Pair], labels: str) -> list[Part]:
+    tested = [pair for pair in pairs if pair.role == TESTED and pair.disagreement is not None]
+    values = {
+        "without labels": [pair.disagreement for pair in tested if pair.disagreement is not None],
+        f"with {labels}, drawn by weight": [
+            pair.disagreement_after for pair in tested if pair.disagreement_after is not None
+        ],
+    }
+    sides = {
+        "without labels": [right(pair.before) for pair in tested],
+        f"with {labels}": [right(pair.after) for pair in tested],
+    }
+    figures = {name: [np.nan if value is None else value for value in own] for name, own in sides.items()}
+    return disagreement_charts(values, figures)
+
+
+def _is_scored(results: Results) -> bool:
+    return len(results.rows) == 1 and SCORED in results.rows[0].metrics
+
+
+def _scored(results: Results) -> list[Part]:
+    """`lmtools eval reward`: sections and distributions, each with its interval."""
+    if not _is_scored(results):
+        return []
+    found = results.rows[0].metrics
+    rows = [
+        (name.removesuffix("/accuracy"), own) for name, own in found.items() if name.endswith("/accuracy")
+    ]
+    return [Dots("Pairs in the right order", rows[:MOST_ROWS], strong="pairs")]

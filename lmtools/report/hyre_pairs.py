@@ -1,0 +1,223 @@
+"""The pairs of a HyRe run, from its `pairs.jsonl`: as lists to browse."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lmtools.metrics.preference import Floats
+from lmtools.report.chart_data import said
+from lmtools.report.parts import Block, Browser, Entry, Item, Prose
+from lmtools.report.records import number, records, text
+
+MOST_ENTRIES = 20_000
+"""Entries of a list: more than a page holds; all pairs are in the file."""
+BRIEF = 90
+"""Characters of a text in a cell."""
+AGREES, DISAGREES, UNDECIDED = "right", "wrong", "undecided"
+WORDS = {1.0: AGREES, 0.0: DISAGREES, 0.5: UNDECIDED}
+LABELLED, TESTED = "labelled", "tested"
+BEFORE = "Without labels"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A line of the file; ``before`` and ``after`` are probabilities of the user's order."""
+
+    target: str
+    pair: str
+    prompt: str
+    chosen: str
+    rejected: str
+    role: str = ""
+    label: int = 0
+    before: float | None = None
+    after: float | None = None
+    disagreement: float | None = None
+    disagreement_after: float | None = None
+    margin: float | None = None
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """The pairs of a file, in its order; none where it is absent.
+
+    Raises:
+        DataError: a line is damaged.
+    """
+    return list(records(path, _pair))
+
+
+def _pair(line: dict[str, Any]) -> Pair:
+    def figure(name: str) -> float | None:
+        return None if line.get(name) is None else number(line[name])
+
+    return Pair(
+        target=text(line["target"]),
+        pair=text(line["pair"]),
+        prompt=text(line["prompt"]),
+        chosen=text(line["chosen"]),
+        rejected=text(line["rejected"]),
+        role=text(line.get("role", "")),
+        label=int(number(line.get("label", 0))),
+        before=figure("before"),
+        after=figure("after"),
+        disagreement=figure("disagreement"),
+        disagreement_after=figure("disagreement_after"),
+        margin=figure("margin"),
+    )
+
+
+def examples(pairs: Sequence[Pair]) -> list[str]:
+    """A name for each pair that no other has, the same in every run of the same pairs."""
+    found, seen = [], dict[str, int]()
+    for pair in pairs:
+        name = f"{pair.target}/{pair.pair}"
+        seen[name] = seen.get(name, 0) + 1
+        found.append(name if seen[name] == 1 else f"{name} #{seen[name]}")
+    return found
+
+
+def right(probability: float | None) -> float | None:
+    """1 where the user's order is the more probable one, 0 where the other is, 1/2 at a tie."""
+    return None if probability is None else _order(probability - 0.5)
+
+
+def _order(margin: float) -> float:
+    return 0.5 + 0.5 * ((margin > 0) - (margin < 0))
+
+
+def adapted_browser(pairs: Sequence[Pair], title: str, labels: str) -> Browser:
+    """The labelled pairs, then those whose order the labels changed, then the others.
+
+    Args:
+        labels: how many there are, in words: ``5 labels``.
+    """
+    after = f"With {labels}"
+    targets = _targets(pairs)
+    sides = {BEFORE: [pair.before for pair in pairs], after: [pair.after for pair in pairs]}
+    every = {"Pair": [LABELLED, TESTED], **{name: _orders(own) for name, own in sides.items()}}
+    filters = {**targets, **{name: own for name, own in every.items() if len(own) > 1}}
+    entries = [_adapted(pair, targets, after) for pair in sorted(pairs, key=_telling)[:MOST_ENTRIES]]
+    who = ["Target"] if targets else []
+    columns = ["Prompt", "The user prefers", "To", *who, "Pair", "Probability", "Heads disagree"]
+    return Browser("pairs", title, columns, filters, entries)
+
+
+def left_out(pairs: Sequence[Pair]) -> Iterator[Prose]:
+    """Says so where a list has only the first of the pairs."""
+    if len(pairs) > MOST_ENTRIES:
+        every = f"{len(pairs):,} pairs; all are in the run's pairs.jsonl"
+        yield Prose(f"The list below is of the {MOST_ENTRIES:,} most telling of {every}.", "note")
+
+
+def _orders(probabilities: Sequence[float | None]) -> list[str]:
+    """Which of right, wrong and undecided there are."""
+    found = {right(one) for one in probabilities}
+    return [word for value, word in WORDS.items() if value in found]
+
+
+def _telling(pair: Pair) -> tuple[bool, int, bool, float]:
+    before, after = pair.before if pair.before is not None else 0.5, pair.after or 0.0
+    return pair.role != LABELLED, pair.label, right(before) == right(after), -abs(after - before)
+
+
+def _adapted(pair: Pair, targets: Mapping[str, object], after: str) -> Entry:
+    sides = {BEFORE: pair.before, after: pair.after}
+    options: dict[str, str] = {"Pair": LABELLED if pair.role == LABELLED else TESTED}
+    items = []
+    for name, probability in sides.items():
+        if (value := right(probability)) is not None:
+            options[name] = WORDS[value]
+            mark = MARKS[value]
+            share = said(probability, "rate")
+            items.append(Item(f"{name}: {share} for the answer that the user prefers, {WORDS[value]}", mark))
+    differ = _moved(pair.disagreement, pair.disagreement_after)
+    items.append(Item(f"Two heads disagree, without labels and with them, drawn by weight: {differ}"))
+    role = f"label {pair.label}" if pair.label else pair.role
+    who = [pair.target] if targets else []
+    cells = (*_brief(pair), *who, role, _moved(pair.before, pair.after), differ)
+    return Entry(cells, options | dict.fromkeys(targets, pair.target), [*_texts(pair), Block("", "", items)])
+
+
+def _moved(before: float | None, after: float | None) -> str:
+    return f"{said(before, 'rate')} → {said(after, 'rate')}"
+
+
+MARKS: dict[float, Any] = {1.0: "good", 0.0: "bad", 0.5: ""}
+
+
+def measured_browser(pairs: Sequence[Pair], before: Floats, after: Floats, names: tuple[str, str]) -> Browser:
+    """The pairs of an evaluation, those first on which labels change most.
+
+    Args:
+        before, after: (n,), the share of draws in which a pair is in the user's order; NaN: never tested.
+        names: of the two.
+    """
+    targets = _targets(pairs)
+    change = "What labels change"
+    ways = ["more often right", "more often wrong", "the same"]
+    gain = after - before
+    entries = []
+    for place in np.lexsort([_turns(pairs), -np.abs(np.nan_to_num(gain))])[:MOST_ENTRIES]:
+        pair, own = pairs[place], (float(before[place]), float(after[place]))
+        options = dict.fromkeys(targets, pair.target)
+        if np.isfinite(gain[place]):
+            options[change] = ways[0 if gain[place] > 0 else 1 if gain[place] < 0 else 2]
+        shares = [said(value, "rate") for value in own]
+        items = [
+            Item(f"{name}: right in {share} of the draws that test it")
+            for name, share in zip(names, shares, strict=True)
+        ]
+        who = [pair.target] if targets else []
+        cells = [*_brief(pair), *who, *shares, said(pair.disagreement, "rate")]
+        entries.append(Entry(cells, options, [*_texts(pair), Block("", "", items)]))
+    who = ["Target"] if targets else []
+    columns = ["Prompt", "Preferred", "To", *who, *names, "Heads disagree"]
+    return Browser("pairs", "Pair by pair", columns, {**targets, change: ways}, entries)
+
+
+def scored_browser(pairs: Sequence[Pair]) -> Browser:
+    """The pairs of one reward model, its worst mistakes first."""
+    targets = _targets(pairs, "Distribution")
+    entries = []
+    for pair in sorted(pairs, key=lambda one: one.margin or 0.0)[:MOST_ENTRIES]:
+        value = _order(pair.margin or 0.0)
+        options = dict.fromkeys(targets, pair.target) | {"Order": WORDS[value]}
+        margin = said(pair.margin, "number")
+        item = Item(f"Reward of the preferred answer less that of the other: {margin}", MARKS[value])
+        who = [pair.target] if targets else []
+        cells = [*_brief(pair), *who, margin, WORDS[value]]
+        entries.append(Entry(cells, options, [*_texts(pair), Block("", "", [item])]))
+    who = ["Distribution"] if targets else []
+    columns = ["Prompt", "Preferred", "To", *who, "Margin", "Order"]
+    filters = {**targets, "Order": [AGREES, DISAGREES, UNDECIDED]}
+    return Browser("pairs", "Pair by pair, the worst mistakes first", columns, filters, entries)
+
+
+def _turns(pairs: Sequence[Pair]) -> Floats:
+    """The number of each pair in its target, so that of equal pairs every target shows its first ones."""
+    found, seen = [], dict[str, int]()
+    for pair in pairs:
+        seen[pair.target] = seen.get(pair.target, 0) + 1
+        found.append(float(seen[pair.target]))
+    return np.array(found)
+
+
+def _targets(pairs: Sequence[Pair], name: str = "Target") -> dict[str, list[str]]:
+    """A filter, where there is something to choose."""
+    found = sorted({pair.target for pair in pairs})
+    return {name: found} if len(found) > 1 else {}
+
+
+def _brief(pair: Pair) -> Iterator[str]:
+    """The three texts as cells; an entry's detail has them whole."""
+    for one in (pair.prompt, pair.chosen, pair.rejected):
+        yield one if len(one) <= BRIEF else f"{one[: BRIEF - 1]}…"
+
+
+def _texts(pair: Pair) -> Iterator[Block]:
+    yield Block("Prompt", pair.prompt)
+    yield Block("The user prefers", "", [Item(pair.chosen, "gold")])
+    yield Block("To", "", [Item(pair.rejected)])
