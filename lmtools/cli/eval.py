@@ -12,12 +12,14 @@ from lmtools.cli.options import (
     Backend,
     DryRun,
     Json,
+    LmEval,
     Model,
     Out,
     Recipe,
     Resume,
     Seed,
     Set,
+    Track,
     overrides,
 )
 from lmtools.core.recipe import load_recipe
@@ -69,6 +71,8 @@ def calibration(
     dry_run: DryRun = False,
     json: Json = False,
     resume: Resume = False,
+    track: Track = None,
+    lm_eval_out: LmEval = None,
 ) -> None:
     """Is the model right as often as it says? Accuracy, ECE, Brier, AUROC ... with intervals and diagrams.
 
@@ -85,7 +89,10 @@ def calibration(
     if dry_run:
         show_plan(config, json)
         return
-    measure("eval", "calibration", config, recipe or DEFAULT, out=out, resume=resume, json=json)
+    measure(
+        "eval", "calibration", config, recipe or DEFAULT, out=out, resume=resume, json=json, track=track,
+        lm_eval_out=lm_eval_out,
+    )  # fmt: skip
 
 
 @app.command()
@@ -130,6 +137,8 @@ def reward(
     dry_run: DryRun = False,
     json: Json = False,
     resume: Resume = False,
+    track: Track = None,
+    lm_eval_out: LmEval = None,
 ) -> None:
     """Does a reward model rank answers as people do? Accuracy per distribution and RewardBench section.
 
@@ -146,4 +155,6 @@ def reward(
     if dry_run:
         show_reward_plan(config, json)
         return
-    measure_reward(config, recipe or REWARD, out=out, resume=resume, json=json)
+    measure_reward(
+        config, recipe or REWARD, out=out, resume=resume, json=json, track=track, lm_eval_out=lm_eval_out
+    )

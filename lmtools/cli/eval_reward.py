@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lmtools.cli import runs
 from lmtools.cli.hyre_run import ensemble_hashes, trained, trained_or_new
+from lmtools.cli.lm_eval_out import write as write_lm_eval
 from lmtools.cli.options import emit
 from lmtools.core.errors import RecipeError
 from lmtools.core.files import sha256_file
@@ -13,15 +14,24 @@ from lmtools.core.progress import say
 
 if TYPE_CHECKING:
     from lmtools.hyre.reward_recipe import RewardRecipe
+    from lmtools.models.spec import ModelSpec
 
 DEFAULT = "hyre/reward"
 
 
 def measure_reward(
-    config: "RewardRecipe", recipe: str, *, out: Path | None, resume: bool, json: bool
+    config: "RewardRecipe",
+    recipe: str,
+    *,
+    out: Path | None,
+    resume: bool,
+    json: bool,
+    track: str | None = None,
+    lm_eval_out: Path | None = None,
 ) -> None:
     """Measure a reward model to the end."""
     from lmtools.data.sources import source_hash
+    from lmtools.hyre.pair_files import PAIRS, keep_margins
     from lmtools.hyre.reward_eval import margins, read_pairs, rows
     from lmtools.hyre.weights import weights_file
     from lmtools.models.hashes import model_hashes
@@ -37,18 +47,29 @@ def measure_reward(
     if config.weights:
         inputs[config.weights] = sha256_file(weights_file(Path(config.weights)))
     with runs.open_run(
-        "eval", "reward", config, inputs=inputs, seed=config.seed, out=out, resume=resume
+        "eval", "reward", config, inputs=inputs, seed=config.seed, out=out, resume=resume, track=track
     ) as measured:
         with measured.stage("rewards"):
-            found = margins(config, run, pairs)
+            pairs, found = margins(config, run, pairs)
+        keep_margins(measured.path(PAIRS), pairs, found)
         results = measured.results(recipe, rows(name_of(config), found, config))
         measured.finish(results)
+        model = config.model or backbone(run)
+        write_lm_eval(lm_eval_out, measured, results, model, "reward", config.resamples, limit=config.limit)
         shown = list(results.rows[0].metrics)
         for name in shown:
             value = results.rows[0].metrics[name]
             say(f"{name:<32} {value.value:.3f} [{value.low:.3f}, {value.high:.3f}]  n = {value.n}")
         say(f"\nfiles: {measured.directory}/   (metrics.json)")
         emit({"run": str(measured.directory), **asdict(results)}, json)
+
+
+def backbone(run: Path | None) -> "ModelSpec":
+    """The model whose features a trained run's ensemble takes."""
+    from lmtools.hyre.reward import trained_recipe
+
+    assert run is not None
+    return trained_recipe(run).model
 
 
 def name_of(config: "RewardRecipe") -> str:

@@ -13,9 +13,8 @@ import sys
 from pathlib import Path
 
 NAME = "lmtools"
-COMMAND = re.compile(
-    rf"(?<![\w./-]){NAME} (?=--|(?:quickstart|leret|hyre|ats|eval|report|generate|models|recipes|data|doctor)\b)"
-)
+COMMANDS = "quickstart|leret|hyre|ats|eval|report|generate|models|recipes|data|doctor"
+COMMAND = re.compile(rf"(?<![\w./-]){NAME} (?=--|(?:{COMMANDS})\b)")
 """The program's name where a command or an option follows it, and nothing that is part of a path."""
 
 

@@ -55,7 +55,7 @@ def open_wandb(tracked: Tracked) -> Tracker:
             resume="allow",
             config=dict(tracked.recipe),
             dir=str(tracked.directory),
-            # Only what is logged here: neither code, nor git, nor what is printed.
+            # Neither code, nor git, nor what is printed; the rest is as the user's own settings have it.
             settings=wandb.Settings(console="off", disable_git=True, disable_code=True, save_code=False),
         )
     )
