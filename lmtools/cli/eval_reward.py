@@ -50,8 +50,8 @@ def measure_reward(
         "eval", "reward", config, inputs=inputs, seed=config.seed, out=out, resume=resume, track=track
     ) as measured:
         with measured.stage("rewards"):
-            pairs, found = margins(config, run, pairs)
-        keep_margins(measured.path(PAIRS), pairs, found)
+            read, found = margins(config, run, pairs)
+        keep_margins(measured.path(PAIRS), read, found)
         results = measured.results(recipe, rows(name_of(config), found, config))
         measured.finish(results)
         model = config.model or backbone(run)
