@@ -54,9 +54,11 @@ def open_run(
     with Run.create(directory, recipe, command=command, inputs=inputs, resume=resume, seed=seed) as run:
         if track is not None and run.writes:
             run.tracker = track if not isinstance(track, str) else open_tracker(track, _tracked(run, recipe))
-        yield run
-        if run.writes and run.manifest.finished:
-            _show(run)
+        try:
+            yield run
+        finally:  # also where what comes after the run has failed, such as an upload
+            if run.writes and run.manifest.finished:
+                _show(run)
 
 
 def _show(run: Run) -> None:

@@ -119,9 +119,9 @@ function shown([heading, text, items], texts) {
   const lines = items.map(([said, mark, more]) => {
     const sign = mark ? element("span", { class: `mark ${mark}` }, mark) : null;
     if (more === undefined) return element("li", {}, sign, said);
-    const folded = element("details", {}, element("summary", {}, said));
+    const folded = element("details", {}, element("summary", {}, sign, said));
     folded.addEventListener("toggle", () => folded.childElementCount === 1 && folded.append(element("p", {}, texts[more])));
-    return element("li", {}, sign, folded);
+    return element("li", {}, folded);
   });
   return [
     element("h4", {}, heading),
