@@ -87,5 +87,5 @@ def test_an_evaluation_and_a_reward_model(tmp_path):
     keep_margins(tmp_path / "pairs.jsonl", own, {user: np.array([1.5, -1.0]) for user in own})
     lines = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text().splitlines()]
     assert [(one["target"], one["pair"], one["margin"]) for one in lines] == [
-        ("long", "long-0", 1.5), ("long", "long-1", -1.0), ("short", "short-0", 1.5), ("short", "short-1", -1.0)
-    ]  # fmt: skip
+        (user, f"{user}-{n}", margin) for user in ("long", "short") for n, margin in enumerate((1.5, -1.0))
+    ]
