@@ -48,7 +48,8 @@ def sections(run: Source, results: Results) -> list[Section]:
 def main_method(run: Source, results: Results) -> str:
     """The method that a run is about: the weights over its own ensemble."""
     heads = run.settings().get("heads")
-    names = [one.get("source") if isinstance(one, dict) else one for one in heads or () if one]
+    listed = heads if isinstance(heads, list) else []
+    names = [one.get("source") if isinstance(one, dict) else one for one in listed]
     main = "hyre/" + "+".join(dict.fromkeys(map(str, names)))
     methods = [row.name.rpartition(" @")[0] for row in results.rows]
     return main if main in methods else next((name for name in methods if name.startswith("hyre/")), main)

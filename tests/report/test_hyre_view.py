@@ -133,21 +133,14 @@ def test_the_pairs_of_an_evaluation(run):
     [found] = parts(source, Browser)
     assert len(found.entries) == 24
     assert found.columns[-3:-1] == ["single-head @0", "hyre/pca @5"]
-    outcome = hyre.outcomes(source)
-    gains = []
-    texts = {one["pair"]: one["chosen"] for one in lines_of(source.path("pairs.jsonl"))}
-    for entry in found.entries:
-        name = next(n for n in texts if texts[n] == entry.detail[1].items[0].text and n in str(n))
-        del texts[name]
-        before, after = (
-            outcome[row]["accuracy"].get(f"{entry.options['Target']}/{name}") for row in found.columns[-3:-1]
-        )
-        if before is None:  # in no draw among the tested
-            assert "What labels change" not in entry.options
-        else:
-            gains.append(abs(after - before))
-    assert set(found.filters["Target"]) == set(USERS)
-    assert not texts
+    before, after = (hyre.outcomes(source)[row]["accuracy"] for row in found.columns[-3:-1])
+    changes = {"more often right": 1, "more often wrong": -1, "the same": 0}
+    gains = [after[name] - before[name] for name in after]
+    shown = [changes[own] for entry in found.entries if (own := entry.options.get("What labels change"))]
+    assert sorted(shown) == sorted(np.sign(gains))
+    assert found.filters["Target"] == list(USERS)
+    texts = {(one["target"], one["chosen"]) for one in lines_of(source.path("pairs.jsonl"))}
+    assert {(one.options["Target"], one.detail[1].items[0].text) for one in found.entries} == texts
 
 
 def test_outcomes_of_an_evaluation_average_to_its_metrics(run):
@@ -291,16 +284,17 @@ def test_a_pair_that_is_there_twice_has_two_names():
 
 def test_text_of_a_run_is_text(run):
     source = run("adapt")
-    rows = lines_of(source.path("pairs.jsonl"))
-    write(source.path("pairs.jsonl"), [
-        {**row, "prompt": HOSTILE, "chosen": HOSTILE, "target": HOSTILE, "pair": HOSTILE} for row in rows
-    ])  # fmt: skip
+    bad = " ".join(HOSTILE)
+    texts = {"prompt": bad, "chosen": bad, "target": bad, "pair": bad}
+    rows = [row | texts for row in lines_of(source.path("pairs.jsonl"))]
+    write(source.path("pairs.jsonl"), rows)
     kept = json.loads(source.path("weights.json").read_text())
-    kept |= {"sources": [HOSTILE] * 4, "rule": HOSTILE}
+    kept |= {"sources": [bad] * 4, "rule": bad}
     source.path("weights.json").write_text(json.dumps(kept))
     written = page(source)
-    assert HOSTILE not in written
+    assert not [one for one in HOSTILE if "<" in one and one in written]
     assert written.count("<script") == page(run("eval")).count("<script")
+    assert parts(source, Browser)[0].entries[0].detail[0].text == rows[0]["prompt"]
 
 
 @pytest.mark.parametrize(
