@@ -71,7 +71,7 @@ def test_it_trains_measures_and_says_how_to_go_on(quickstart, tmp_path, capsys):
     assert made >= {"ats", "ats-eval", "hyre", "hyre-eval", "hyre-weights"}
     names = {row["name"] for row in answer["hyre"]["rows"]}
     assert {"hyre/pca @0", "hyre/pca @5", "single-head @0", "mean-difference @5"} <= names
-    personas = {path.stem for path in (tmp_path / "runs/leret-quickstart/hyre-weights").iterdir()}
+    personas = {path.stem for path in (tmp_path / "runs/leret-quickstart/hyre-weights").glob("*.json")}
     assert personas >= {"short", "thorough", "formal", "cautious"}
     for name in personas:
         assert f"{name}: " in err
