@@ -14,7 +14,8 @@ from lmtools.report.words import compared, headline_metrics, unit
 Outcomes = dict[str, dict[str, dict[str, float]]]
 """Row -> metric -> example -> its value."""
 MOST_PAIRS, MOST_CHARTS = 60, 6
-RESAMPLES = 2000
+RESAMPLES, DRAWS = (200, 2000), 50_000_000
+"""The fewest and most resamples of a difference, and how many draws it may take: a page is there in seconds."""
 
 
 def sections(runs: Sequence[Source], outcomes: Callable[[Source], Outcomes]) -> list[Section]:
@@ -113,8 +114,9 @@ def _differences(first: Source, base: Outcomes, other: Source, own: Outcomes) ->
             before = base.get(row, {}).get(metric, {})
             shared = [name for name in values if name in before]
             if shared:
+                resamples = min(max(DRAWS // len(shared), RESAMPLES[0]), RESAMPLES[1])
                 interval = paired_difference(
-                    [values[name] for name in shared], [before[name] for name in shared], shared, RESAMPLES
+                    [values[name] for name in shared], [before[name] for name in shared], shared, resamples
                 )
                 yield Difference.of(f"{row} · {other.name}", f"{row} · {first.name}", metric, interval)
 
