@@ -15,7 +15,7 @@ Outcomes = dict[str, dict[str, dict[str, float]]]
 """Row -> metric -> example -> its value."""
 MOST_PAIRS, MOST_CHARTS = 60, 6
 RESAMPLES, DRAWS = (200, 2000), 50_000_000
-"""The fewest and most resamples of a difference, and how many draws it may take: a page is there in seconds."""
+"""The fewest and most resamples of a difference, and how many draws it may take, for a page in seconds."""
 
 
 def sections(runs: Sequence[Source], outcomes: Callable[[Source], Outcomes]) -> list[Section]:
