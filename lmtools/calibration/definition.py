@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 
 from lmtools.core.config import Config
 from lmtools.core.errors import DataError, RecipeError
+from lmtools.core.near import near_path
 from lmtools.core.paths import bundled
 from lmtools.core.recipe import SUFFIXES, load_recipe, parse_yaml
 from lmtools.data.jsonl import jsonl_lines
@@ -114,6 +115,8 @@ def load_definition(name: str) -> tuple[str, Definition]:
     if path.is_file():
         return path.name.split(".")[0], KINDS[_kind_of(path)](source=name)
     near = get_close_matches(name, packaged_tasks(), n=3, cutoff=0.5)
+    if not near and (file := near_path(path)):
+        near = [str(file)]
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     raise RecipeError(
         f"unknown task {name!r}, and no such file{hint}",

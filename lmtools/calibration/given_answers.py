@@ -7,8 +7,8 @@ from pydantic import Field
 
 from lmtools.calibration.tasks import Answers, Task
 from lmtools.core.errors import DataError, RecipeError
+from lmtools.core.near import near_miss
 from lmtools.core.progress import say
-from lmtools.data.explain import near_miss
 from lmtools.data.jsonl import read_records
 from lmtools.data.records import Record
 

@@ -30,6 +30,7 @@ from lmtools.cli.options import (
 from lmtools.core.errors import RunError
 from lmtools.core.progress import say
 from lmtools.core.recipe import load_recipe
+from lmtools.core.wrong_run import wrong_run
 
 if TYPE_CHECKING:
     from lmtools.ats.recipe import AtsRecipe
@@ -180,10 +181,7 @@ def fitted(directory: Path | None, root: Path = Path("runs")) -> Path:
     """
     if directory is not None:
         if not (directory / "recipe.yaml").is_file() or not (directory / "head" / "head.json").is_file():
-            raise RunError(
-                f"{directory}: holds no fitted head",
-                fix="name the run directory that `lmtools ats fit` made, such as runs/ats-fit",
-            )
+            raise wrong_run(directory, "fitted head", "ats fit")
         return directory
     # The last thing that a fit writes, and others write too; a quickstart's fit is a folder of its run.
     written = (*root.glob("*/metrics.json"), *root.glob("*/ats/metrics.json"))

@@ -5,6 +5,7 @@
 
 import errno
 import json
+import re
 import sys
 import traceback
 from dataclasses import dataclass
@@ -70,7 +71,19 @@ def _wrong_usage(error: typer.TyperException) -> Fault:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "lmtools"
     message = error.format_message() or "a command is missing"
-    return Fault(message, f"`{command} --help` lists what it takes", 2)
+    meant = [f"`{one}`" for one in _elsewhere(message)]
+    fix = f"did you mean {' or '.join(meant)}?" if meant else f"`{command} --help` lists what it takes"
+    return Fault(message, fix, 2)
+
+
+def _elsewhere(message: str) -> list[str]:
+    """The commands that have the name for which there was none where it was asked for: `lmtools train`."""
+    unknown = re.match(r"No such command '([\w-]+)'", message)
+    if unknown is None:
+        return []
+    from lmtools.cli.reference import every, tree
+
+    return [one.path for one in every(tree()) if one.path.split()[1:] and one.path.split()[-1] == unknown[1]]
 
 
 def _out_of_memory(error: BaseException) -> bool:

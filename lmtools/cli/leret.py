@@ -30,6 +30,8 @@ from lmtools.cli.options import (
 )
 from lmtools.cli.runs import finish
 from lmtools.core.errors import RunError
+from lmtools.core.recipe import recipe_system
+from lmtools.core.wrong_run import wrong_run
 
 QUESTION = "Your question"
 app = typer.Typer(no_args_is_help=True, help="Learn to write search queries by trying them.")
@@ -166,11 +168,9 @@ def training_run(directory: Path | None) -> Path:
     """
     if directory is None:
         return last_training()
-    if not (directory / "recipe.yaml").is_file():
-        raise RunError(
-            f"{directory}: holds no training run (no recipe.yaml)",
-            fix="name the run directory that `lmtools leret train` made, such as runs/leret-train",
-        )
+    recipe = directory / "recipe.yaml"
+    if not recipe.is_file() or recipe_system(recipe) not in ("leret", ""):
+        raise wrong_run(directory, "trained policy", "leret train")
     return directory
 
 

@@ -4,11 +4,11 @@ A recipe is named by its path, or by its name if it ships with lmtools (``leret/
 a comment that holds its own command line, then a line that says what it does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -71,6 +71,8 @@ def load_recipe(schema: type[T], ref: str | None, overrides: Sequence[str] = (),
             faults.append(error.message)
     if "system" not in schema.model_fields:
         data.pop("system", None)
+    else:
+        _same_system(ref or default, data, schema.model_fields["system"].default)
     try:
         config = schema.model_validate(data)
     except ValidationError as error:
@@ -80,6 +82,25 @@ def load_recipe(schema: type[T], ref: str | None, overrides: Sequence[str] = (),
             "\n".join(faults), fix="mend the lines above; `lmtools recipes show NAME` prints a good one"
         )
     return config
+
+
+RUNS = {"leret": "leret train", "hyre": "hyre train", "ats": "ats fit", "calibration": "eval calibration",
+        "reward": "eval reward"}  # fmt: skip
+"""The command that a system's recipes are for."""
+
+
+def _same_system(ref: str, data: Mapping[str, Any], wanted: Any) -> None:
+    """Tell of a recipe of another system in one sentence: hardly one of its settings would be known.
+
+    Raises:
+        RecipeError: it is one.
+    """
+    given = data.get("system", wanted)
+    if given != wanted and given in RUNS:
+        raise RecipeError(
+            f"{ref}: a recipe for {given}, and one for {wanted} is needed here",
+            fix=f"`lmtools {RUNS[given]} --recipe {ref}` takes it; `lmtools recipes ls` lists the others",
+        )
 
 
 def find_recipe(ref: str) -> Path:

@@ -10,7 +10,7 @@ from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
 
 from lmtools.core.errors import DataError
-from lmtools.data.explain import near_miss
+from lmtools.core.near import near_miss
 from lmtools.data.formats import QUESTIONS, READERS, closest, detect
 from lmtools.data.gold import check_questions
 from lmtools.data.open import iter_made, open_source, peek

@@ -1,12 +1,12 @@
 """Why a line or a JSON value is not the record it should be, in the words of the data contract."""
 
-import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from lmtools.core.near import near_miss
 from lmtools.data.faults import Fault
 from lmtools.data.records import BROKEN
 
@@ -33,7 +33,8 @@ def decode(line: int, data: bytes) -> tuple[Any, list[Fault]]:
         return json.loads(data.decode("utf-8")), []
     except UnicodeDecodeError as error:
         problem = f"byte {error.start + 1} (0x{data[error.start]:02x}) is not UTF-8"
-        return None, [Fault(line, "", problem, "save the file as UTF-8")]
+        mend = "save the file as UTF-8: iconv -f LATIN1 -t UTF-8 OLD > NEW, if it is Latin-1"
+        return None, [Fault(line, "", problem, mend)]
     except json.JSONDecodeError as error:
         if "\x00" in error.doc:
             problem = f"a NUL byte at column {error.doc.index(chr(0)) + 1}"
@@ -145,13 +146,6 @@ def _translate(line: int, error: Mapping[str, Any], record: dict[str, Any]) -> F
         problem = f"expected {EXPECTED[kind]}, found {describe(error['input'])}"
         return Fault(line, field, problem, MENDS.get(kind, f"write {EXPECTED[kind]}"))
     return Fault(line, field, f"{error['msg']}, found {describe(error['input'])}", "mend the value")
-
-
-def near_miss(name: str, record: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The name in ``record`` that is most likely meant to be ``name``."""
-    lowered = {key.lower(): key for key in record}
-    close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=cutoff)
-    return lowered[close[0]] if close else None
 
 
 def describe(value: Any) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from lmtools.core.errors import DataError
+from lmtools.core.near import did_you_mean, near_miss
 from lmtools.data.alpaca import ALPACA
-from lmtools.data.explain import near_miss
 from lmtools.data.golden_answers import GOLDEN_ANSWERS, POPQA
 from lmtools.data.hh_rlhf import HH_RLHF
 from lmtools.data.hotpotqa import HOTPOTQA
@@ -98,5 +98,6 @@ def by_name(name: str) -> Reader:
     for reader in READERS:
         if reader.name == name:
             return reader
-    known = ", ".join(reader.name for reader in READERS)
-    raise DataError(f"unknown format {name!r}", fix=f"one of {known}")
+    known = [reader.name for reader in READERS]
+    fix = did_you_mean(name, known) or f"one of {', '.join(known)}, or leave --format out"
+    raise DataError(f"unknown format {name!r}", fix=fix)

@@ -8,8 +8,9 @@ Left out are dialogues that are the same, end in nothing, or part before the las
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
+from lmtools.core.near import near_miss
 from lmtools.data.dialogue import common_start, dialogue
 from lmtools.data.preferences import Original, usable
 from lmtools.data.reader import Reader
@@ -21,6 +22,14 @@ class HhRecord(Original):
 
     chosen: str
     rejected: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, record: Any) -> Any:
+        others = [name for name in record if name not in cls.model_fields] if isinstance(record, dict) else []
+        if (near := near_miss("prompt", others, cutoff=0.7)) is not None:
+            raise broken(f"no `prompt`, but there is `{near}`", f"rename `{near}` to `prompt`")
+        return record
 
     @field_validator("chosen", "rejected")
     @classmethod

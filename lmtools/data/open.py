@@ -9,7 +9,7 @@ from lmtools.core.errors import DataError
 from lmtools.data.formats import CONTRACTS, CORPUS, by_name, detect
 from lmtools.data.jsonl import iter_records
 from lmtools.data.places import read_source
-from lmtools.data.reader import NOUNS, Kind, Reader, Tally, itself, read_originals, unique_passages
+from lmtools.data.reader import EXAMPLES, NOUNS, Kind, Reader, Tally, itself, read_originals, unique_passages
 from lmtools.data.records import Passage, Record
 from lmtools.data.rows import Row, Rows
 
@@ -35,7 +35,8 @@ def open_source(source: str, kind: Kind, format: str = "auto") -> Opened:
     if kind not in reader.makes:
         wanted = NOUNS[kind]
         raise DataError(
-            f"{source}: {reader.label}: no {wanted} in it", fix=f"give a source that holds {wanted}"
+            f"{source}: {reader.label}: no {wanted} in it",
+            fix=f"give {wanted}, on each line {EXAMPLES[kind]}",
         )
     return Opened(rows, reader)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from lmtools.core.errors import DataError
 from lmtools.core.files import sha256_file, sha256_text
+from lmtools.core.near import did_you_mean
 from lmtools.core.paths import PACKAGE, bundled
 from lmtools.data import hub
 from lmtools.data.mmlu import is_mmlu, mmlu_rows, tables
@@ -96,7 +97,10 @@ def source_path(source: str) -> Path:
     if source in ATLAS:
         return bundled("data", "atlas", ATLAS[source])
     if source.startswith("atlas:"):
-        raise DataError(f"{source}: no such part of the bundled data set", fix=f"one of {', '.join(ATLAS)}")
+        near = did_you_mean(source, ATLAS)
+        raise DataError(
+            f"{source}: no such part of the bundled data set", fix=near or f"one of {', '.join(ATLAS)}"
+        )
     if source.startswith(DATA_PREFIX):
         return data_folder() / source.removeprefix(DATA_PREFIX)
     return Path(source).expanduser()

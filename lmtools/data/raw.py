@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from lmtools.core.errors import DataError
-from lmtools.data.explain import near_miss
+from lmtools.core.near import near_path
 
 BOM = b"\xef\xbb\xbf"
 FOREIGN = {
@@ -34,19 +34,21 @@ def open_data(path: Path) -> Iterator[IO[bytes]]:
             else:
                 yield raw
     except FileNotFoundError as error:
-        near = (
-            near_miss(path.name, (entry.name for entry in path.parent.glob("*")))
-            if path.parent.is_dir()
-            else None
-        )
-        fix = f"did you mean {path.parent / near}?" if near else "check the path"
-        raise DataError(f"{path}: no such file", fix=fix) from error
+        raise no_such_file(path) from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: damaged gzip: {error}", fix="fetch or compress the file again") from error
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read: {error.strerror or error}", fix="give a readable file"
         ) from error
+
+
+def no_such_file(path: Path) -> DataError:
+    """The error for a path where there is no file, with what may be meant."""
+    near = near_path(path) or near_path(path, folders=True)
+    where = "" if path.parent.is_dir() else f" (there is no folder {path.parent})"
+    fix = f"did you mean {near}?" if near else f"check the path; you are in {Path.cwd()}"
+    return DataError(f"{path}: no such file{where}", fix=fix)
 
 
 def read_text(path: Path) -> str:
@@ -70,6 +72,8 @@ def foreign_format(first: bytes) -> str | None:
     for magic, name in FOREIGN.items():
         if first.startswith(magic):
             return name
+    if first[1:2] == b"\0" or first[:1] == b"\0":  # without a mark in front
+        return "UTF-16 text"
     if first.startswith(b"["):
         return "a JSON array"
     if first.rstrip() == b"{":

@@ -29,6 +29,17 @@ NOUNS: Mapping[Kind, str] = {
 """What a source of each kind holds, in messages."""
 
 
+EXAMPLES: Mapping[Kind, str] = {
+    "questions": '{"id": "1", "question": "...", "answer": "...", "supporting": ["TITLE", "TITLE"]}',
+    "corpus": '{"id": "1", "title": "...", "text": "..."}',
+    "instructions": '{"prompt": "...", "completion": "..."}',
+    "choices": '{"id": "1", "question": "...", "choices": ["...", "..."], "answer": 0}',
+    "truthful": '{"id": "1", "question": "...", "answer": "...", "incorrect": ["..."]}',
+    "preferences": '{"prompt": "...", "chosen": "...", "rejected": "..."}',
+}
+"""A line of each kind in lmtools' own form, in messages."""
+
+
 def any_values(record: Mapping[str, Any]) -> bool:
     """What tells a format whose fields alone are enough."""
     return True

@@ -61,7 +61,10 @@ def read_rows(path: Path) -> Rows:
         return Rows(str(path), _array(path), unit="record ")
     if kind == "a CSV or TSV table":
         return Rows(str(path), _table(path, "\t" if b"\t" in head else ","))
-    raise DataError(f"{path}: {kind}", fix="save it as JSONL, JSON or CSV in UTF-8")
+    fix = "save it as JSONL, JSON or CSV in UTF-8"
+    if kind == "UTF-16 text":
+        fix = f"save it in UTF-8: iconv -f UTF-16 -t UTF-8 {path} > FILE"
+    raise DataError(f"{path}: {kind}", fix=fix)
 
 
 def _first_line(stream: IO[bytes]) -> bytes:

@@ -7,8 +7,8 @@ single/            one head without a prior
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmtools.core.errors import RunError
 from lmtools.core.run import Run
+from lmtools.core.wrong_run import wrong_run
 from lmtools.hyre.ensemble import SETTINGS, Ensemble, EnsembleInfo, load_ensemble, save_ensemble
 from lmtools.hyre.make import Training, make_ensemble
 from lmtools.hyre.recipe import AdaptSettings, HyreRecipe, SourceName, SourceSettings
@@ -101,10 +101,7 @@ def check_trained(directory: Path) -> None:
     """
     parts = (directory / MAIN / SETTINGS, directory / SINGLE / SETTINGS, directory / "recipe.yaml")
     if not all(path.is_file() for path in parts):
-        raise RunError(
-            f"{directory}: holds no trained ensemble",
-            fix="name the run directory that `lmtools hyre train` made, such as runs/hyre-train",
-        )
+        raise wrong_run(directory, "trained ensemble", "hyre train")
 
 
 def settings_of(name: str, recipe: HyreRecipe) -> AdaptSettings:
