@@ -53,7 +53,7 @@ def _neighbour(path: Path) -> Path | None:
     stems: dict[str, str] = {}
     for name in sorted(names, key=lambda name: Path(name).suffix != path.suffix):
         stems.setdefault(_stem(name), name)
-    near = near_miss(_stem(path.name), stems)
+    near = near_miss(_stem(path.name), stems, cutoff=0.7)
     return None if near is None else path.parent / stems[near]
 
 

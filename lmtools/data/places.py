@@ -99,7 +99,7 @@ def source_path(source: str) -> Path:
     if source.startswith("atlas:"):
         near = did_you_mean(source, ATLAS)
         raise DataError(
-            f"{source}: no such part of the bundled data set", fix=near or f"one of {', '.join(ATLAS)}"
+            f"{source}: no such part of the bundled data set", fix=f"{near} one of {', '.join(ATLAS)}".strip()
         )
     if source.startswith(DATA_PREFIX):
         return data_folder() / source.removeprefix(DATA_PREFIX)

@@ -72,7 +72,8 @@ def foreign_format(first: bytes) -> str | None:
     for magic, name in FOREIGN.items():
         if first.startswith(magic):
             return name
-    if first[1:2] == b"\0" or first[:1] == b"\0":  # without a mark in front
+    odd, even = first[1:4:2], first[0:3:2]
+    if odd == b"\0\0" != even or even == b"\0\0" != odd:  # without a mark in front
         return "UTF-16 text"
     if first.startswith(b"["):
         return "a JSON array"

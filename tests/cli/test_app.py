@@ -45,11 +45,16 @@ def failing(monkeypatch):
     )
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["no-such-command"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
 def test_help_imports_nothing_heavy(arguments):
     loaded = modules_after(f"from lmtools.cli.app import run; run({arguments!r})")
     assert "lmtools.cli.app" in loaded
     assert loaded.isdisjoint(HEAVY | {"numpy"})
+
+
+def test_a_command_that_there_is_not_is_looked_for_in_all_groups_without_a_model_library():
+    loaded = modules_after("from lmtools.cli.app import run; run(['no-such-command'])")
+    assert loaded.isdisjoint(HEAVY)
 
 
 @pytest.mark.parametrize("name", [name for name, member in MEMBERS.items() if member.exists()])

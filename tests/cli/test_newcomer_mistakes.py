@@ -322,8 +322,8 @@ def fails(error):
     ids=lambda value: value if isinstance(value, str) and " " in value else "",
 )
 def test_the_machine_says_no(desk, capsys, monkeypatch, did, error, message, mend):
-    monkeypatch.setattr("lmtools.models.load.load_config", fails(error))
-    said, fix = refused(capsys, ["generate", "--prompt", "x", "--model", "./tiny"], 1)
+    monkeypatch.setattr("lmtools.generation.hf.load", fails(error))
+    said, fix = refused(capsys, ["generate", "--prompt", did, "--model", "./tiny"], 1)
     assert message in said
     assert mend in fix
 

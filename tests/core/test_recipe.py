@@ -147,7 +147,7 @@ def test_all_faults_at_once_with_place_key_and_near_miss(tmp_path):
             "retriever: {kind: bm26}",
             "r.yaml:1: retriever: kind 'bm26' is none of bm25, dense; did you mean bm25?",
         ),
-        ("system: leret", "r.yaml:1: system: 'leret' is none of toy"),
+        ("system: leret", "r.yaml: a recipe for leret, and one for toy is needed here"),
         (
             "zzz: 1",
             "r.yaml:1: zzz: unknown key; known here: lr, model, note, retriever, seed, stages, system",
