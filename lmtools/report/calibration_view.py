@@ -150,7 +150,6 @@ def _reliability(run: Source, task: str, method: str, own: Sequence[Prediction])
         found.counts.tolist(),
         _known(found.confidence),
         _known(found.accuracy),
-        ece,
         NAME,
         picks,
     )

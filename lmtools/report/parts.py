@@ -133,7 +133,6 @@ class Reliability:
     counts: Sequence[float]
     confidence: Sequence[float | None]
     accuracy: Sequence[float | None]
-    ece: Interval | None = None
     browser: str = ""
     picks: Sequence[Mapping[str, str]] = ()
 

@@ -16,14 +16,16 @@ function browser(spec, texts, place) {
   let [found, drawn] = [[], 0];
 
   spec.filters.forEach(([name, options, hidden], index) => {
-    const counts = options.map((_, option) => spec.entries.filter(([, own]) => carries(own[index], option)).length);
-    const [control, set] = options.length <= FEW && !hidden ? buttons(name, options, counts, choose) : select(name, options, counts, choose);
-    setters[name] = set;
-    if (!hidden) controls.append(control);
-    function choose(option) {
+    const choose = (option) => {
       chosen[index] = option;
       update();
-    }
+    };
+    setters[name] = choose;
+    if (hidden) return;
+    const counts = options.map((_, option) => spec.entries.filter(([, own]) => carries(own[index], option)).length);
+    const [control, set] = (options.length <= FEW ? buttons : select)(name, options, counts, choose);
+    setters[name] = set;
+    controls.append(control);
   });
   controls.append(element("label", {}, "Search", search));
 
@@ -42,7 +44,7 @@ function browser(spec, texts, place) {
     grow();
     const left = spec.left ? ` ${spec.left.toLocaleString("en")} more are in ${spec.file}.` : "";
     const picked = Object.entries(chosen).filter(([index, option]) => option !== null && spec.filters[index][2]);
-    const which = picked.map(([index, option]) => `${spec.filters[index][1][option]}: `).join("");
+    const which = picked.map(([index, option]) => `${spec.filters[index][1][option] ?? "left out of this page"}: `).join("");
     count.textContent = `${which}${found.length.toLocaleString("en")} of ${spec.entries.length.toLocaleString("en")} shown.${left}`;
     reset.hidden = picked.length === 0;
   }
@@ -62,8 +64,7 @@ function browser(spec, texts, place) {
 
   function pick(wanted) {
     for (const [name, options] of spec.filters) {
-      const option = name in wanted ? options.indexOf(wanted[name]) : -1;
-      setters[name](option < 0 ? null : option);
+      setters[name](name in wanted ? options.indexOf(wanted[name]) : null);
     }
     search.value = "";
     update();
