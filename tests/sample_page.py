@@ -55,9 +55,7 @@ def hostile_page(path: Path) -> Path:
 
 def _parts(bad: str, number: int) -> list[Part]:
     some = Interval(0.5, 0.4, 0.6, 10)
-    bins = Reliability(
-        bad, (0.0, 0.5, 1.0), (3, 4), (0.25, 0.75), (0.5, 0.6), f"b{number}", [{bad: bad}, {}]
-    )
+    bins = Reliability(bad, (0.0, 0.5, 1.0), (3, 4), (0.25, 0.75), (0.5, 0.6), f"b{number}", [{bad: bad}, {}])
     entry = Entry((bad, bad), {bad: bad}, [Block(bad, bad, [Item(bad, "gold", bad), Item(bad, "bad")])])
     return [
         Prose(bad, "lead"),

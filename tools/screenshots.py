@@ -18,7 +18,7 @@ from typing import Any
 from lmtools.report.page import write_report
 
 WIDTHS = {"desktop": 1100, "phone": 390}
-HEIGHT = 2000
+HEIGHT = 1400
 """Pixels of a picture at most."""
 COLOURS = 96
 
@@ -52,6 +52,9 @@ def main(run: Path, folder: Path) -> None:
     with sync_playwright() as started, tempfile.TemporaryDirectory() as place:
         browser = started.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
         for shot in SHOTS:
+            if not (run / shot.run / "manifest.json").is_file():
+                print(f"{shot.name}: no run {run / shot.run}", file=sys.stderr)
+                continue
             page_file = write_report([run / shot.run], Path(place) / f"{shot.name}.html")
             for kind, width in WIDTHS.items():
                 picture = taken(browser, page_file, shot, width)
@@ -73,7 +76,8 @@ def taken(browser: Any, file: Path, shot: Shot, width: int) -> bytes | None:
         if shot.press:
             page.locator(shot.press).first.click()
         page.wait_for_timeout(300)
-        top = 0 if shot.heading == "What came out" else heading.bounding_box()["y"] - 12
+        box = heading.evaluate("node => node.getBoundingClientRect().top + window.scrollY")
+        top = 0 if shot.heading == "What came out" else box - 12
         whole = page.evaluate("document.documentElement.scrollHeight")
         clip = {"x": 0, "y": top, "width": width, "height": min(HEIGHT, whole - top)}
         return bytes(page.screenshot(full_page=True, clip=clip))

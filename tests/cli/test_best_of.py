@@ -106,7 +106,7 @@ def test_nothing_but_blank_completions(command, monkeypatch, capsys):
         (["--temperature", "-1"], "--temperature"),
         (["--best-of", "0"], "--best-of"),
         (["--weights", "nowhere"], "cannot be read"),
-        (["--reward", "nowhere"], "holds no trained ensemble"),
+        (["--reward", "nowhere"], "nowhere: no such directory"),
     ],
 )
 def test_options_that_do_not_go_together(command, scripted, capsys, more, says):

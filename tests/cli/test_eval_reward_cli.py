@@ -160,7 +160,7 @@ def test_what_it_refuses(made, classifier, small, capsys):
     both = ["--model", str(classifier), "--run", str(made / "run")]
     assert "a model, and a run or weights" in refused(capsys, *small, *both)
     assert "a model, and a run or weights" in refused(capsys, *small, *both, "--dry-run")
-    assert "holds no trained ensemble" in refused(capsys, *small, "--run", "nowhere")
+    assert "nowhere: no such directory" in refused(capsys, *small, "--run", "nowhere")
     assert "nowhere.jsonl" in refused(capsys, "--pairs", "nowhere.jsonl", "--run", str(made / "run"))
     assert "sead" in refused(capsys, *small, "--set", "sead=3")
     write(Path("other.jsonl"), [{"prompt": "Why?", "completion": "So."}])

@@ -17,7 +17,7 @@ def test_a_policy_must_be_a_training_run(empty_folder, capsys, command):
     for folder in ("mine", "nowhere"):
         assert run(["leret", *command, "--policy", folder]) == 2
         error = capsys.readouterr().err
-        assert f"{folder}: holds no training run" in error
+        assert f"{folder}: holds no trained policy" in error
         assert "`lmtools leret train` made" in error
 
 
