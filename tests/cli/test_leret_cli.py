@@ -18,7 +18,7 @@ def test_a_policy_must_be_a_training_run(empty_folder, capsys, command):
         assert run(["leret", *command, "--policy", folder]) == 2
         error = capsys.readouterr().err
         assert f"{folder}: holds no trained policy" in error
-        assert "`lmtools leret train` made" in error
+        assert "name a run of `lmtools leret train`" in error
 
 
 @pytest.mark.parametrize("command", [["eval"], ["search", "Who?"]])

@@ -93,9 +93,9 @@ def test_the_recipe_is_the_runs_with_settings(trained):
 
 
 def test_a_folder_that_is_no_run(tmp_path):
-    with pytest.raises(RunError, match="no such directory"):
-        open_reward(tmp_path)
     with pytest.raises(RunError, match="holds no trained ensemble"):
+        open_reward(tmp_path)
+    with pytest.raises(RunError, match="no such directory"):
         trained_recipe(tmp_path / "nowhere")
 
 
