@@ -17,7 +17,8 @@ def test_a_policy_must_be_a_training_run(empty_folder, capsys, command):
     for folder in ("mine", "nowhere"):
         assert run(["leret", *command, "--policy", folder]) == 2
         error = capsys.readouterr().err
-        assert f"{folder}: holds no trained policy" in error
+        what = "no such directory" if folder == "nowhere" else "holds no trained policy"
+        assert f"{folder}: {what}" in error
         assert "name a run of `lmtools leret train`" in error
 
 
