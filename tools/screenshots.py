@@ -37,7 +37,7 @@ class Shot:
 SHOTS = (
     Shot("leret", ".", "What came out"),
     Shot("leret-questions", ".", "Question by question", ".browser td > button"),
-    Shot("ats", "ats-eval", "Calibration on atlas"),
+    Shot("ats", "ats-eval", "Reliability"),
     Shot("ats-tokens", "ats", "Token by token"),
     Shot("hyre", "hyre-eval", "What came out"),
 )
