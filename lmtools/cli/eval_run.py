@@ -47,7 +47,9 @@ def measure(
     with measurement(
         system, action, config, recipe, out=out, resume=resume, track=track, lm_eval_out=lm_eval_out
     ) as (run, results):
-        say(as_called(f"\nfiles: {run.directory}/   (predictions.jsonl, metrics.json, plots/*.svg)"))
+        fit = f"lmtools ats fit --model {config.model.name}"
+        following = fit if config.head is None else f"lmtools ats export {config.head}"
+        say(as_called(f"\nfiles: {run.directory}/   (predictions.jsonl, metrics.json)   next: {following}"))
         emit({"run": str(run.directory), **asdict(results)}, json)
 
 

@@ -123,7 +123,10 @@ def evaluate(
     )
     from lmtools.report.labels import headline
 
-    ending(headline(results, config.name), f"files: {directory}/   (metrics.json, plots/*.svg, measured/)")
+    following = f"lmtools hyre adapt --examples 5 --run {source or directory}"
+    ending(
+        headline(results, config.name), f"files: {directory}/   (metrics.json, measured/)   next: {following}"
+    )
     emit({"run": str(directory), **asdict(results)}, json)
 
 

