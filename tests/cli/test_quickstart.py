@@ -7,6 +7,7 @@ import pytest
 from lmtools.ats import commands as ats_commands
 from lmtools.cli import quickstart as quickstart_module
 from lmtools.cli.app import run
+from lmtools.core import trackers, tracking
 from lmtools.core.results import Results, Row
 from lmtools.leret import commands
 
@@ -52,8 +53,31 @@ def quickstart(tmp_path, monkeypatch, tiny_llama):
     return lambda *more: run(["quickstart", "--model", str(tiny_llama), *settings, *more])
 
 
-def test_it_trains_measures_and_says_how_to_go_on(quickstart, tmp_path, capsys):
-    assert quickstart("--json") == 0
+@pytest.fixture
+def sent(monkeypatch):
+    """What a tracker in trackio's place is sent: (part, step); None once it is closed."""
+    found = []
+
+    class Fake:
+        def log(self, part, figures, step=None):
+            found.append((part, step))
+
+        def close(self):
+            found.append(None)
+
+    monkeypatch.setattr(tracking, "find_spec", lambda package: object())
+    monkeypatch.setattr(trackers, "open_trackio", lambda tracked: Fake())
+    return found
+
+
+def test_it_trains_measures_and_says_how_to_go_on(quickstart, tmp_path, capsys, sent):
+    assert quickstart("--json", "--track", "trackio") == 0
+    # One tracker for all parts, each under its own name, open to the end.
+    finals = [one[0] for one in sent[:-1] if one[0].endswith("metrics")]
+    assert finals == ["ats/metrics", "ats-eval/metrics", "hyre/metrics", "hyre-eval/metrics", "metrics"]
+    curves = {one[0] for one in sent[:-1]} - set(finals)
+    assert {"SFT 1", "ats/transformer", "hyre/single head"} <= curves
+    assert sent.index(None) == len(sent) - 1
     out, err = capsys.readouterr()
     answer = json.loads(out)
     assert answer["run"] == "runs/leret-quickstart"
