@@ -106,7 +106,7 @@ def check_tracker(name: str) -> None:
     if find_spec(PACKAGES[name]) is None:
         raise MissingPackageError(
             f"--track {name}: the package {PACKAGES[name]} is not installed",
-            fix=f"pip install {PACKAGES[name]}   (it also comes with lmtools[track])",
+            fix=f"pip install {PACKAGES[name]}",
         )
 
 
