@@ -14,7 +14,7 @@ from lmtools.core.attempts import Attempts, say_memory, say_unchecked
 from lmtools.core.progress import say
 from lmtools.models.files import resolve_texts
 from lmtools.models.load import load_tokenizer
-from lmtools.models.memory import told_gib
+from lmtools.models.size import weights_gib
 
 COPIES = 6
 """Of a head in training: weights, gradients, two moments, the best ones, and those of the state file."""
@@ -59,7 +59,7 @@ def dry_run(recipe: AtsRecipe) -> Plan:
     attempt = Attempts()
     instructions = attempt("the instructions", lambda: read_instructions(recipe))
     files = attempt("the tokenizer", lambda: resolve_texts(recipe.model))
-    weights = attempt("the model's size", lambda: told_gib(recipe.model))
+    weights = attempt("the model's size", lambda: weights_gib(recipe.model))
     tokenizer = load_tokenizer(recipe.model, files) if files else None
     shape = base_shape(model_config(recipe, files)) if files else None
     made = make_sequences(recipe, instructions, tokenizer) if instructions and tokenizer else None

@@ -9,7 +9,7 @@ from lmtools.calibration.setup import check_methods, read_inputs
 from lmtools.calibration.tasks import Answers, Task
 from lmtools.core.attempts import Attempts, say_memory, say_unchecked
 from lmtools.core.progress import say
-from lmtools.models.memory import told_gib
+from lmtools.models.size import weights_gib
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def dry_run(
     rendering = attempt("the tokenizer", lambda: open_rendering(recipe.model, recipe.chat))
     weights = None
     if recipe.model.backend != "server":
-        weights = attempt("the model's size", lambda: told_gib(recipe.model))
+        weights = attempt("the model's size", lambda: weights_gib(recipe.model))
     if check_head is not None:
         attempt(f"whether {recipe.head} fits the model", check_head)
     tasks = [_plan(task, rendering, recipe) for task in found[0]] if found and rendering else []

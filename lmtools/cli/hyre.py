@@ -149,17 +149,15 @@ def adapt(
 
     The pairs that were not learned from are tested on. `--set adapt.temperature=0.5` and the like change how.
     """
-    from lmtools.cli.hyre_adapt import Asked, adapt_user, check_user, show_plan
+    from lmtools.cli.hyre_adapt import Asked, adapt_user, show_plan
 
+    source = trained_or_new(run) if not dry_run else trained(run)
     asked = Asked(examples, pairs, target, ask, by)
     given = overrides(settings, None, None, seed)
-    source = trained(run)
     if dry_run:
         show_plan(source, asked, given, json)
         return
-    if source is None:  # before minutes are spent on it
-        check_user(asked, given)
-        source = trained_or_new(run)
+    assert source is not None
     adapt_user(source, asked, given, out=out, resume=resume, json=json)
 
 

@@ -158,16 +158,6 @@ def _tell(weights: "Weights", user: "User", directory: Path) -> None:
         say("no pair is left to test on")
 
 
-def check_user(asked: Asked, settings: Sequence[str]) -> None:
-    """Read the user's pairs as the default recipe has them, for their faults."""
-    from lmtools.cli.hyre_run import DEFAULT
-    from lmtools.core.recipe import load_recipe
-    from lmtools.hyre.recipe import HyreRecipe
-
-    acquisition(asked.by)
-    _user(load_recipe(HyreRecipe, DEFAULT, settings, default=DEFAULT), asked)
-
-
 def show_plan(source: Path | None, asked: Asked, settings: Sequence[str], json: bool) -> None:
     """``--dry-run`` of an adaptation: which run, which user, how many pairs; reads no model."""
     from lmtools.cli.hyre_run import DEFAULT

@@ -10,7 +10,6 @@ from lmtools.cli.invocation import as_called
 from lmtools.cli.options import emit
 from lmtools.core.errors import LmtoolsError
 from lmtools.core.files import write_jsonl
-from lmtools.core.near import did_you_mean
 from lmtools.core.progress import say
 
 if TYPE_CHECKING:
@@ -28,10 +27,7 @@ def acquisition(name: str) -> "Acquisition":
 
     known = {str(kind): kind for kind in get_args(Acquisition)}
     if name not in known:
-        raise LmtoolsError(
-            f"--by {name}: no such way to choose",
-            fix=did_you_mean(name, known) or f"one of {', '.join(known)}",
-        )
+        raise LmtoolsError(f"--by {name}: no such way to choose", fix=f"one of {', '.join(known)}")
     found: Acquisition = known[name]
     return found
 

@@ -15,7 +15,6 @@ from lmtools.cli.options import Json, emit
 from lmtools.core.config import Config
 from lmtools.core.errors import LmtoolsError, RecipeError
 from lmtools.core.files import write_json, write_text
-from lmtools.core.near import did_you_mean
 from lmtools.core.progress import say
 from lmtools.core.recipe import RUNS, RecipeInfo, find_recipe, list_recipes, load_recipe, recipe_system
 
@@ -150,9 +149,6 @@ def schema_command(
     """
     from lmtools.core.recipe_schema import any_schema, json_schema
 
-    if system is not None and system not in SCHEMAS:
-        near = did_you_mean(system, SCHEMAS)
-        raise RecipeError(f"unknown system {system!r}", fix=near or f"one of {', '.join(SCHEMAS)}")
     asked = SCHEMAS if system is None else (system,)
     classes = {name: schema_of(name, "lmtools recipes schema") for name in asked}
     if out is None:

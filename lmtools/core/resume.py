@@ -1,7 +1,7 @@
 """What lies in a run directory already, and whether a run may go on there."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,6 @@ from lmtools.core.manifest import Manifest, now, read_manifest
 from lmtools.core.progress import say
 from lmtools.core.recipe_yaml import parse_yaml
 
-GROUPS = {"leret", "hyre", "ats"}
-"""Commands whose runs have nothing in common."""
 RECIPE, MANIFEST, METRICS, LOCK = "recipe.yaml", "manifest.json", "metrics.json", ".lock"
 
 
@@ -48,19 +46,6 @@ def has_run(directory: Path) -> bool:
     )
 
 
-def discard(directory: Path) -> None:
-    """Remove a run in which nothing has been made; one that holds anything stays as it is."""
-    files = [path for path in directory.rglob("*") if not path.is_dir()]
-    made = [path for path in files if path.name not in (LOCK, RECIPE, MANIFEST) and path.stat().st_size]
-    if made:
-        return
-    for path in files:
-        path.unlink(missing_ok=True)
-    folders = sorted((path for path in directory.rglob("*") if path.is_dir()), reverse=True)
-    for folder in (*folders, directory):
-        folder.rmdir()
-
-
 def continued(directory: Path, fresh: Manifest, recipe: str, resume: bool) -> Manifest:
     """The manifest of the run in ``directory``, marked as resumed, once it is sure to be the same run.
 
@@ -74,11 +59,6 @@ def continued(directory: Path, fresh: Manifest, recipe: str, resume: bool) -> Ma
             f"{directory}: holds {state} run of `{shlex.join(before.command)}`",
             fix="continue it with --resume, or choose another directory with --out DIR",
         )
-    if not _same_command(before.command, fresh.command):
-        raise RunError(
-            f"{directory}: holds a run of `{shlex.join(before.command)}`",
-            fix="continue it by that command with --resume, or choose another directory with --out DIR",
-        )
     changes = _changes(directory, before, recipe, fresh.inputs, fresh.seed)
     if changes:
         raise RunError(
@@ -90,12 +70,6 @@ def continued(directory: Path, fresh: Manifest, recipe: str, resume: bool) -> Ma
         if before.versions.get(name) != version:
             say(f"note: {name} was {before.versions.get(name, 'absent')} when this run started, is {version}")
     return before.model_copy(update={"resumed": [*before.resumed, now()]})
-
-
-def _same_command(before: Sequence[str], now: Sequence[str]) -> bool:
-    """Whether both name the same group; what they ask of it, recipe and inputs tell."""
-    groups = [command[1] for command in (before, now) if len(command) > 1 and command[0] == "lmtools"]
-    return len(set(groups)) <= 1 or not set(groups) <= GROUPS
 
 
 def started_with(directory: Path, recipe: str, inputs: Mapping[str, str], seed: int) -> bool:

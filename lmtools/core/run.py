@@ -19,24 +19,14 @@ from typing import Any, Self
 
 from lmtools.core.config import Config
 from lmtools.core.curves import FILE, Curves, Point, Told
-from lmtools.core.errors import LmtoolsError, RunError
+from lmtools.core.errors import RunError
 from lmtools.core.files import cannot_write, write_text
 from lmtools.core.journal import Journal
 from lmtools.core.manifest import Manifest, machine, now, versions
 from lmtools.core.progress import duration, first_process, say
 from lmtools.core.recipe import dump_recipe
 from lmtools.core.results import Difference, Results, Row
-from lmtools.core.resume import (
-    LOCK,
-    MANIFEST,
-    METRICS,
-    RECIPE,
-    continued,
-    discard,
-    has_run,
-    occupied,
-    unfinished,
-)
+from lmtools.core.resume import LOCK, MANIFEST, METRICS, RECIPE, continued, has_run, occupied, unfinished
 from lmtools.core.tracking import FINAL, NoTracker, Tracker
 
 
@@ -47,10 +37,10 @@ class Run:
     does nothing, and their journals live in memory.
     """
 
-    def __init__(self, directory: Path, manifest: Manifest, lock: int | None, *, begun: bool = False) -> None:
+    def __init__(self, directory: Path, manifest: Manifest, lock: int | None) -> None:
         self.directory = directory
         self.manifest = manifest
-        self._lock, self._begun = lock, begun
+        self._lock = lock
         self._journals: dict[str, Journal] = {}
         self._curves: Curves | None = None
         self.tracker: Tracker = NoTracker()
@@ -106,7 +96,7 @@ class Run:
         except BaseException:
             os.close(lock)
             raise
-        return cls(directory, manifest, lock, begun=manifest is fresh)
+        return cls(directory, manifest, lock)
 
     def path(self, *parts: str) -> Path:
         """A file or folder of the run; not created."""
@@ -188,10 +178,7 @@ class Run:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        # A mistake of the user's that shows before anything is made leaves nothing to clear away or resume.
-        if self.writes and self._begun and isinstance(error, LmtoolsError) and error.exit_code == 2:
-            discard(self.directory)
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -14,7 +14,6 @@ from lmtools.core.errors import DataError, MachineError
 from lmtools.data.rows import Row
 
 PREFIX = "hf:"
-UNREACHED = {"ConnectionError", "OfflineModeIsEnabled", "LocalEntryNotFoundError", "TimeoutException"}
 
 
 @dataclass(frozen=True)
@@ -83,20 +82,12 @@ def _explained(source: str, name: HubName, error: Exception) -> DataError | Mach
     """What the user can do about an error of ``datasets``, told by name: its classes move about."""
     first = next(iter(str(error).strip().splitlines()), type(error).__name__)
     kinds = {kind.__name__ for kind in type(error).__mro__}
-    unreached = "LocalEntryNotFoundError" in str(error) or "Couldn't reach" in str(error)
-    if unreached or kinds & UNREACHED:
-        fix = (
-            "check the network (HTTPS_PROXY for a proxy, HF_ENDPOINT for a mirror), or fetch "
-            f"{name.repo} elsewhere and give its path"
-        )
+    if kinds & {"ConnectionError", "OfflineModeIsEnabled", "LocalEntryNotFoundError", "TimeoutException"}:
+        fix = f"check the network, or fetch {name.repo} elsewhere and give its path"
         return MachineError(f"{source}: the Hugging Face hub cannot be reached: {first}", fix=fix)
-    if "is a gated dataset" in str(error):
-        fix = f"ask for access at https://huggingface.co/datasets/{name.repo}, then run `hf auth login`"
-        return DataError(f"{source}: is gated: its owners let in whom they know", fix=fix)
     if kinds & {"DatasetNotFoundError", "RepositoryNotFoundError", "FileNotFoundError"}:
         return DataError(
-            f"{source}: no such data set: {first}",
-            fix="check the repository's name; for a private or gated one run `hf auth login`",
+            f"{source}: no such data set: {first}", fix="check the repository's name, or log in to the hub"
         )
     return DataError(
         f"{source}: cannot be loaded: {first}", fix="check configuration and split: hf:REPO:CONFIG:SPLIT"

@@ -15,7 +15,7 @@ from lmtools.hyre.recipe import HyreRecipe
 from lmtools.models.answered import Text, tokenised
 from lmtools.models.files import resolve_texts
 from lmtools.models.load import load_tokenizer
-from lmtools.models.memory import told_gib
+from lmtools.models.size import weights_gib
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def dry_run(recipe: HyreRecipe, *, targets: bool, train: bool = True) -> Plan:
     )
     users = (attempt("the targets", lambda: read_targets(recipe.data, recipe.seed)) or {}) if targets else {}
     files = attempt("the tokenizer", lambda: resolve_texts(recipe.model))
-    weights = attempt("the model's size", lambda: told_gib(recipe.model))
+    weights = attempt("the model's size", lambda: weights_gib(recipe.model))
     every = [*pairs, *(pair for own in users.values() for pair in own)]
     tokenizer = load_tokenizer(recipe.model, files) if files else None
     made = tokenised(tokenizer, answers(every), recipe.features.max_tokens) if tokenizer and every else None

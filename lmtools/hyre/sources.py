@@ -104,7 +104,7 @@ def directions(source: SourceName, count: int, examples: Examples, seed: int) ->
             raise RecipeError(
                 f"heads: {count} of source pca need {half} directions, and {most} pairs or features have "
                 "no more",
-                fix=f"set count to {2 * most} or less (--set heads.0.count=...), or train on more pairs",
+                fix=f"set count to {2 * most} or less, or train on more pairs",
             )
         found = principal_axes(difference, half)
     return torch.stack([found, -found], dim=1).flatten(0, 1)[:count]

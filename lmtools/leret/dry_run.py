@@ -17,8 +17,7 @@ from lmtools.leret.rules import RULES
 from lmtools.models.chat import render
 from lmtools.models.files import on_hub, resolve_texts
 from lmtools.models.load import load_tokenizer
-from lmtools.models.memory import told_gib
-from lmtools.models.size import BYTES
+from lmtools.models.size import BYTES, weights_gib
 from lmtools.retrieval.config import DenseConfig, HybridConfig, RetrieverConfig
 from lmtools.retrieval.open import open_retriever
 
@@ -50,7 +49,7 @@ def dry_run(recipe: LeretRecipe) -> Plan:
     attempt = Attempts()
     data = _data(recipe, attempt)
     tokenizer = attempt("the tokenizer", lambda: load_tokenizer(recipe.model, resolve_texts(recipe.model)))
-    weights = attempt("the model's size", lambda: told_gib(recipe.model))
+    weights = attempt("the model's size", lambda: weights_gib(recipe.model))
     if recipe.model.adapter and on_hub(recipe.model.name):
         attempt.unchecked.append(f"whether {recipe.model.adapter} fits the model: that needs its weights")
     generations = _generations(recipe, data) if data else {}

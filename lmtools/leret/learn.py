@@ -44,7 +44,7 @@ def learn(
 
     set_seed(seed % 2**32)
     loaded = loaded_for_training(spec, recipe.train)
-    model = trainable(loaded, recipe.train, adapter=hasattr(loaded.model, "peft_config"))
+    model = trainable(loaded, recipe.train, adapter=spec.adapter is not None)
     folder = target.with_name(f"{stage}.checkpoints")
     build = sft_trainer if stage == "sft" else preference_trainer
     autocast = recipe.train.full and spec.dtype == "bfloat16"

@@ -18,7 +18,6 @@ from zipfile import BadZipFile, ZipFile
 
 from lmtools.core.errors import MachineError, ModelError
 from lmtools.core.files import sha256_file
-from lmtools.core.near import did_you_mean
 from lmtools.core.paths import cache_dir
 from lmtools.core.progress import say
 
@@ -90,9 +89,9 @@ def find(name: str) -> Builtin:
     """
     builtin = BUILTINS.get(name.removeprefix(PREFIX))
     if builtin is None:
-        known = [PREFIX + one for one in BUILTINS]
-        near = did_you_mean(name if name.startswith(PREFIX) else PREFIX + name, known)
-        raise ModelError(f"no built-in model {name!r}", fix=near or f"use one of {', '.join(known)}")
+        raise ModelError(
+            f"no built-in model {name!r}", fix=f"use one of {', '.join(map(PREFIX.__add__, BUILTINS))}"
+        )
     return builtin
 
 

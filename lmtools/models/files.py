@@ -1,16 +1,16 @@
 """Where a model's files are: a built-in model, a directory or a hub name becomes a local directory."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lmtools.core.errors import ModelError
-from lmtools.core.near import near_path
+from lmtools.core.errors import LmtoolsError, MachineError, MissingPackageError, ModelError
 from lmtools.models.builtin import BUILTINS, PREFIX, pull
 from lmtools.models.fingerprint import fingerprint, weights_fingerprint
-from lmtools.models.hub_faults import hub_faults
 from lmtools.models.spec import BUILTIN_LM, ModelSpec
 
 PATTERNS = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
@@ -35,14 +35,6 @@ class ModelFiles:
     def adapter_digest(self) -> str:
         """The SHA-256 of the adapter's content; empty without one."""
         return fingerprint(self.adapter) if self.adapter else ""
-
-
-PICKLED = (".bin", ".pt", ".pth")
-CONVERSION = (
-    "convert weights that you trust, which runs what is in them: python -c 'import sys, transformers as t; "
-    "t.AutoModelForCausalLM.from_pretrained(sys.argv[1]).save_pretrained(sys.argv[1])' {}"
-)
-GGUF = "GGUF files are for other engines: take the safetensors of the same model, by its hub name"
 
 
 def resolve(spec: ModelSpec) -> ModelFiles:
@@ -95,15 +87,14 @@ def locate(name: str, *, adapter: bool = False, code: bool = False) -> Path:
     if path.is_dir():
         return path
     if path.exists():
-        fix = f"name the directory that holds it: --model {path.parent}"
-        raise ModelError(f"{name} is a file, not a model's directory", fix=GGUF if _is_gguf(path) else fix)
+        raise ModelError(f"{name} is a file, not a model's directory", fix="name the directory that holds it")
     if name in BUILTINS:
         raise ModelError(f"{name}: no such directory", fix=f"did you mean {PREFIX}{name}?")
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:
         kind = "adapter" if adapter else "model"
-        near = near_path(path, folders=True)
-        fix = f"did you mean {near}?" if near else f"name an existing {kind} directory, or a hub name"
-        raise ModelError(f"{name}: no such directory", fix=fix)
+        raise ModelError(
+            f"{name}: no such directory", fix=f"name an existing {kind} directory, or a hub name"
+        )
     return _download(name, code)
 
 
@@ -120,18 +111,11 @@ def check_model(path: Path, name: str) -> None:
     if not any(file in here for file in TOKENIZERS):
         missing.append("tokenizer.json")
     if missing:
-        fix = f"name a directory written by save_pretrained(), a hub name, or {BUILTIN_LM}"
-        if any(file.endswith(PICKLED) for file in here) and "config.json" in here:
-            fix = CONVERSION.format(path)
-        elif any(file.endswith(".gguf") for file in here):
-            fix = GGUF
-        raise ModelError(f"{name} is not a model: {path} has no {', no '.join(missing)}", fix=fix)
+        raise ModelError(
+            f"{name} is not a model: {path} has no {', no '.join(missing)}",
+            fix=f"name a directory written by save_pretrained(), a hub name, or {BUILTIN_LM}",
+        )
     read_json(path / "config.json")
-
-
-def _is_gguf(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(4) == b"GGUF"
 
 
 def is_adapter(path: Path) -> bool:
@@ -209,3 +193,38 @@ def _download(name: str, code: bool, weights: bool = True) -> Path:
         from huggingface_hub import snapshot_download
 
         return Path(snapshot_download(name, allow_patterns=patterns, ignore_patterns=unwanted))
+
+
+@contextmanager
+def hub_faults(name: str) -> Iterator[None]:
+    """What huggingface_hub raises, as errors that name the repository.
+
+    Raises:
+        ModelError: there is no such repository.
+        MachineError: it cannot be reached.
+    """
+    try:
+        from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+    except ImportError as error:
+        raise MissingPackageError(
+            "a hub name needs huggingface_hub", fix="pip install huggingface_hub"
+        ) from error
+    try:
+        yield
+    except HFValidationError as error:
+        raise ModelError(
+            f"{name}: neither a directory nor a hub name", fix=f"such as {BUILTIN_LM}"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ModelError(
+            f"{name}: no such directory, and no such repository on the hub (or it needs a login)",
+            fix="check the spelling; for a private or gated repository run `hf auth login`",
+        ) from error
+    except LmtoolsError:
+        raise
+    except Exception as error:  # requests, httpx, OS and hub errors, which differ between its versions
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise MachineError(
+            f"cannot fetch {name} from the hub: {first}",
+            fix=f"connect to the hub, or use a model that needs none: a local directory, or {BUILTIN_LM}",
+        ) from error

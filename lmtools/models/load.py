@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmtools.core.errors import MachineError, ModelError
-from lmtools.models.device import pick_device
 from lmtools.models.files import HEAD_KEY, ModelFiles, read_json, resolve
-from lmtools.models.memory import MEND, check_memory
 from lmtools.models.quiet import quietly
 from lmtools.models.spec import ModelSpec
 
@@ -64,7 +62,6 @@ def load(
     files = resolve(spec)
     _check_headless(spec, files)
     device = pick_device(spec.device)
-    check_memory(spec, files, device)
     options: dict[str, Any] = {"attn_implementation": attention} if attention else {}
     kind = AutoModelForSequenceClassification if reward else AutoModelForCausalLM
     options |= {"num_labels": 1} if reward else {}
@@ -141,6 +138,28 @@ def identity(spec: ModelSpec, files: ModelFiles) -> str:
     return f"{files.digest[:16]}{adapter}@{spec.dtype}"
 
 
+def pick_device(name: str) -> str:
+    """The torch device of a setting: ``auto`` is the first GPU, else the processor.
+
+    Raises:
+        ModelError: this machine has no such device.
+    """
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f"model.device: {name!r} is not usable on this machine: {str(error).splitlines()[0]}",
+            fix="set model.device=auto or cpu",
+        ) from error
+    return name
+
+
 def _check_headless(spec: ModelSpec, files: ModelFiles) -> None:
     """Transformers would leave an exported model's temperature head out without a word."""
     head = read_json(files.path / "config.json").get(HEAD_KEY)
@@ -160,16 +179,16 @@ def _explained(spec: ModelSpec) -> Iterator[None]:
     try:
         yield
     except (torch.cuda.OutOfMemoryError, MemoryError) as error:
-        raise MachineError(f"not enough memory for {spec.name} at {spec.dtype}", fix=MEND) from error
+        raise MachineError(
+            f"not enough memory for {spec.name} at {spec.dtype}",
+            fix="set model.dtype=bfloat16, or a smaller model",
+        ) from error
     except Exception as error:  # OSError, ValueError, KeyError, SafetensorError ... depending on the file
         reason = next(
             (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
         )
         adapter = f" with the adapter {spec.adapter}" if spec.adapter else ""
-        fix = "check that the directory is complete and holds a causal language model"
-        if "deserializing header" in reason:
-            reason = f"a *.safetensors file in it is damaged or cut off ({reason})"
-            fix = f"fetch it again, complete: hf download {spec.name}, or git lfs pull in a clone"
-        elif "does not recognize this architecture" in reason:
-            fix = "pip install --upgrade transformers, as far as lmtools allows, or take another model"
-        raise ModelError(f"cannot load {spec.name}{adapter}: {reason}", fix=fix) from error
+        raise ModelError(
+            f"cannot load {spec.name}{adapter}: {reason}",
+            fix="check that the directory is complete and holds a causal language model",
+        ) from error

@@ -1,11 +1,8 @@
 """How large a model is, told from its files without loading a weight."""
 
-from contextlib import suppress
 from math import prod
-from pathlib import Path
 
-from lmtools.models.files import on_hub, resolve
-from lmtools.models.hub_faults import hub_faults
+from lmtools.models.files import hub_faults, on_hub, resolve
 from lmtools.models.spec import ModelSpec
 
 BYTES = {"float32": 4, "bfloat16": 2}
@@ -26,20 +23,15 @@ def parameters(spec: ModelSpec) -> int:
         ModelError: the model cannot be found, or holds no safetensors.
         MachineError: the hub cannot be reached.
     """
+    from safetensors import safe_open
+
     if on_hub(spec.name):
         with hub_faults(spec.name):
             from huggingface_hub import get_safetensors_metadata
 
             return sum(get_safetensors_metadata(spec.name).parameter_count.values())
-    return stored_parameters(resolve(spec).path)
-
-
-def stored_parameters(folder: Path) -> int:
-    """The number of weights in a folder's safetensors files; of a file that is damaged, none."""
-    from safetensors import SafetensorError, safe_open
-
     total = 0
-    for file in sorted(folder.glob("*.safetensors")):
-        with suppress(SafetensorError), safe_open(file, framework="numpy") as tensors:
+    for file in sorted(resolve(spec).path.glob("*.safetensors")):
+        with safe_open(file, framework="numpy") as tensors:
             total += sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
     return total

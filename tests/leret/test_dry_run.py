@@ -10,7 +10,6 @@ from lmtools.core.recipe import load_recipe
 from lmtools.leret.dry_run import dry_run, print_dry_run
 from lmtools.leret.recipe import LeretRecipe
 from lmtools.models import files, size
-from lmtools.models.hub_faults import hub_faults
 from lmtools.models.spec import ModelSpec
 
 
@@ -91,5 +90,5 @@ def test_the_size_of_a_hub_model_comes_from_its_heads(monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "get_safetensors_metadata", lambda name: metadata)
     assert size.parameters(ModelSpec(name="some/model")) == 9
-    with pytest.raises(MachineError), hub_faults("some/model"):
+    with pytest.raises(MachineError), files.hub_faults("some/model"):
         raise TimeoutError("slow")
