@@ -95,7 +95,7 @@ def from_json(text: str, place: str = "result file") -> Results:
     try:
         value = json.loads(text)
         rows = tuple(
-            Row(row["name"], {name: Interval(**metric) for name, metric in row["metrics"].items()})
+            Row(row["name"], {name: _interval(metric) for name, metric in row["metrics"].items()})
             for row in value["rows"]
         )
         differences = tuple(Difference(**difference) for difference in value.get("differences", ()))
@@ -107,6 +107,12 @@ def from_json(text: str, place: str = "result file") -> Results:
         ) from error
 
 
+def _interval(metric: Mapping[str, Any]) -> Interval:
+    if not all(isinstance(value, int | float) for value in metric.values()):
+        raise TypeError(f"a metric that is no number: {metric}")
+    return Interval(**metric)
+
+
 def read_results(path: Path) -> Results:
     """The results in a file.
 
@@ -114,6 +120,6 @@ def read_results(path: Path) -> Results:
         DataError: the file is absent or not a result file.
     """
     try:
-        return from_json(path.read_text(encoding="utf-8"), str(path))
+        return from_json(path.read_bytes().decode("utf-8", "replace"), str(path))
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}", fix="check the path") from error

@@ -18,12 +18,10 @@ from lmtools.report.chart_data import cell
 from lmtools.report.parts import Dots, Grid, Line, Lines, Part, Prose, Reliability, Section
 from lmtools.report.risk_coverage import STEADY, Curve
 from lmtools.report.source import Source
-from lmtools.report.words import compared, unit
+from lmtools.report.words import HEADS, compared, unit
 
 SYSTEM = "calibration"
 METRICS = ("ece", "brier", "auroc", "accuracy")
-HEADS = ("transformer", "mlp", "linear")
-"""Of several methods the first of these is the one that the page is about."""
 MOST_TASKS = 12
 MOST_POINTS = 200
 """Of a curve."""

@@ -1,14 +1,22 @@
 """What every run's page has: its headline in words and as a plot, what was run, and how long it took."""
 
+import math
 import shlex
-from collections import Counter
 from typing import Any
 
 from lmtools.core.progress import duration
 from lmtools.report.chart_data import cell
 from lmtools.report.parts import Bars, Code, Dots, Facts, Part, Prose, Section, Table
 from lmtools.report.source import Source
-from lmtools.report.words import compared, headline_metrics, headline_rows, main_differences, measured, unit
+from lmtools.report.words import (
+    compared,
+    headline_metrics,
+    headline_rows,
+    main_differences,
+    main_row,
+    measured,
+    unit,
+)  # fmt: skip
 
 MOST_CHARTS = 6
 
@@ -22,29 +30,23 @@ def _headline(run: Source) -> list[Part]:
     if run.results is None or not run.results.rows:
         state = "has measured nothing" if run.results else "is not finished: nothing has been measured yet"
         return [Prose(f"This run {state}.", "warning")]
-    metrics = headline_metrics(run.results)
-    parts: list[Part] = []
-    for metric in metrics[:MOST_CHARTS]:
-        name = _told(run, metric)
-        parts.append(Prose(measured(name, metric, run.results.row(name).metrics[metric]), "lead"))
-    parts += [Prose(compared(one)) for one in main_differences(run.results, metrics)]
-    for metric in metrics[:MOST_CHARTS]:
-        rows = headline_rows(run.results, metric)
-        dots = [(row.name, row.metrics[metric]) for row in rows]
-        title = f"{metric}, with 95 % intervals"
-        parts.append(Dots(title, dots, unit(metric), strong=_told(run, metric)))
-    return [*parts, _all_figures(run)]
-
-
-def _told(run: Source, metric: str) -> str:
-    """The row that a run is about: the one that most is compared with, its recipe's head, or the last."""
-    assert run.results is not None
-    names = [row.name for row in headline_rows(run.results, metric)]
-    times = Counter(one.a for one in run.results.differences if one.metric == metric and one.a in names)
+    metrics = headline_metrics(run.results)[:MOST_CHARTS]
     head = run.settings().get("head")
     kind = head.get("kind") if isinstance(head, dict) else None
-    first, second = [*times.most_common(2), ("", 0), ("", 0)][:2]
-    return first[0] if first[1] > second[1] else kind if kind in names else names[-1]
+    told = {metric: main_row(run.results, metric, kind) for metric in metrics}
+    parts: list[Part] = [
+        Prose(measured(name, metric, run.results.row(name).metrics[metric]), "lead")
+        for metric, name in told.items()
+    ]
+    differences, others = main_differences(run.results, told)
+    parts += [Prose(compared(one)) for one in differences]
+    if others:
+        parts.append(Prose(f"{others} more comparisons of these rows are in metrics.json.", "note"))
+    for metric, name in told.items():
+        rows = headline_rows(run.results, metric)
+        dots = [(row.name, row.metrics[metric]) for row in rows]
+        parts.append(Dots(f"{metric}, with 95 % intervals", dots, unit(metric), strong=name))
+    return [*parts, _all_figures(run)]
 
 
 def _all_figures(run: Source) -> Part:
@@ -73,8 +75,9 @@ def facts(run: Source) -> dict[str, str]:
 
 def _origin(run: Source) -> list[Part]:
     manifest = run.manifest
-    stages = [(f"{name} ({duration(seconds)})", seconds) for name, seconds in manifest.stages.items()]
-    total = sum(manifest.stages.values())
+    took = {name: seconds for name, seconds in manifest.stages.items() if math.isfinite(seconds)}
+    stages = [(f"{name} ({duration(seconds)})", seconds) for name, seconds in took.items()]
+    total = sum(took.values())
     timings: list[Part] = [Bars(f"Seconds of each stage, {duration(total)} in all", stages)] if stages else []
     return [
         Facts(facts(run)),

@@ -219,5 +219,5 @@ def _brief(pair: Pair) -> Iterator[str]:
 
 def _texts(pair: Pair) -> Iterator[Block]:
     yield Block("Prompt", pair.prompt)
-    yield Block("The user prefers", "", [Item(pair.chosen, "gold")])
+    yield Block("The user prefers", "", [Item(pair.chosen)])
     yield Block("To", "", [Item(pair.rejected)])

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from lmtools.core.errors import RunError
 from lmtools.core.files import write_jsonl, write_text
 from lmtools.report import compare, general
 from lmtools.report.compare import Outcomes
@@ -29,10 +30,12 @@ def write_report(directories: Sequence[Path], page: Path | None = None) -> Path:
             Entries that do not fit go into `report-left-out.jsonl` beside it.
 
     Raises:
-        RunError: a directory holds no run.
+        RunError: a directory holds no run, or ``page`` is a file that is no page.
         DataError: a file of a run is damaged.
         MachineError: the page cannot be written.
     """
+    if page is not None and page.exists() and page.suffix not in (".html", ".htm"):
+        raise RunError(f"{page}: is there already, and no page", fix="name a file that ends in .html")
     runs = _told_apart([read_source(directory) for directory in directories])
     page = page or (runs[0].path(REPORT) if len(runs) == 1 else Path(REPORT))
     beside = page.with_name(LEFT_OUT if page.name == REPORT else f"{page.stem}-left-out.jsonl")

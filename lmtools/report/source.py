@@ -54,6 +54,6 @@ def read_source(directory: Path) -> Source:
         directory=directory,
         name=directory.resolve().name,
         manifest=read_manifest(directory / MANIFEST),
-        recipe=recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
+        recipe=recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else "",
         results=read_results(metrics) if metrics.is_file() else None,
     )

@@ -1,7 +1,8 @@
 """Figures in words: what a measurement says, and how sure it is."""
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping
 
 from lmtools.core.results import Difference, Results, Row
 from lmtools.core.statistics import Interval
@@ -25,6 +26,10 @@ LESS = ("ece", "rms-ce", "mce", "brier", "nll", "loss", "token-ece", "rmse", "rm
 PREFERRED = (r"recall@hop\d+", "accuracy", "rmse-ratio", "ece", "loss", "nll", "auroc", "brier")
 PREFERRED_OF_TASKS = ("ece", *PREFERRED)
 """What a reader wants to know first, by what a run has of it; of tasks how honest confidence is in each."""
+NEITHER = ("multiplier", "effective-heads", "spread", "disagreement", "margin")
+"""Metrics of which neither more nor less is better."""
+HEADS = ("transformer", "mlp", "linear")
+"""Of several calibrated methods the first of these is the one that a run is about."""
 MOST_ROWS = 24
 
 
@@ -41,11 +46,31 @@ def headline_metrics(results: Results) -> list[str]:
         for wanted in preferred:
             found = [name for name in own if re.fullmatch(wanted, name.rpartition("/")[2])]
             if found and not tasks:
-                return [max(found)]  # of hops the last one
+                return [max(found, key=_hop)]
             if found:
                 last = max(name.rpartition("/")[2] for name in found)
                 return [name for name in found if name.endswith(f"/{last}")]
     return names[:1]
+
+
+def _hop(metric: str) -> int:
+    """The hop that a metric is of, so that of hops the last one is told; 0 for another metric."""
+    number = metric.rpartition("@hop")[2]
+    return int(number) if number.isdigit() else 0
+
+
+def main_row(results: Results, metric: str, head: str | None = None) -> str:
+    """The row that a run is about: the one that most is compared with, the head, or the last.
+
+    Args:
+        head: the kind of head that the recipe names, if it names one.
+    """
+    names = [row.name for row in headline_rows(results, metric)]
+    times = Counter(one.a for one in results.differences if one.metric == metric and one.a in names)
+    first, second = [*times.most_common(2), ("", 0), ("", 0)][:2]
+    if first[1] > second[1]:
+        return first[0]
+    return next((name for name in (head, *HEADS) if name in names), names[-1])
 
 
 def headline_rows(results: Results, metric: str) -> list[Row]:
@@ -66,7 +91,12 @@ def compared(one: Difference) -> str:
     """A paired difference as a sentence that says whether it may be chance."""
     better = (one.value > 0) != (one.metric.rpartition("/")[2] in LESS)
     sure = one.low > 0 or one.high < 0
-    verdict = f"{'better' if better else 'worse'} by more than chance" if sure else "which may be chance"
+    if one.metric.rpartition("/")[2] in NEITHER:
+        verdict = "by more than chance" if sure else "which may be chance"
+    else:
+        verdict = f"{'better' if better else 'worse'} by more than chance" if sure else "which may be chance"
+    if one.low == one.value == one.high == 0:
+        return f"{one.a} is exactly level with {one.b} in {one.metric} (paired, n = {one.n:,})."
     amount = distance(abs(one.value), one.metric)
     ends = f"{distance(one.low, one.metric, sign=True)} to {distance(one.high, one.metric, sign=True)}"
     way = "above" if one.value > 0 else "below"
@@ -81,9 +111,21 @@ def distance(value: float, metric: str, *, sign: bool = False) -> str:
     return f"{value:+.3g}" if sign else f"{value:.3g}"
 
 
-def main_differences(results: Results, metrics: Sequence[str], most: int = 6) -> list[Difference]:
-    """The comparisons in the headline's metrics, the surest first."""
-    found = [one for one in results.differences if one.metric in metrics]
-    few = [one for one in found if one.a.endswith(" @5")]
-    wanted = few if len(found) > MOST_ROWS and few else found
-    return sorted(wanted, key=lambda one: one.low <= 0 <= one.high)[:most]
+def main_differences(
+    results: Results, rows: Mapping[str, str], most: int = 6
+) -> tuple[list[Difference], int]:
+    """What the main rows are compared with, and how many comparisons of theirs are not among these.
+
+    In the file's order, with as many labels first and the metrics in turn: which ones are told does not
+    depend on how they came out.
+
+    Args:
+        rows: of every metric of the headline the row that the run is about.
+    """
+    found = []
+    for metric, name in rows.items():
+        own = [one for one in results.differences if one.metric == metric and one.a == name]
+        labels = name.rpartition(" @")[2]
+        found.append(sorted(own, key=lambda one: " @" in name and one.b.rpartition(" @")[2] != labels))
+    turns = [own[turn] for turn in range(max(map(len, found), default=0)) for own in found if turn < len(own)]
+    return turns[:most], max(0, len(turns) - most)

@@ -52,6 +52,26 @@ def test_no_run_no_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert run(["report"]) == 2
 
 
+def test_a_page_replaces_no_other_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    directory = write_run(tmp_path / "run", ROWS)
+    before = (directory / "metrics.json").read_bytes()
+    assert run(["report", str(directory), "--out", str(directory / "metrics.json")]) == 2
+    assert "ends in .html" in capsys.readouterr().err
+    assert (directory / "metrics.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe", b'{"rows": [{"name": "a", "metrics": {"x": {"value": "y"}}}]}']
+)
+def test_damaged_results_are_no_internal_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    directory = write_run(tmp_path / "run", ROWS)
+    (directory / "metrics.json").write_bytes(content)
+    assert run(["report", str(directory)]) == 2
+    assert "metrics.json: not a result file" in capsys.readouterr().err
+
+
 def test_a_damaged_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     directory = write_calibration_run(tmp_path / "run", {"uncalibrated": [True]})
     (directory / "predictions.jsonl").write_text('{"id": 1}\n', encoding="utf-8")

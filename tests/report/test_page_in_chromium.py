@@ -12,12 +12,15 @@ from lmtools.core.statistics import Interval
 from lmtools.report.entries import Room
 from lmtools.report.html import Chapter, page_html
 from lmtools.report.parts import (
+    Bars,
     Block,
     Browser,
     Dots,
     Entry,
     Grid,
     Item,
+    Line,
+    Lines,
     Measure,
     Prose,
     Reliability,
@@ -201,3 +204,24 @@ def test_without_script_the_figures_are_there_as_tables(browser: Any, page: Path
     plain.locator("summary").first.click()
     assert "70.0 %" in plain.locator("details table").first.inner_text()
     context.close()
+
+
+def test_what_was_not_measured_is_drawn_nowhere(browser: Any, tmp_path: Path) -> None:
+    nothing = Interval(float("nan"), float("nan"), float("nan"), 0)
+    charts = [
+        Dots("some", [("there", Interval(0.8, 0.7, 0.9, 9)), ("missing", nothing)]),
+        Dots("none", [("missing", nothing)]),
+        Lines("gap", [Line("a", [(0, 0.5), (1, float("nan")), (2, 0.7)])], "x", "y", "rate"),
+        Lines("empty", [], "x", "y"),
+        Bars("bars", [("a", float("nan")), ("b", 1.0)], groups=["one", "two"]),
+    ]
+    path = tmp_path / "report.html"
+    path.write_text(page_html("t", [Chapter("t", [Section("One", charts)])], Room("l")), encoding="utf-8")
+    with opened(browser, path) as found:
+        assert found.complaints == []
+        assert found.page.locator("figure", has_text="some").locator("circle").count() == 1
+        ticks = found.page.locator("figure", has_text="some").locator("text.soft").all_text_contents()
+        assert all(float(one.rstrip(" %")) > 60 for one in ticks)
+        assert found.page.get_by_text("Nothing was measured.").count() == 2
+        assert found.page.locator("figure", has_text="gap").locator("circle").count() == 2
+        assert found.page.locator("figure", has_text="bars").locator("rect.fill").count() >= 1

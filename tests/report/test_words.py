@@ -10,6 +10,7 @@ from lmtools.report.words import (
     headline_metrics,
     headline_rows,
     main_differences,
+    main_row,
     measured,
     unit,
 )  # fmt: skip
@@ -76,6 +77,47 @@ def test_of_hundreds_of_rows_those_with_five_labels_are_told() -> None:
     ]
 
 
-def test_sure_differences_come_first() -> None:
-    found = results({"SFT": ["recall@hop2"]}, (difference(0.0, -1, 1), difference(0.2, 0.1, 0.3)))
-    assert [one.value for one in main_differences(found, ["recall@hop2"])] == [0.2, 0.0]
+def test_which_comparisons_are_told_does_not_depend_on_how_they_came_out() -> None:
+    level = [Difference("SFT", f"b{n}", "recall@hop2", 0.0, -0.1, 0.1, 80) for n in range(6)]
+    sure = Difference("SFT", "b6", "recall@hop2", 0.2, 0.1, 0.3, 80)
+    other = Difference("base", "b0", "recall@hop2", 0.5, 0.4, 0.6, 80)
+    found = results({"SFT": ["recall@hop2"]}, (other, *level, sure))
+    told, left = main_differences(found, {"recall@hop2": "SFT"})
+    assert told == level
+    assert left == 1
+
+
+def test_baselines_of_as_many_labels_come_first_and_tasks_take_turns() -> None:
+    names = ("hyre/pca @0", "logistic @5", "oracle @0", "single @5")
+    own = tuple(Difference("hyre/pca @5", name, "accuracy", 0.1, 0.0, 0.2, 8) for name in names)
+    told, _ = main_differences(results({}, own), {"accuracy": "hyre/pca @5"}, most=3)
+    assert [one.b for one in told] == ["logistic @5", "single @5", "hyre/pca @0"]
+    tasks = tuple(Difference("t", b, f"{task}/ece", 0.1, 0.0, 0.2, 8) for task in "ab" for b in "xyz")
+    told, left = main_differences(results({}, tasks), {"a/ece": "t", "b/ece": "t"}, most=4)
+    assert [(one.metric, one.b) for one in told] == [
+        ("a/ece", "x"),
+        ("b/ece", "x"),
+        ("a/ece", "y"),
+        ("b/ece", "y"),
+    ]
+    assert left == 2
+
+
+def test_the_row_a_run_is_about() -> None:
+    rows = {name: ["quiz/ece"] for name in ("uncalibrated", "transformer", "linear")}
+    assert main_row(results(rows), "quiz/ece") == "transformer"
+    assert main_row(results(rows), "quiz/ece", "linear") == "linear"
+    several = tuple(Difference("uncalibrated", b, "quiz/ece", 0, 0, 0, 8) for b in ("transformer", "linear"))
+    assert main_row(results(rows, several), "quiz/ece") == "uncalibrated"
+    assert main_row(results({"a": ["loss"], "b": ["loss"]}), "loss") == "b"
+
+
+def test_of_ten_hops_the_tenth_is_the_last() -> None:
+    names = [f"recall@hop{number}" for number in range(1, 11)]
+    assert headline_metrics(results({"row": names})) == ["recall@hop10"]
+
+
+def test_a_metric_without_a_better_side_is_not_called_better() -> None:
+    assert compared(difference(-3, -4, -2, "effective-heads")).endswith("by more than chance.")
+    assert "worse" not in compared(difference(-3, -4, -2, "effective-heads"))
+    assert "exactly level" in compared(difference(0, 0, 0))

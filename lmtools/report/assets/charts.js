@@ -19,7 +19,7 @@ function dots(spec, width) {
   const left = narrow ? 8 : Math.min(width * 0.36, Math.max(...spec.rows.map(([name]) => widthOf(name))) * BOLD + 14);
   const step = narrow ? 44 : 26;
   const height = spec.rows.length * step + 24;
-  const ends = spec.rows.flatMap(([, value, low, high]) => [value, low ?? value, high ?? value]);
+  const ends = spec.rows.flatMap(([, ...found]) => found).filter((value) => value !== null);
   let [low, high] = [Math.min(...ends), Math.max(...ends)];
   if (spec.zero) [low, high] = [Math.min(low, 0), Math.max(high, 0)];
   const margin = (high - low || Math.abs(high) || 1) * 0.06;
@@ -43,7 +43,7 @@ function dots(spec, width) {
       row.append(label(width - right + 10, y + 4, words[place], { class: kind }));
     }
     if (from !== null) row.append(rule(x(from), y, x(to), y, "whisker"));
-    row.append(svg("circle", { cx: x(value), cy: y, r: 4.5, class: "dot" }));
+    if (value !== null) row.append(svg("circle", { cx: x(value), cy: y, r: 4.5, class: "dot" }));
     picture.append(told(row, `${name}: ${words[place]}`));
   });
   return { picture };

@@ -2,8 +2,29 @@
 const KINDS = { dots, lines, bars, reliability };
 const data = JSON.parse(document.getElementById("data").textContent);
 
+// Without what was not measured: null would be drawn as 0. Rows of dots keep their name and have no dot.
+function known(spec) {
+  if (spec.kind === "lines") {
+    const lines = spec.lines.map((line) => ({ ...line, points: line.points.filter((point) => !point.includes(null)) }));
+    return { ...spec, lines: lines.filter((line) => line.points.length) };
+  }
+  if (spec.kind !== "bars") return spec;
+  const there = (_, place) => spec.rows[place][1] !== null;
+  return { ...spec, rows: spec.rows.filter(there), groups: spec.groups.filter(there) };
+}
+
+function isEmpty(spec) {
+  if (spec.kind === "lines") return spec.lines.length === 0;
+  if (spec.kind === "reliability") return !spec.counts.some((count) => count > 0);
+  return !spec.rows.some(([, value]) => value !== null);
+}
+
 function chart(place) {
-  const spec = data.charts[Number(place.dataset.chart)];
+  const spec = known(data.charts[Number(place.dataset.chart)]);
+  if (isEmpty(spec)) {
+    place.replaceChildren(element("p", { class: "note" }, "Nothing was measured."));
+    return;
+  }
   let last = 0;
   const redraw = () => {
     const width = Math.floor(place.clientWidth);
