@@ -112,7 +112,7 @@ def distance(value: float, metric: str, *, sign: bool = False) -> str:
 
 
 def main_differences(
-    results: Results, rows: Mapping[str, str], most: int = 6
+    results: Results, rows: Mapping[str, str], most: int = 10
 ) -> tuple[list[Difference], int]:
     """What the main rows are compared with, and how many comparisons of theirs are not among these.
 

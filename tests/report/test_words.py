@@ -78,8 +78,8 @@ def test_of_hundreds_of_rows_those_with_five_labels_are_told() -> None:
 
 
 def test_which_comparisons_are_told_does_not_depend_on_how_they_came_out() -> None:
-    level = [Difference("SFT", f"b{n}", "recall@hop2", 0.0, -0.1, 0.1, 80) for n in range(6)]
-    sure = Difference("SFT", "b6", "recall@hop2", 0.2, 0.1, 0.3, 80)
+    level = [Difference("SFT", f"b{n}", "recall@hop2", 0.0, -0.1, 0.1, 80) for n in range(10)]
+    sure = Difference("SFT", "b10", "recall@hop2", 0.2, 0.1, 0.3, 80)
     other = Difference("base", "b0", "recall@hop2", 0.5, 0.4, 0.6, 80)
     found = results({"SFT": ["recall@hop2"]}, (other, *level, sure))
     told, left = main_differences(found, {"recall@hop2": "SFT"})
