@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmtools.ats.recipe import AtsRecipe
-from lmtools.core.recipe import load_recipe
+from lmtools.core.recipe import load_recipe, named_recipe
 from lmtools.core.results import Results
 from lmtools.core.run import Run
 
@@ -38,8 +38,7 @@ def run_fit(
     from lmtools.ats.commands import fit
     from lmtools.ats.setup import prepare
 
-    name = recipe if isinstance(recipe, str) else "ats"
-    config = load_recipe(AtsRecipe, recipe, settings, default=DEFAULT) if isinstance(recipe, str) else recipe
+    name, config = named_recipe(AtsRecipe, recipe, settings, default=DEFAULT)
     setup = prepare(config)
     command = ["lmtools.ats.run_fit", name, *settings]
     with Run.create(

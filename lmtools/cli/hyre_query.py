@@ -11,6 +11,7 @@ from lmtools.cli.options import emit
 from lmtools.core.errors import LmtoolsError
 from lmtools.core.files import write_jsonl
 from lmtools.core.progress import say
+from lmtools.core.text import short
 
 if TYPE_CHECKING:
     from lmtools.data.records import Preference
@@ -90,8 +91,7 @@ def _content(pair: "Preference") -> dict[str, Any]:
 
 def _short(prompt: Any) -> str:
     text = prompt if isinstance(prompt, str) else prompt[-1]["content"]
-    line = " ".join(str(text).split())
-    return line if len(line) <= 70 else line[:69] + "…"
+    return short(str(text), 70)
 
 
 def score_answers(source: Path, input: str, weights: Path | None, output: Path | None, json: bool) -> None:

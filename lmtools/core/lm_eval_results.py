@@ -21,13 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from lmtools.core.files import write_json, write_jsonl
-from lmtools.core.results import Results
+from lmtools.core.results import LESS_IS_BETTER, Results
 from lmtools.core.statistics import Interval
 
 NAMES = {"accuracy": "acc"}
 """Our name of a metric -> the harness's."""
-LOWER = {"ece", "ece-mass", "rms-ce", "mce", "brier", "nll", "rmse", "rmse-ratio"}
-"""The metrics of which less is better."""
 PLAIN = "uncalibrated"
 Z = 1.96
 
@@ -96,7 +94,7 @@ def as_lm_eval(
         "versions": {task: results.versions.get("lmtools", "") for task in found},
         "n-shot": {task: ran.shots.get(task, 0) for task in found},
         "higher_is_better": {
-            task: {NAMES.get(name, name): name not in LOWER for name, _, _ in metrics}
+            task: {NAMES.get(name, name): name not in LESS_IS_BETTER for name, _, _ in metrics}
             for task, metrics in found.items()
         },
         "n-samples": {task: {"original": count, "effective": count} for task, count in counts.items()},
@@ -201,7 +199,8 @@ def _config(task: str, metrics: Sequence[Measured], ran: Ran) -> dict[str, Any]:
         "task": task,
         "num_fewshot": ran.shots.get(task, 0),
         "metric_list": [
-            {"metric": NAMES.get(name, name), "higher_is_better": name not in LOWER} for name in names
+            {"metric": NAMES.get(name, name), "higher_is_better": name not in LESS_IS_BETTER}
+            for name in names
         ],
         "metadata": {"num_fewshot": ran.shots.get(task, 0)},
     }

@@ -17,6 +17,11 @@ from lmtools.core.errors import DataError
 from lmtools.core.files import write_text
 from lmtools.core.statistics import Interval
 
+LESS_IS_BETTER = frozenset(
+    ("brier", "ece", "ece-mass", "loss", "mce", "nll", "rms-ce", "rmse", "rmse-ratio", "token-ece")
+)
+"""The metrics that are errors or losses, without ``TASK/`` before their names."""
+
 
 @dataclass(frozen=True)
 class Row:

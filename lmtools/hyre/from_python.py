@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lmtools.core.recipe import load_recipe
+from lmtools.core.recipe import named_recipe
 from lmtools.core.results import Results
 from lmtools.core.run import Run
 from lmtools.data.records import Preference
@@ -41,8 +41,7 @@ def run_training(
     from lmtools.hyre.commands import train
     from lmtools.hyre.setup import prepare
 
-    name = recipe if isinstance(recipe, str) else "hyre"
-    config = load_recipe(HyreRecipe, recipe, settings, default=DEFAULT) if isinstance(recipe, str) else recipe
+    name, config = named_recipe(HyreRecipe, recipe, settings, default=DEFAULT)
     setup = prepare(config)
     command = ["lmtools.hyre.run_training", name, *settings]
     with (

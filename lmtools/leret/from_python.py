@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lmtools.core.recipe import load_recipe
+from lmtools.core.recipe import load_recipe, named_recipe
 from lmtools.core.results import Results
 from lmtools.core.run import Run
 from lmtools.leret import commands
@@ -101,10 +101,7 @@ def _run(
     inputs: dict[str, str] | None = None,
 ) -> Results:
     """One of the commands, in a run directory."""
-    name = recipe if isinstance(recipe, str) else "leret"
-    config = (
-        load_recipe(LeretRecipe, recipe, settings, default=DEFAULT) if isinstance(recipe, str) else recipe
-    )
+    name, config = named_recipe(LeretRecipe, recipe, settings, default=DEFAULT)
     setup = prepare(config)
     with Run.create(
         Path(out),

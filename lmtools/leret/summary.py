@@ -1,6 +1,7 @@
 """What a run found, in plain words."""
 
 from lmtools.core.results import Difference, Results
+from lmtools.metrics.retrieval import hop_of
 
 
 def finding(results: Results, metric: str) -> str:
@@ -40,5 +41,5 @@ def last_recall(results: Results) -> str:
     """The name of the recall after the last hop."""
     return max(
         (name for name in results.rows[-1].metrics if name.startswith("recall@hop")),
-        key=lambda name: int(name.removeprefix("recall@hop")),
+        key=hop_of,
     )

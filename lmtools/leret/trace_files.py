@@ -15,6 +15,7 @@ from typing import Any
 
 from lmtools.core.errors import RetrieverError
 from lmtools.core.files import write_jsonl
+from lmtools.core.text import cut
 from lmtools.data.records import Question
 from lmtools.leret.rollout import Trace
 from lmtools.retrieval.protocol import Retriever
@@ -62,5 +63,5 @@ def _passages(traces: Mapping[str, Sequence[Trace]], retriever: Retriever) -> It
             passage = retriever.passage(id)
         except RetrieverError:  # a service that found it may not have its text
             continue
-        text = passage.text if len(passage.text) <= LONGEST else f"{passage.text[: LONGEST - 1]}…"
+        text = cut(passage.text, LONGEST)
         yield {"id": id, "title": passage.title, "text": text}

@@ -19,6 +19,16 @@ def recall(retrieved: Sequence[str], gold: Collection[str]) -> float:
     return len(wanted.intersection(retrieved)) / len(wanted)
 
 
+def hop_of(metric: str) -> int:
+    """The hop whose passages a metric is of; 0 where it is of none.
+
+    >>> hop_of("bridge/recall@hop2"), hop_of("accuracy")
+    (2, 0)
+    """
+    number = metric.rpartition("@hop")[2]
+    return int(number) if "@hop" in metric and number.isdecimal() else 0
+
+
 def average_precision(retrieved: Sequence[str], gold: Collection[str]) -> float:
     """LeReT's reward: ``sum(precision@i for every i with a gold title) / |gold|``.
 

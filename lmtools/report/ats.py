@@ -22,9 +22,10 @@ from lmtools.report.parts import (
     Table,
     Token,
     Tokens,
-)  # fmt: skip
+)
 from lmtools.report.records import number, records, text, texts
 from lmtools.report.source import Source
+from lmtools.report.training_curves import by_part, curve
 from lmtools.report.words import unit
 
 SYSTEM, FILE = "ats", "tokens.jsonl"
@@ -42,7 +43,7 @@ VALUES = {
     "top_after": "surest token after",
 }
 """The lists of a line of `tokens.jsonl`, and what a reader chooses between."""
-MOST_TEXTS, MOST_TOKENS, MOST_POINTS = 24, 600, 300
+MOST_TEXTS, MOST_TOKENS = 24, 600
 NARROWEST = 0.1
 """Temperatures this far from 1 are at the end of the colours at the least: small ones do not look large."""
 
@@ -60,7 +61,7 @@ def sections(run: Source) -> list[Section]:
     Raises:
         DataError: `tokens.jsonl` is damaged.
     """
-    if run.settings().get("system") != SYSTEM:
+    if run.settings.get("system") != SYSTEM:
         return []
     found = [("Methods on held-out tokens", _methods(run)), ("Training of the heads", _training(run))]
     found.append(("Token by token", _tokens(run)))
@@ -78,54 +79,32 @@ def _methods(run: Source) -> list[Part]:
     for metric, words in METRICS.items():
         own = [(row.name, row.metrics[metric]) for row in rows if metric in row.metrics]
         if own:
-            charts.append(Dots(words, own, unit(metric), strong=_main(run)))
+            charts.append(Dots(words, own, unit(metric), strong=run.head))
     if not charts:
         return []
-    data = run.settings().get("data")
+    data = run.settings.get("data")
     held = not isinstance(data, dict) or data.get("validation") != 0
     note = "Measured on sequences that nothing was trained on; intervals are over sequences."
     fitted = "Nothing was held out: every method is measured on what it was fitted on."
     return [Prose(note, "note") if held else Prose(fitted, "warning"), Grid(charts)]
 
 
-def _main(run: Source) -> str:
-    """The recipe's head."""
-    head = run.settings().get("head")
-    return str(head.get("kind", "")) if isinstance(head, dict) else ""
-
-
 def _training(run: Source) -> list[Part]:
     """The losses of every part that was trained step by step."""
-    parts: dict[str, list[dict[str, Any]]] = {}
-    for record in read_curves(run.path(TRAINING)):
-        parts.setdefault(str(record.get("part", "")), []).append(record)
     charts, rows = [], []
-    for name, own in parts.items():
-        lines = {"training": _curve(own, "loss"), "validation": _curve(own, "validation_loss")}
+    for name, own in by_part(read_curves(run.path(TRAINING))).items():
+        lines = {"training": curve(own, "loss"), "validation": curve(own, "validation_loss")}
         known = {kind: points for kind, points in lines.items() if points}
         if any(len(points) > 1 for points in known.values()):
             drawn = [Line(kind, points) for kind, points in known.items()]
             charts.append(Lines(name, drawn, "step", "loss", strong="validation"))
-        lowest = min((value for _, value in lines["validation"]), default=None)
+        lowest = min((point[1] for point in lines["validation"]), default=None)
         last = lines["training"][-1] if lines["training"] else (None, None)
         rows.append((name, said(last[0], "number"), said(last[1], "number"), said(lowest, "number")))
     if not rows:
         return []
     columns = ["", "steps", "last training loss", "lowest validation loss"]
     return [*([Grid(charts)] if charts else []), Table(columns, rows)]
-
-
-def _curve(own: Sequence[dict[str, Any]], name: str) -> list[tuple[float, float]]:
-    """(step, value) by rising step, thinned where there are very many."""
-    found: dict[float, float] = {}
-    for record in own:
-        try:
-            found[number(record.get("step"))] = number(record.get(name))
-        except TypeError:  # what is left out or broken is not drawn
-            continue
-    points = sorted(found.items())
-    step = -(-len(points) // MOST_POINTS) or 1
-    return points if step == 1 else [*points[:-1:step], points[-1]]
 
 
 def _tokens(run: Source) -> list[Part]:

@@ -91,7 +91,7 @@ def thinned(x: Floats, y: Floats, most: int = MOST_POINTS) -> list[tuple[float, 
 
 
 def _measured(run: Source) -> bool:
-    return run.settings().get("system") == SYSTEM and run.path("predictions.jsonl").is_file()
+    return run.settings.get("system") == SYSTEM and run.path("predictions.jsonl").is_file()
 
 
 def _task(run: Source, task: str, answers: Sequence[Answer], strong: str) -> Section:

@@ -29,7 +29,7 @@ def chart_json(chart: Chart, prefix: str = "") -> dict[str, Any]:
         bands = any(len(point) == 4 for line in chart.lines for point in line.points)
         return {
             "kind": "lines", "lines": lines, "x": chart.x, "y": chart.y, "unit": chart.unit,
-            "even": chart.even, "strong": chart.strong, "steps": chart.steps, "bands": bands,
+            "even": chart.even, "strong": chart.strong, "bands": bands,
         }  # fmt: skip
     if isinstance(chart, Bars):
         return {

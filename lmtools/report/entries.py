@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from lmtools.core.text import cut
 from lmtools.report.parts import Block, Browser, Entry, Item
 
 BYTES = 6_000_000
@@ -70,7 +71,7 @@ def browser_json(browser: Browser, room: Room) -> dict[str, Any]:
             if spent + size <= allowed:
                 kept.append(packed)
                 spent += size
-                if _cut(entry):
+                if _shortened(entry):
                     room.left_out.append(_whole(browser, entry))
                 continue
         left += 1
@@ -90,14 +91,14 @@ def _packed(entry: Entry, numbers: dict[str, dict[str, int]], room: Room) -> tup
     for block in entry.detail:
         items: list[list[Any]] = []
         for item in block.items:
-            line: list[Any] = [_clip(item.text), item.mark]
+            line: list[Any] = [cut(item.text, LONGEST), item.mark]
             if item.more:
-                number, cost = room.place(_clip(item.more))
+                number, cost = room.place(cut(item.more, LONGEST))
                 line.append(number)
                 size += cost
             items.append(line)
-        detail.append([block.heading, _clip(block.text), items])
-    packed = [[_clip(cell, LONGEST_CELL) for cell in entry.cells], options, detail]
+        detail.append([block.heading, cut(block.text, LONGEST), items])
+    packed = [[cut(cell, LONGEST_CELL) for cell in entry.cells], options, detail]
     return packed, size + _size(packed)
 
 
@@ -110,11 +111,7 @@ def _numbers(option: str | Sequence[str] | None, own: dict[str, int]) -> Any:
         raise ValueError(f"no filter option is called {error}") from None
 
 
-def _clip(text: str, limit: int = LONGEST) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
-
-
-def _cut(entry: Entry) -> bool:
+def _shortened(entry: Entry) -> bool:
     return any(len(cell) > LONGEST_CELL for cell in entry.cells) or any(
         len(text) > LONGEST for text in _texts(entry.detail)
     )

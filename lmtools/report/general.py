@@ -31,9 +31,7 @@ def _headline(run: Source) -> list[Part]:
         state = "has measured nothing" if run.results else "is not finished: nothing has been measured yet"
         return [Prose(f"This run {state}.", "warning")]
     metrics = headline_metrics(run.results)[:MOST_CHARTS]
-    head = run.settings().get("head")
-    kind = head.get("kind") if isinstance(head, dict) else None
-    told = {metric: main_row(run.results, metric, kind) for metric in metrics}
+    told = {metric: main_row(run.results, metric, run.head) for metric in metrics}
     parts: list[Part] = [
         Prose(measured(name, metric, run.results.row(name).metrics[metric]), "lead")
         for metric, name in told.items()

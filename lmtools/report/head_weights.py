@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lmtools.core.text import short
 from lmtools.metrics.preference import Floats
 from lmtools.report.head_shares import Area, Group, areas, groups, heard
-from lmtools.report.svg import BLUE, GREY, VERMILION, draw, short
+from lmtools.report.svg import BLUE, GREY, VERMILION, draw
 
 COLOURS = (BLUE, "#E69F00", "#009E73", "#CC79A7", "#56B4E9", VERMILION, "#222222", "#A89B00")
 """Of Okabe and Ito's palette, its yellow darkened, by source."""

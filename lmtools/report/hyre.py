@@ -25,10 +25,10 @@ from lmtools.report.hyre_pairs import (
     scored_browser,
 )
 from lmtools.report.hyre_weights import Weights, read_steps, read_weights, weight_bars, weight_parts
-from lmtools.report.leret_training import curve
 from lmtools.report.parts import Bars, Dots, Grid, Line, Lines, Part, Prose, Section
 from lmtools.report.records import records
 from lmtools.report.source import Source
+from lmtools.report.training_curves import by_part, curve
 from lmtools.report.words import unit
 
 WEIGHTS, KEPT = "weights.json", "hyre-weights"
@@ -89,11 +89,9 @@ def _of_margins(pairs: Sequence[Pair], names: Sequence[str]) -> dict[str, dict[s
 
 def _training(run: Source) -> list[Part]:
     """The loss of every ensemble's heads, and how the ensembles fit the pairs they were trained on."""
-    if run.settings().get("system") != "hyre":
+    if run.settings.get("system") != "hyre":
         return []
-    parts: dict[str, list[dict[str, object]]] = {}
-    for record in records(run.path(FILE), dict):
-        parts.setdefault(str(record.get("part", "")), []).append(record)
+    parts = by_part(records(run.path(FILE), dict))
     charts: list[Lines | Dots] = []
     for name, log in list(parts.items())[:MOST_USERS]:
         drawn = {"loss": "training", "validation_loss": "validation"}

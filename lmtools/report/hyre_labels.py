@@ -28,7 +28,7 @@ RESAMPLES = 400
 
 def sections(run: Source, results: Results) -> list[Section]:
     """The sections of `lmtools hyre eval`."""
-    main, task = main_method(run, results), str(run.settings().get("task", "preference"))
+    main, task = main_method(run, results), str(run.settings.get("task", "preference"))
     found = shown(results, main, task)
     every = curves(results)
     pairs, targets = measured(run)
@@ -47,7 +47,7 @@ def sections(run: Source, results: Results) -> list[Section]:
 
 def main_method(run: Source, results: Results) -> str:
     """The method that a run is about: the weights over its own ensemble."""
-    heads = run.settings().get("heads")
+    heads = run.settings.get("heads")
     listed = heads if isinstance(heads, list) else []
     names = [one.get("source") if isinstance(one, dict) else one for one in listed]
     main = "hyre/" + "+".join(dict.fromkeys(map(str, names)))

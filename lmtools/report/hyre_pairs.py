@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lmtools.core.text import cut
 from lmtools.metrics.preference import Floats
 from lmtools.report.chart_data import said
 from lmtools.report.parts import Block, Browser, Entry, Item, Prose
@@ -214,7 +215,7 @@ def _targets(pairs: Sequence[Pair], name: str = "Target") -> dict[str, list[str]
 def _brief(pair: Pair) -> Iterator[str]:
     """The three texts as cells; an entry's detail has them whole."""
     for one in (pair.prompt, pair.chosen, pair.rejected):
-        yield one if len(one) <= BRIEF else f"{one[: BRIEF - 1]}…"
+        yield cut(one, BRIEF)
 
 
 def _texts(pair: Pair) -> Iterator[Block]:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from lmtools.core.statistics import Interval
-from lmtools.report.svg import BLUE, GREY, VERMILION, draw, short
+from lmtools.core.text import short
+from lmtools.report.svg import BLUE, GREY, VERMILION, draw
 
 COLOURS = (BLUE, "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#222222")
 """Of Okabe and Ito's palette, without the highlighted method's vermilion and the yellow, too light here."""

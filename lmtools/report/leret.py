@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from lmtools.core.results import Results, Row
 from lmtools.core.statistics import Interval
+from lmtools.metrics.retrieval import hop_of
 from lmtools.report import leret_traces
 from lmtools.report.chart_data import cell
 from lmtools.report.leret_questions import questions
@@ -57,12 +58,12 @@ def by_hop(results: Results) -> Iterator[Part]:
 def by_kind(results: Results) -> Iterator[Part]:
     """The same after the last hop, for each kind of question by itself."""
     names = dict.fromkeys(name for row in results.rows for name in row.metrics if "/recall@hop" in name)
-    hops = [int(name.rpartition("@hop")[2]) for name in names if name.rpartition("@hop")[2].isdecimal()]
-    last = [name for name in names if hops and name.endswith(f"@hop{max(hops)}")]
+    hop = max(map(hop_of, names), default=0)
+    last = [name for name in names if hop and hop_of(name) == hop]
     rows = [(row.name, *(cell(row.metrics.get(name), "rate") for name in last)) for row in results.rows]
     if last:
         columns = ["", *(name.rpartition("/")[0] for name in last)]
-        yield Table(columns, rows, f"Recall after hop {max(hops)}, by kind of question", folded=True)
+        yield Table(columns, rows, f"Recall after hop {hop}, by kind of question", folded=True)
 
 
 def _hops(row: Row, metric: str) -> Iterator[tuple[int, Interval]]:

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from lmtools.core.text import cut
 from lmtools.report.leret_traces import KINDS, Asked, Trace, read_asked, read_traces, trace_files
 from lmtools.report.parts import Block, Browser, Entry, Item, Part, Prose
 from lmtools.report.records import records, text
@@ -166,8 +167,7 @@ def in_words(queries: Sequence[str]) -> str:
         if place and query == queries[place - 1]:
             said.append(" · then the same")
             continue
-        short = query if len(query) <= LONGEST else f"{query[: LONGEST - 1]}…"
-        said.append((" · then: " if place else "") + (short.strip() or "(an empty query)"))
+        said.append((" · then: " if place else "") + (cut(query, LONGEST).strip() or "(an empty query)"))
     return "".join(said)
 
 

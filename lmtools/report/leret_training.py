@@ -1,15 +1,14 @@
 """The training curves of a LeReT run, from what its trainers logged in `iterations/N/STAGE.log.jsonl`."""
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from lmtools.core.progress import duration
 from lmtools.report.chart_data import said
 from lmtools.report.parts import Grid, Line, Lines, Part, Table, Unit
 from lmtools.report.records import records
 from lmtools.report.source import Source
+from lmtools.report.training_curves import Record, curve, finite
 
 STAGES = {"sft": "SFT", "policy": "preference"}
 CURVES = {
@@ -19,9 +18,8 @@ CURVES = {
     "rewards/accuracies": "pairs whose chosen query is ahead",
 }
 """What is drawn of a trainer's figures; the last two are those of preference optimisation."""
-MOST_POINTS = 300
 
-Log = Sequence[Mapping[str, Any]]
+Log = Sequence[Record]
 
 
 def training(run: Source) -> list[Part]:
@@ -62,32 +60,13 @@ def iterations(run: Source) -> Iterator[tuple[int, Path]]:
     yield from sorted((int(path.name), path) for path in folders)
 
 
-def curve(log: Log, figure: str) -> list[tuple[float, ...]]:
-    """(step, value) of one figure, thinned where there are very many; what is not finite is left out."""
-    found = [
-        (step, value)
-        for line in log
-        if (step := _finite(line.get("step"))) is not None
-        and (value := _finite(line.get(figure))) is not None
-    ]
-    points: list[tuple[float, ...]] = sorted(dict(found).items())
-    thin = math.ceil(len(points) / MOST_POINTS)
-    return points if thin <= 1 else [*points[:-1:thin], points[-1]]
-
-
 def _row(name: str, log: Log) -> tuple[str, ...]:
     last = log[-1]
-    loss, seconds = _finite(last.get("train_loss")), _finite(last.get("train_runtime"))
+    loss, seconds = finite(last.get("train_loss")), finite(last.get("train_runtime"))
     return (
         name,
-        said(_finite(last.get("step")), "number"),
-        said(_finite(last.get("epoch")), "number"),
+        said(finite(last.get("step")), "number"),
+        said(finite(last.get("epoch")), "number"),
         said(loss, "number"),
         "–" if seconds is None else duration(seconds),
     )
-
-
-def _finite(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)

@@ -6,7 +6,7 @@ page's script draws the charts. All text is plain text, from wherever it comes: 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from lmtools.core.statistics import Interval
 
@@ -87,7 +87,6 @@ class Lines:
         x, y: what the axes show, in words.
         even: the x values stand evenly spaced, as for 0, 1, 2, 5, 16 labels.
         strong: the name of the line that is drawn thick and whose interval is shaded.
-        steps: lines are steps, not slopes, as where a value holds until the next one.
     """
 
     title: str
@@ -97,7 +96,6 @@ class Lines:
     unit: Unit = "number"
     even: bool = False
     strong: str = ""
-    steps: bool = False
 
 
 @dataclass(frozen=True)
@@ -237,8 +235,3 @@ class Section:
 
     title: str
     parts: Sequence[Part]
-
-
-def plain(value: Any) -> Any:
-    """``value`` without NaN: a chart has None where nothing was measured."""
-    return None if isinstance(value, float) and value != value else value

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from lmtools.core.statistics import Interval
+from lmtools.core.text import short
 from lmtools.metrics.calibration import Reliability
 from lmtools.report.markdown import cell
-from lmtools.report.svg import GREY, draw, short
+from lmtools.report.svg import GREY, draw
 
 BAR, OVER, UNDER = "#C9D3DC", "#E8A371", "#6FB0D8"
 """Accuracy, and tints of the palette's vermilion and blue for the gaps; opaque, so that no seams show."""

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lmtools.core.text import short
 from lmtools.metrics.selection import risk_coverage
 from lmtools.metrics.tally import Floats
-from lmtools.report.svg import BLUE, VERMILION, draw, short
+from lmtools.report.svg import BLUE, VERMILION, draw
 
 COLOURS = ("#222222", BLUE, VERMILION, "#009E73", "#CC79A7")
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)))

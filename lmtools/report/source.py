@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,17 @@ class Source:
         """A file or folder of the run, whether it is there or not."""
         return self.directory.joinpath(*parts)
 
+    @cached_property
     def settings(self) -> dict[str, Any]:
         """The resolved recipe."""
         found = parse_yaml(self.recipe, f"{self.directory}/{RECIPE}") if self.recipe else {}
         return found if isinstance(found, dict) else {}
+
+    @property
+    def head(self) -> str:
+        """The kind of temperature head that the recipe fits; empty where it fits none."""
+        head = self.settings.get("head")
+        return str(head.get("kind", "")) if isinstance(head, dict) else ""
 
     def parts(self) -> Iterator["Source"]:
         """The runs inside this one, such as those of a quickstart, by name."""

@@ -55,9 +55,3 @@ def draw(width: float, height: float, plot: Callable[[Any], None], label: str) -
     # Numbered names would clash with those of the page's other figures; what is referred to has another form.
     element = re.sub(r' id="[\w.]+_\d+"', "", element)
     return f'<svg role="img" aria-label="{html.escape(label)}" {element}'
-
-
-def short(name: str, limit: int) -> str:
-    """``name`` on one line, cut to ``limit`` characters with an ellipsis."""
-    line = " ".join(name.split())
-    return line if len(line) <= limit else line[: limit - 1] + "…"

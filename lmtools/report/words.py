@@ -4,8 +4,9 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 
-from lmtools.core.results import Difference, Results, Row
+from lmtools.core.results import LESS_IS_BETTER, Difference, Results, Row
 from lmtools.core.statistics import Interval
+from lmtools.metrics.retrieval import hop_of
 from lmtools.report.chart_data import said
 from lmtools.report.parts import Unit
 
@@ -21,8 +22,6 @@ NUMBERS = (
     "margin",
 )
 """Metrics that are no rates; all others lie between 0 and 1."""
-LESS = ("ece", "rms-ce", "mce", "brier", "nll", "loss", "token-ece", "rmse", "rmse-ratio", "ece-mass")
-"""Metrics of which less is better."""
 PREFERRED = (r"recall@hop\d+", "accuracy", "rmse-ratio", "ece", "loss", "nll", "auroc", "brier")
 PREFERRED_OF_TASKS = ("ece", *PREFERRED)
 """What a reader wants to know first, by what a run has of it; of tasks how honest confidence is in each."""
@@ -46,20 +45,14 @@ def headline_metrics(results: Results) -> list[str]:
         for wanted in preferred:
             found = [name for name in own if re.fullmatch(wanted, name.rpartition("/")[2])]
             if found and not tasks:
-                return [max(found, key=_hop)]
+                return [max(found, key=hop_of)]
             if found:
                 last = max(name.rpartition("/")[2] for name in found)
                 return [name for name in found if name.endswith(f"/{last}")]
     return names[:1]
 
 
-def _hop(metric: str) -> int:
-    """The hop that a metric is of, so that of hops the last one is told; 0 for another metric."""
-    number = metric.rpartition("@hop")[2]
-    return int(number) if number.isdigit() else 0
-
-
-def main_row(results: Results, metric: str, head: str | None = None) -> str:
+def main_row(results: Results, metric: str, head: str = "") -> str:
     """The row that a run is about: the one that most is compared with, the head, or the last.
 
     Args:
@@ -89,7 +82,7 @@ def measured(name: str, metric: str, interval: Interval) -> str:
 
 def compared(one: Difference) -> str:
     """A paired difference as a sentence that says whether it may be chance."""
-    better = (one.value > 0) != (one.metric.rpartition("/")[2] in LESS)
+    better = (one.value > 0) != (one.metric.rpartition("/")[2] in LESS_IS_BETTER)
     sure = one.low > 0 or one.high < 0
     if one.metric.rpartition("/")[2] in NEITHER:
         verdict = "by more than chance" if sure else "which may be chance"

@@ -83,8 +83,7 @@ function lines(spec, width) {
     const group = svg("g", { class: look });
     const points = line.flat ? [[xs[0], line.points[0][1]], [xs[xs.length - 1], line.points[0][1]]] : line.points;
     const path = points.map(([at, value], turn) => {
-      const step = spec.steps && turn ? `H${along(at).toFixed(1)}V` : `${turn ? "L" : "M"}${along(at).toFixed(1)} `;
-      return `${step}${y(value).toFixed(1)}`;
+      return `${turn ? "L" : "M"}${along(at).toFixed(1)} ${y(value).toFixed(1)}`;
     });
     const banded = line.points.filter((point) => point.length === 4);
     if (banded.length > 1 && !line.flat && (line.name === spec.strong || spec.lines.length <= 3)) {
