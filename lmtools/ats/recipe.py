@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from lmtools.ats.head_config import MULTIPLIERS, HeadConfig, HeadKind
 from lmtools.ats.sequences import Layout
-from lmtools.core.config import Config
+from lmtools.core.config import SYSTEM, Config, Seed
 from lmtools.models.spec import ModelSpec
 
 LossName = Literal["selective_smoothing", "selective_smoothing_code", "cross_entropy", "full_smoothing"]
@@ -161,14 +161,8 @@ class VectorScalingSettings(Config):
 class AtsRecipe(Config):
     """An ATS fit: which model, on which instructions, which head, which loss, what to compare it with."""
 
-    system: Literal["ats"] = Field(
-        default="ats", description="Which system the recipe is for; decides the settings there are."
-    )
-    seed: int = Field(
-        default=0,
-        ge=0,
-        description="Everything random follows from it: the same seed and the same inputs give the same run.",
-    )
+    system: Literal["ats"] = Field(default="ats", description=SYSTEM)
+    seed: Seed = 0
     model: ModelSpec = Field(
         default=ModelSpec(),
         description="The language model whose probabilities are calibrated; it runs once over the "

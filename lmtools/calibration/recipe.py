@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from lmtools.core.config import Config
+from lmtools.core.config import SYSTEM, Config, Seed
 from lmtools.models.spec import ModelSpec
 
 ConfidenceName = Literal["mean", "product", "length-normalised"]
@@ -56,14 +56,8 @@ class AnswerSettings(Config):
 class CalibrationRecipe(Config):
     """A calibration measurement: which model and head, on which tasks, with which confidence."""
 
-    system: Literal["calibration"] = Field(
-        default="calibration", description="Which system the recipe is for; decides the settings there are."
-    )
-    seed: int = Field(
-        default=0,
-        ge=0,
-        description="Everything random follows from it: the same seed and the same inputs give the same run.",
-    )
+    system: Literal["calibration"] = Field(default="calibration", description=SYSTEM)
+    seed: Seed = 0
     model: ModelSpec = Field(
         default=ModelSpec(),
         description="The language model that is measured: which one, at which precision, run by what.",

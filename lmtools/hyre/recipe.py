@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
-from lmtools.core.config import Config
+from lmtools.core.config import SYSTEM, Config, Seed
 from lmtools.hyre.acquire import Acquisition
 from lmtools.hyre.adapt_settings import AdaptSettings, Rule
 from lmtools.hyre.training_settings import (
@@ -124,14 +124,8 @@ class EvalSettings(Config):
 class HyreRecipe(Config):
     """A HyRe ensemble: which backbone, which pairs, which heads, and how it is adapted and measured."""
 
-    system: Literal["hyre"] = Field(
-        default="hyre", description="Which system the recipe is for; decides the settings there are."
-    )
-    seed: int = Field(
-        default=0,
-        ge=0,
-        description="Everything random follows from it: the same seed and the same inputs give the same run.",
-    )
+    system: Literal["hyre"] = Field(default="hyre", description=SYSTEM)
+    seed: Seed = 0
     task: Task = Field(
         default="preference",
         description="`preference`: pairs (Bradley-Terry); `classification`: classes (cross-entropy); "

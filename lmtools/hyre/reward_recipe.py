@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from lmtools.core.config import Config
+from lmtools.core.config import SYSTEM, Config
 from lmtools.models.feature_settings import FeatureSettings
 from lmtools.models.spec import ModelSpec
 
@@ -12,9 +12,7 @@ from lmtools.models.spec import ModelSpec
 class RewardRecipe(Config):
     """The measurement of a reward model: which model, on which pairs."""
 
-    system: Literal["reward"] = Field(
-        default="reward", description="Which system the recipe is for; decides the settings there are."
-    )
+    system: Literal["reward"] = Field(default="reward", description=SYSTEM)
     seed: int = Field(
         default=0,
         ge=0,

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from lmtools.core.config import Config
+from lmtools.core.config import SYSTEM, Config, Seed
 from lmtools.leret.explore_settings import Explorer, ExploreSettings, RewardName
 from lmtools.leret.training_settings import (
     LoraSettings,
@@ -131,14 +131,8 @@ class EvalSettings(Config):
 class LeretRecipe(Config):
     """A LeReT run: what to search, how to explore, how to train, what to measure."""
 
-    system: Literal["leret"] = Field(
-        default="leret", description="Which system the recipe is for; decides the settings there are."
-    )
-    seed: int = Field(
-        default=0,
-        ge=0,
-        description="Everything random follows from it: the same seed and the same inputs give the same run.",
-    )
+    system: Literal["leret"] = Field(default="leret", description=SYSTEM)
+    seed: Seed = 0
     model: ModelSpec = Field(
         default=ModelSpec(),
         description="The language model that learns to write queries: which one, at which precision, run "
