@@ -125,7 +125,11 @@ class Calibrated:
 
 
 class ContextHead(nn.Module):
-    """A transformer head: the layer at the model's precision, the linear function after it at float32."""
+    """A transformer head: the layer at the model's precision, the linear function after it at float32.
+
+    At bfloat16 on SmolLM2-135M, with a random head, the layer's rounding moves log multipliers by 0.001; the
+    hidden states', by up to 0.17.
+    """
 
     def __init__(self, config: HeadConfig, shape: BaseShape, vllm_config: Any) -> None:
         super().__init__()
