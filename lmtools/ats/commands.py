@@ -8,8 +8,10 @@ import torch
 
 from lmtools.ats.baselines.artefact import Baselines
 from lmtools.ats.cache import FeatureCache
+from lmtools.ats.dry_run import head_parameters
 from lmtools.ats.extract import extract
 from lmtools.ats.fit import Fit, clear, fit_baselines, fit_head, head_directories
+from lmtools.ats.head_config import HeadConfig
 from lmtools.ats.heads import TemperatureHead
 from lmtools.ats.measure import TokenScores, joined, of_logits, of_multipliers, table
 from lmtools.ats.methods import VECTOR, in_order
@@ -18,6 +20,7 @@ from lmtools.ats.token_texts import FILE as TOKENS
 from lmtools.ats.token_texts import write_token_texts
 from lmtools.ats.train import log_multipliers
 from lmtools.calibration.reading import UNCALIBRATED
+from lmtools.core.pace import Work
 from lmtools.core.progress import say
 from lmtools.core.results import Results, read_results
 from lmtools.core.run import Run
@@ -42,17 +45,18 @@ def fit(setup: Setup, run: Run, recipe_name: str) -> Results:
 
     @cache
     def open_model() -> LoadedModel:
-        return load(spec, merge=may_merge(spec))
+        return load(spec, merge=may_merge(spec), float32_logits=True)
 
-    with run.stage("read"):
+    known = setup.rows.known()
+    with run.stage("read", Work(read=int(known["rows"][-1]))):
         found = Fit(setup, read(setup, open_model), open_model)
         rows, tokens = (int(found.cache.arrays[name][-1]) for name in ("rows", "tokens"))
         say(f"{len(found.cache)} sequences, {rows:,} tokens, {tokens:,} of them before a response token")
     heads = {}
     for name, (config, directory) in head_directories(found, run).items():
-        with run.stage(f"fit {name}"):
+        with run.stage(f"fit {name}", fitting(setup, config, int(known["rows"][-1]))):
             heads[name] = fit_head(found, config, directory, run)
-    with run.stage("fit baselines"):
+    with run.stage("fit baselines", fitting_vector(setup, int(known["tokens"][-1]))):
         baselines = fit_baselines(found, run)
     with run.stage("measure"):
         results = measure(found, heads, baselines, run, recipe_name)
@@ -61,6 +65,21 @@ def fit(setup: Setup, run: Run, recipe_name: str) -> Results:
         write_token_texts(run.path(TOKENS), found, name, head, load_tokenizer(spec))
     clear(run)
     return results
+
+
+def fitting(setup: Setup, config: HeadConfig, tokens: int) -> Work:
+    """Passes of a head over cached features, as if the model were trained on its share of the weights."""
+    share = head_parameters(config, setup.shape) / setup.shape.decoder_weights
+    return Work(trained=tokens * setup.recipe.train.epochs * share)
+
+
+def fitting_vector(setup: Setup, tokens: int) -> Work | None:
+    """The same of vector scaling, which works on whole logits; the other baselines take next to nothing."""
+    settings = setup.recipe.vector
+    if VECTOR not in setup.recipe.compare:
+        return None
+    share = setup.shape.hidden * setup.shape.vocabulary / setup.shape.decoder_weights
+    return Work(trained=min(tokens, settings.tokens or tokens) * settings.epochs * share)
 
 
 def read(setup: Setup, open_model: Callable[[], LoadedModel]) -> FeatureCache:

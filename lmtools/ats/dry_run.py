@@ -10,10 +10,11 @@ from lmtools.ats.cache import SequenceRows, shapes
 from lmtools.ats.head_config import BaseShape, HeadConfig, base_shape
 from lmtools.ats.recipe import AtsRecipe
 from lmtools.ats.setup import check_model, make_sequences, model_config, read_instructions, split
-from lmtools.core.attempts import Attempts, say_memory, say_unchecked
+from lmtools.core.attempts import Attempts, say_model, say_unchecked
 from lmtools.core.progress import say
 from lmtools.models.files import resolve_texts
 from lmtools.models.load import load_tokenizer
+from lmtools.models.precision import describe_precision
 from lmtools.models.size import weights_gib
 
 COPIES = 6
@@ -44,6 +45,8 @@ class Plan:
     head_parameters: int | None
     training_gib: float | None
     weights_gib: float | None
+    precision: str | None
+    """Of the model, and why."""
     unchecked: tuple[str, ...] = ()
     """What could not be checked, and why, a sentence each."""
 
@@ -79,6 +82,7 @@ def dry_run(recipe: AtsRecipe) -> Plan:
         head_parameters=heads[0] if heads else None,
         training_gib=_gib(4 * COPIES * max(heads)) if heads else None,
         weights_gib=round(weights, 3) if weights is not None else None,
+        precision=describe_precision(recipe.model),
         unchecked=tuple(attempt.unchecked),
     )
 
@@ -136,5 +140,5 @@ def print_dry_run(plan: Plan) -> None:
         say(f"disk: {plan.cache_gib} GiB of cache")
     if plan.head_parameters is not None:
         say(f"the head has {plan.head_parameters:,} weights; training takes {plan.training_gib} GiB")
-    say_memory(plan.weights_gib)
+    say_model(plan.precision, plan.weights_gib)
     say_unchecked(plan.unchecked)

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmtools.ats.recipe import AtsRecipe
-from lmtools.core.recipe import load_recipe, named_recipe
 from lmtools.core.results import Results
 from lmtools.core.run import Run
+from lmtools.models.precision import describe_precisions
+from lmtools.models.recipes import load_model_recipe, named_recipe
 
 if TYPE_CHECKING:
     from lmtools.generation.protocol import Generator
@@ -42,8 +43,9 @@ def run_fit(
     setup = prepare(config)
     command = ["lmtools.ats.run_fit", name, *settings]
     with Run.create(
-        Path(out), config, command=command, inputs=setup.inputs, resume=resume, seed=config.seed
-    ) as run:
+        Path(out), config, command=command, inputs=setup.inputs, resume=resume, seed=config.seed,
+        precision=describe_precisions(config),
+    ) as run:  # fmt: skip
         results = fit(setup, run, name)
         run.finish(results)
     return results
@@ -67,7 +69,7 @@ def load_calibrated(run: Path | str) -> "LoadedModel":
     from lmtools.models.load import load, may_merge
 
     spec = _recipe(run).model
-    return calibrate(load(spec, merge=may_merge(spec)), Path(run))
+    return calibrate(load(spec, merge=may_merge(spec), float32_logits=True), Path(run))
 
 
 def open_calibrated_run(run: Path | str) -> "Generator":
@@ -91,4 +93,4 @@ def open_calibrated_run(run: Path | str) -> "Generator":
 
 def _recipe(run: Path | str) -> AtsRecipe:
     """The recipe that a run was made with."""
-    return load_recipe(AtsRecipe, str(Path(run) / "recipe.yaml"), default=DEFAULT)
+    return load_model_recipe(AtsRecipe, str(Path(run) / "recipe.yaml"), default=DEFAULT)

@@ -31,6 +31,6 @@ def open_calibrated(spec: ModelSpec, head: Path, cache: bool = True) -> Generato
     from lmtools.ats.calibrated import calibrate
     from lmtools.generation.hf import HfGenerator
 
-    loaded = calibrate(load(spec, merge=may_merge(spec)), head)
+    loaded = calibrate(load(spec, merge=may_merge(spec), float32_logits=True), head)
     generator = HfGenerator.from_loaded(loaded, spec.batch_tokens)
     return on_disk(generator) if cache else generator

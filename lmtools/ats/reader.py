@@ -51,7 +51,7 @@ def open_reader(spec: ModelSpec, run: Path, methods: tuple[str, ...] = ()) -> "A
             f"model.backend: all methods of a run at once are read by hf, not by {spec.backend}",
             fix="set model.backend=hf, or measure the exported model: lmtools ats export",
         )
-    loaded = load(spec, merge=may_merge(spec))
+    loaded = load(spec, merge=may_merge(spec), float32_logits=True)
     return AtsReader(loaded, load_methods(run, loaded).only(methods), spec.batch_tokens)
 
 

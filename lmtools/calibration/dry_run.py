@@ -7,8 +7,9 @@ from lmtools.calibration.prompt import Rendering, open_rendering
 from lmtools.calibration.recipe import CalibrationRecipe
 from lmtools.calibration.setup import check_methods, read_inputs
 from lmtools.calibration.tasks import Answers, Task
-from lmtools.core.attempts import Attempts, say_memory, say_unchecked
+from lmtools.core.attempts import Attempts, say_model, say_unchecked
 from lmtools.core.progress import say
+from lmtools.models.precision import describe_precision
 from lmtools.models.size import weights_gib
 
 
@@ -33,6 +34,8 @@ class Plan:
 
     tasks: tuple[TaskPlan, ...]
     weights_gib: float | None
+    precision: str | None
+    """Of the model, and why."""
     unchecked: tuple[str, ...] = ()
     """What could not be checked, and why, a sentence each."""
     notes: tuple[str, ...] = ()
@@ -66,7 +69,7 @@ def dry_run(
         attempt(f"whether {recipe.head} fits the model", check_head)
     tasks = [_plan(task, rendering, recipe) for task in found[0]] if found and rendering else []
     gib = round(weights, 2) if weights is not None else None
-    return Plan(tuple(tasks), gib, tuple(attempt.unchecked), notes)
+    return Plan(tuple(tasks), gib, describe_precision(recipe.model), tuple(attempt.unchecked), notes)
 
 
 def _plan(task: Task, rendering: Rendering, recipe: CalibrationRecipe) -> TaskPlan:
@@ -95,5 +98,5 @@ def print_dry_run(plan: Plan) -> None:
         say(f"{task.task}: {task.questions} questions, {read}at most {task.generated_tokens:,} written")
     for sentence in plan.notes:
         say(f"note: {sentence}")
-    say_memory(plan.weights_gib)
+    say_model(plan.precision, plan.weights_gib)
     say_unchecked(plan.unchecked)

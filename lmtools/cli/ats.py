@@ -29,8 +29,8 @@ from lmtools.cli.options import (
 )
 from lmtools.core.errors import RunError
 from lmtools.core.progress import say
-from lmtools.core.recipe import load_recipe
 from lmtools.core.wrong_run import wrong_run
+from lmtools.models.recipes import load_model_recipe
 
 if TYPE_CHECKING:
     from lmtools.ats.recipe import AtsRecipe
@@ -82,7 +82,7 @@ def fit(
     """Fit a temperature head and all baselines; a few minutes as it stands, on two CPU cores."""
     from lmtools.ats.recipe import AtsRecipe
 
-    config = load_recipe(AtsRecipe, recipe, overrides(settings, model, backend, seed), default=DEFAULT)
+    config = load_model_recipe(AtsRecipe, recipe, overrides(settings, model, backend, seed), default=DEFAULT)
     if dry_run:
         _show_plan(config, json)
         return
@@ -126,7 +126,7 @@ def evaluate(
     given = eval_run.fitted_model(fitted(run))
     given += [f"tasks={json_module.dumps(task)}"] if task else []
     given += overrides(settings, model, backend, seed)
-    config = load_recipe(CalibrationRecipe, recipe, given, default=MEASUREMENT)
+    config = load_model_recipe(CalibrationRecipe, recipe, given, default=MEASUREMENT)
     if dry_run:
         eval_run.show_plan(config, json)
         return
@@ -164,7 +164,7 @@ def export(
     from lmtools.ats.recipe import AtsRecipe
 
     source = fitted(run)
-    config = load_recipe(AtsRecipe, str(source / "recipe.yaml"), default=DEFAULT)
+    config = load_model_recipe(AtsRecipe, str(source / "recipe.yaml"), default=DEFAULT)
     written = export_vllm(source, to or source / format.value, config.model)
     of_export(source, written, config)
     say(f"wrote {written}; serve it with: vllm serve {written}")

@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import Annotated, Any
 
@@ -54,12 +54,12 @@ OPTIONAL = ("generation: vllm",)
 
 def doctor(
     gpu: Annotated[
-        bool, typer.Option("--gpu", help="Also ask torch for GPUs; imports it, a few seconds.")
+        bool, typer.Option("--gpu", hidden=True, help="GPUs are always asked for; older scripts name it.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Say what is installed, which backends work, where the cache is, and what is missing."""
-    report = examine(gpu)
+    """Say what is installed, which backends work, how fast each precision is, and what is missing."""
+    report = examine()
     emit(report, json)
     if not json:
         for line in describe(report):
@@ -68,14 +68,15 @@ def doctor(
         raise typer.Exit(1)
 
 
-def examine(gpu: bool = False) -> dict[str, Any]:
-    """Everything doctor knows, ready for JSON; ``gpu`` lets it import torch."""
+def examine() -> dict[str, Any]:
+    """Everything doctor knows, ready for JSON."""
     parts = [{"name": part.name, "missing": part.missing(), "install": part.install} for part in PARTS]
     return {
         "ok": not any(part["missing"] for part in parts if part["name"] not in OPTIONAL),
         "versions": versions(),
         "machine": machine(),
-        "gpus": _gpus() if gpu else None,
+        "gpus": _gpus(),
+        "precision": _precision(),
         "parts": parts,
         "cache": _cache(),
         "builtin_models": {name: builtin.present for name, builtin in BUILTINS.items()},
@@ -88,7 +89,8 @@ def describe(report: dict[str, Any]) -> list[str]:
     hardware, cache = report["machine"], report["cache"]
     lines = [f"machine   {hardware['cpu']}, {hardware['cores']} cores, {hardware['memory_gb']} GB"]
     gpus = report["gpus"]
-    lines.append(f"GPU       {'not asked (--gpu)' if gpus is None else ', '.join(gpus) or 'none'}")
+    lines.append(f"GPU       {'unknown without torch' if gpus is None else ', '.join(gpus) or 'none'}")
+    lines += _precision_lines(report["precision"])
     lines.append(
         f"cache     {cache['path']}: {cache['used_gb']} GB used, {cache['free_gb']} GB free on the disk"
     )
@@ -113,7 +115,30 @@ def _cache() -> dict[str, Any]:
     return {"path": str(path), "used_gb": round(used / 1e9, 2), "free_gb": round(free / 1e9, 1)}
 
 
-def _gpus() -> list[str]:
+def _precision() -> dict[str, Any] | None:
+    """GFLOP/s of each precision, measured now, and what `model.dtype: auto` takes; None without torch."""
+    if find_spec("torch") is None:
+        return None
+    from lmtools.models.precision import NAMED, default_precision, measure_matmul, pick_device
+
+    device = pick_device("auto")
+    rates = {dtype: round(measure_matmul(dtype, device), 3) for dtype in NAMED}
+    return {"device": device, "gflops": rates, **asdict(default_precision(device))}
+
+
+def _precision_lines(precision: dict[str, Any] | None) -> list[str]:
+    if precision is None:
+        return []
+    rates = ", ".join(f"{dtype} {rate:.3g}" for dtype, rate in precision["gflops"].items())
+    return [
+        f"GFLOP/s   {rates} ({precision['device']}, a layer of the built-in model)",
+        f"precision model.dtype=auto is {precision['dtype']}: {precision['reason']}",
+    ]
+
+
+def _gpus() -> list[str] | None:
+    if find_spec("torch") is None:
+        return None
     import torch
 
     return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]

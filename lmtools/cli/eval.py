@@ -22,7 +22,7 @@ from lmtools.cli.options import (
     Track,
     overrides,
 )
-from lmtools.core.recipe import load_recipe
+from lmtools.models.recipes import load_model_recipe
 
 DEFAULT = "calibration/quickstart"
 app = typer.Typer(
@@ -85,7 +85,7 @@ def calibration(
     if task:
         given.append(f"tasks={json_module.dumps(task)}")
     given += overrides(settings, model, backend, seed)
-    config = load_recipe(CalibrationRecipe, recipe, given, default=DEFAULT)
+    config = load_model_recipe(CalibrationRecipe, recipe, given, default=DEFAULT)
     if dry_run:
         show_plan(config, json)
         return
@@ -151,7 +151,7 @@ def reward(
     named = {"pairs": pairs, "run": run and str(run), "weights": weights and str(weights)}
     given = [f"{key}={json_module.dumps(value)}" for key, value in named.items() if value is not None]
     given += overrides(settings, model, backend, seed)
-    config = load_recipe(RewardRecipe, recipe, given, default=REWARD)
+    config = load_model_recipe(RewardRecipe, recipe, given, default=REWARD)
     if dry_run:
         show_reward_plan(config, json)
         return

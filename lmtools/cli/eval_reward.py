@@ -8,9 +8,11 @@ from lmtools.cli import runs
 from lmtools.cli.hyre_run import ensemble_hashes, trained, trained_or_new
 from lmtools.cli.lm_eval_out import write as write_lm_eval
 from lmtools.cli.options import emit
+from lmtools.core.attempts import say_model
 from lmtools.core.errors import RecipeError
 from lmtools.core.files import sha256_file
 from lmtools.core.progress import say
+from lmtools.models.precision import describe_precision
 
 if TYPE_CHECKING:
     from lmtools.hyre.reward_recipe import RewardRecipe
@@ -99,8 +101,11 @@ def show_reward_plan(config: "RewardRecipe", json: bool) -> None:
     check(config)
     pairs = {name: len(own) for name, own in read_pairs(config).items()}
     run = None if config.model is not None else trained(Path(config.run) if config.run else None)
-    emit({"model": name_of(config), "run": run, "pairs": pairs}, json)
+    model = config.model or (backbone(run) if run is not None else None)
+    precision = None if model is None else describe_precision(model)
+    emit({"model": name_of(config), "run": run, "pairs": pairs, "precision": precision}, json)
     say(f"{name_of(config)} is measured on {sum(pairs.values())} pairs of {len(pairs)} distributions: "
         + ", ".join(f"{name} {count}" for name, count in pairs.items()))  # fmt: skip
+    say_model(precision, None)
     if config.model is None and run is None:
         say("no trained ensemble under runs/: one would be trained first")

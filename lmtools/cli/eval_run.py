@@ -96,7 +96,7 @@ def reader_of(config: "CalibrationRecipe") -> "Callable[[], Reader]":
         from lmtools.calibration.reading import GeneratorReader
         from lmtools.generation.open import open_generator
 
-        return GeneratorReader(open_generator(config.model), config.method)
+        return GeneratorReader(open_generator(config.model, float32_logits=True), config.method)
 
     return open_it
 

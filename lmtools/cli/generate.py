@@ -15,6 +15,7 @@ from lmtools.core.files import write_jsonl
 from lmtools.core.overrides import apply_override
 from lmtools.core.progress import say
 from lmtools.core.recipe_faults import describe_faults
+from lmtools.models.precision import resolve_dtypes
 
 if TYPE_CHECKING:
     from lmtools.calibration.recipe import ConfidenceName
@@ -99,7 +100,7 @@ def generate(
         check(best_of, reward, weights, samples, raw, temperature)
         own |= sampling(best_of or 1, temperature)
     settings = [*_model_of(calibrated), *(settings or [])]
-    config = _config(settings, model, backend, seed, own)
+    config = resolve_dtypes(_config(settings, model, backend, seed, own))
     requests = _requests(prompt, input)
     from lmtools.generation.requests import answer
 
@@ -166,7 +167,8 @@ def _model_of(fitted: Path | None) -> list[str]:
         return []
     from lmtools.cli.eval_run import fitted_model
 
-    return [setting for setting in fitted_model(fitted) if setting.startswith("model=")]
+    named = [setting for setting in fitted_model(fitted) if setting.startswith("model=")]
+    return [*named, "model.dtype=auto"]  # a head may run at another precision than it was fitted at
 
 
 def _opener(head: Path) -> "Opener":

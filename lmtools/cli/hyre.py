@@ -40,7 +40,7 @@ from lmtools.cli.options import (
 )
 from lmtools.cli.runs import ending
 from lmtools.core.errors import LmtoolsError
-from lmtools.core.recipe import load_recipe
+from lmtools.models.recipes import load_model_recipe
 
 if TYPE_CHECKING:
     from lmtools.hyre.recipe import HyreRecipe
@@ -219,7 +219,7 @@ def score(
 def _config(recipe: str | None, given: list[str]) -> "HyreRecipe":
     from lmtools.hyre.recipe import HyreRecipe
 
-    return load_recipe(HyreRecipe, recipe, given, default=DEFAULT)
+    return load_model_recipe(HyreRecipe, recipe, given, default=DEFAULT)
 
 
 def _show_plan(config: "HyreRecipe", json: bool, *, targets: bool, train: bool = True) -> None:

@@ -161,15 +161,15 @@ def _tell(weights: "Weights", user: "User", directory: Path) -> None:
 def show_plan(source: Path | None, asked: Asked, settings: Sequence[str], json: bool) -> None:
     """``--dry-run`` of an adaptation: which run, which user, how many pairs; reads no model."""
     from lmtools.cli.hyre_run import DEFAULT
-    from lmtools.core.recipe import load_recipe
     from lmtools.hyre.recipe import HyreRecipe
     from lmtools.hyre.reward import trained_recipe
+    from lmtools.models.recipes import load_model_recipe
 
     acquisition(asked.by)
     recipe = (
         trained_recipe(source, settings)
         if source is not None
-        else load_recipe(HyreRecipe, DEFAULT, settings, default=DEFAULT)
+        else load_model_recipe(HyreRecipe, DEFAULT, settings, default=DEFAULT)
     )
     user = _user(recipe, asked)
     plan = {

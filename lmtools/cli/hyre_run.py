@@ -10,7 +10,7 @@ from lmtools.cli.lm_eval_out import write as write_lm_eval
 from lmtools.core.errors import RunError
 from lmtools.core.files import sha256_text
 from lmtools.core.progress import say
-from lmtools.core.recipe import load_recipe
+from lmtools.models.recipes import load_model_recipe
 
 if TYPE_CHECKING:
     from lmtools.core.results import Results
@@ -45,7 +45,7 @@ def trained_or_new(directory: Path | None) -> Path:
     say(f"no trained ensemble under runs/: training one on bundled pairs first ({DEFAULT})")
     from lmtools.hyre.recipe import HyreRecipe
 
-    config = load_recipe(HyreRecipe, DEFAULT, default=DEFAULT)
+    config = load_model_recipe(HyreRecipe, DEFAULT, default=DEFAULT)
     run, _ = train(config, DEFAULT, out=None, resume=False)
     return run
 
@@ -152,8 +152,9 @@ def _measure_tables(
     data = read_tables(config)
     inputs = {source: source_hash(source) for source in config.data.tables}
     with runs.open_run(
-        "hyre", "eval", config, inputs=inputs, seed=config.seed, out=out, resume=resume, track=track
-    ) as run:
+        "hyre", "eval", config, inputs=inputs, seed=config.seed, out=out, resume=resume, track=track,
+        precision={},  # tables meet no language model
+    ) as run:  # fmt: skip
         results = measure_tables(data, config, run, recipe)
         _finish(run, results, config, lm_eval_out)
         return run.directory, results

@@ -151,7 +151,8 @@ def search(
 ) -> None:
     """Search for a question with a trained policy: shows each hop's query and the passages it found."""
     trained = training_run(policy)
-    config = read_recipe(str(trained / "recipe.yaml"), settings)
+    # A policy writes at whatever precision: this machine's own, not that of the one it was trained on.
+    config = read_recipe(str(trained / "recipe.yaml"), ["model.dtype=auto", *(settings or [])])
     from lmtools.leret.search import as_json, print_search, search_once
 
     found = search_once(config, trained, question)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from lmtools.cli import runs
 from lmtools.cli.options import BackendName, emit, overrides
-from lmtools.core.recipe import load_recipe
 from lmtools.core.run import Run
+from lmtools.models.recipes import load_model_recipe
 
 if TYPE_CHECKING:
     from lmtools.leret.recipe import LeretRecipe
@@ -28,7 +28,7 @@ def read_recipe(
     """The recipe ``ref``, or the default one, with what the options change in it."""
     from lmtools.leret.recipe import LeretRecipe
 
-    return load_recipe(LeretRecipe, ref, overrides(settings, model, backend, seed), default=DEFAULT)
+    return load_model_recipe(LeretRecipe, ref, overrides(settings, model, backend, seed), default=DEFAULT)
 
 
 @contextmanager

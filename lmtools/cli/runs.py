@@ -16,6 +16,7 @@ from lmtools.core.recipe import dump_recipe
 from lmtools.core.resume import started_with
 from lmtools.core.run import Run, default_out, last_unfinished
 from lmtools.core.tracking import Tracked, Tracker, open_tracker
+from lmtools.models.precision import describe_precisions
 
 if TYPE_CHECKING:
     from lmtools.core.results import Results
@@ -34,6 +35,7 @@ def open_run(
     pick_up: bool = False,
     agree: Callable[[Callable[[], str]], str] = lambda choose: choose(),
     track: "str | Tracker | None" = None,
+    precision: Mapping[str, str] | None = None,
 ) -> Iterator[Run]:
     """Open the directory of a run, new or resumed; one that comes to its end gets its `report.html`.
 
@@ -43,7 +45,10 @@ def open_run(
         agree: makes several processes choose the same directory.
         track: the name of a tracker, or one that is open already. It is no part of the run: a run that was
             begun without it can be resumed with it, and the other way round.
+        precision: for the manifest; None: that of every model of the recipe.
     """
+    if precision is None:
+        precision = describe_precisions(recipe)
     if pick_up and out is None and not resume:
         last = last_unfinished(system, action)
         resume = last is not None and started_with(last, dump_recipe(recipe), inputs, seed)
@@ -51,7 +56,9 @@ def open_run(
             say(f"{last}/ was interrupted: continuing it")
     directory = out or Path(agree(lambda: str(default_out(system, action, resume=resume))))
     command = ["lmtools", *sys.argv[1:]]
-    with Run.create(directory, recipe, command=command, inputs=inputs, resume=resume, seed=seed) as run:
+    with Run.create(
+        directory, recipe, command=command, inputs=inputs, resume=resume, seed=seed, precision=precision
+    ) as run:
         if track is not None and run.writes:
             run.tracker = track if not isinstance(track, str) else open_tracker(track, _tracked(run, recipe))
         try:

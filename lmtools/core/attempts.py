@@ -27,8 +27,10 @@ class Attempts:
             return None
 
 
-def say_memory(weights_gib: float | None) -> None:
-    """What a model takes, where it is known, on stderr."""
+def say_model(precision: str | None, weights_gib: float | None) -> None:
+    """A model's precision and why, and what it takes, where they are known, on stderr."""
+    if precision is not None:
+        say(f"precision: {precision}")
     if weights_gib is not None:
         say(f"memory: {weights_gib} GiB of weights, and what a batch needs")
 

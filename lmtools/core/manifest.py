@@ -33,10 +33,14 @@ class Manifest(BaseModel):
     """Path or name of each input -> SHA-256 of its content."""
     versions: dict[str, str]
     machine: dict[str, Any]
+    precision: dict[str, str] = {}
+    """Name of each model's setting -> ``DTYPE: why``."""
     started: str
     resumed: list[str] = []
     finished: str | None = None
     stages: dict[str, float] = {}
+    processor: dict[str, float] = {}
+    """The same stages in seconds of processor time, over all cores."""
 
     def write(self, path: Path) -> None:
         """Replace the file in one step."""

@@ -25,7 +25,6 @@ __all__ = [
     "find_recipe",
     "list_recipes",
     "load_recipe",
-    "named_recipe",
     "parse_yaml",
     "recipe_system",
 ]
@@ -83,19 +82,6 @@ def load_recipe(schema: type[T], ref: str | None, overrides: Sequence[str] = (),
             "\n".join(faults), fix="mend the lines above; `lmtools recipes show NAME` prints a good one"
         )
     return config
-
-
-def named_recipe(
-    schema: type[T], recipe: T | str, overrides: Sequence[str] = (), *, default: str
-) -> tuple[str, T]:
-    """A recipe by its name or path, or one that is there already; and what a result file calls it.
-
-    Raises:
-        RecipeError: as ``load_recipe``.
-    """
-    if isinstance(recipe, str):
-        return recipe, load_recipe(schema, recipe, overrides, default=default)
-    return default.partition("/")[0], recipe
 
 
 RUNS = {"leret": "leret train", "hyre": "hyre train", "ats": "ats fit", "calibration": "eval calibration",

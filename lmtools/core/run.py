@@ -23,7 +23,8 @@ from lmtools.core.errors import RunError
 from lmtools.core.files import cannot_write, write_text
 from lmtools.core.journal import Journal
 from lmtools.core.manifest import Manifest, machine, now, versions
-from lmtools.core.progress import duration, first_process, say
+from lmtools.core.pace import Work, foreseen
+from lmtools.core.progress import duration, first_process, say, working
 from lmtools.core.recipe import dump_recipe
 from lmtools.core.results import Difference, Results, Row
 from lmtools.core.resume import LOCK, MANIFEST, METRICS, RECIPE, continued, has_run, occupied, unfinished
@@ -56,12 +57,14 @@ class Run:
         inputs: Mapping[str, str],
         resume: bool,
         seed: int,
+        precision: Mapping[str, str] | None = None,
     ) -> "Run":
         """Start a run in ``directory``, or continue the one that is there.
 
         Args:
             command: the command line, program name first.
             inputs: each input's path or name -> SHA-256 of its content.
+            precision: name of each model's setting -> ``DTYPE: why``.
 
         Raises:
             RunError: the directory holds something else, a run that was not to be resumed, a run of another
@@ -74,6 +77,7 @@ class Run:
             inputs=dict(inputs),
             versions=versions(),
             machine=machine(),
+            precision=dict(precision or {}),
             started=now(),
         )
         if not first_process():
@@ -127,17 +131,25 @@ class Run:
         return told
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a part of the run: tells a person, and adds its seconds to the manifest, also on failure."""
-        say(f"[{name}]")
-        start = time.monotonic()
+    def stage(self, name: str, work: Work | None = None) -> Iterator[None]:
+        """Time a part of the run: tells a person, and adds its seconds to the manifest, also on failure.
+
+        Args:
+            work: what the language model will do, where that can be told beforehand.
+        """
+        seconds = foreseen(work)
+        say(f"[{name}]" if seconds is None else f"[{name}] about {duration(max(1, round(seconds)))} here")
+        start, computed = time.monotonic(), _processor_seconds()
         try:
-            yield
+            with working(f"[{name}]"):
+                yield
         finally:
-            seconds = time.monotonic() - start
-            total = round(self.manifest.stages.get(name, 0.0) + seconds, 3)
-            self._update(stages={**self.manifest.stages, name: total})
-        say(f"[{name}] {duration(seconds)}")
+            took = time.monotonic() - start
+            spent = {"stages": took, "processor": _processor_seconds() - computed}
+            for field, value in spent.items():
+                before: dict[str, float] = getattr(self.manifest, field)
+                self._update(**{field: {**before, name: round(before.get(name, 0.0) + value, 3)}})
+        say(f"[{name}] {duration(took)}")
 
     def results(self, recipe: str, rows: Sequence[Row], differences: Sequence[Difference] = ()) -> Results:
         """What was measured, with this run's command, seed, versions and machine."""
@@ -146,10 +158,15 @@ class Run:
             command=shlex.join(self.manifest.command),
             seed=self.manifest.seed,
             versions=self.manifest.versions,
-            machine=self.manifest.machine,
+            machine={**self.manifest.machine, **self._precision()},
             rows=tuple(rows),
             differences=tuple(differences),
         )
+
+    def _precision(self) -> dict[str, Any]:
+        """The precision of each model, without the reasons; nothing where no model computes."""
+        kinds = {name: why.partition(":")[0] for name, why in self.manifest.precision.items()}
+        return {"precision": kinds} if kinds else {}
 
     def finish(self, results: Results) -> None:
         """Write ``metrics.json`` and mark the run as finished."""
@@ -180,6 +197,11 @@ class Run:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _processor_seconds() -> float:
+    """What this process and its children that have ended used of all cores, in seconds."""
+    return sum(os.times()[:4])
 
 
 def default_out(system: str, action: str, *, resume: bool = False, root: Path = Path("runs")) -> Path:

@@ -21,7 +21,7 @@ from lmtools.generation.prefix import pack, plan_groups
 from lmtools.generation.protocol import Completion, Sampling
 from lmtools.generation.samples import by_prompt, draws, sample_seed
 from lmtools.models.chat import end_ids
-from lmtools.models.load import LoadedModel, load, may_merge
+from lmtools.models.load import LoadedModel, base_model, load, may_merge
 from lmtools.models.spec import ModelSpec
 
 T = TypeVar("T")
@@ -33,15 +33,16 @@ See = Callable[[Tensor, Tensor], list[list[T]]]
 
 
 class HfGenerator:
-    """A model in this process.
+    """A model in this process; ``float32_logits`` as in ``load``.
 
     Raises:
         ModelError: the model cannot be used.
         MachineError: there is not enough memory.
     """
 
-    def __init__(self, spec: ModelSpec) -> None:
-        self._start(load(spec, merge=may_merge(spec)), spec.batch_tokens)
+    def __init__(self, spec: ModelSpec, *, float32_logits: bool = False) -> None:
+        loaded = load(spec, merge=may_merge(spec), float32_logits=float32_logits)
+        self._start(loaded, spec.batch_tokens)
 
     @classmethod
     def from_loaded(cls, loaded: LoadedModel, batch_tokens: int = 8192) -> "HfGenerator":
@@ -61,8 +62,10 @@ class HfGenerator:
 
     @property
     def identity(self) -> str:
-        """Backend, model and adapter by content, and precision."""
-        return f"hf:{self._loaded.identity}"
+        """Backend, model and adapter by content, and precision; that of the logits where it is another."""
+        output = base_model(self._model).get_output_embeddings().weight.dtype
+        wider = "" if output == self._model.dtype else f" logits {str(output).removeprefix('torch.')}"
+        return f"hf:{self._loaded.identity}{wider}"
 
     def generate(
         self, prompts: Sequence[str], sampling: Sampling, samples: int = 1

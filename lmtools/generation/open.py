@@ -7,20 +7,21 @@ from lmtools.generation.protocol import Generator
 from lmtools.models.spec import ModelSpec
 
 
-def open_generator(spec: ModelSpec, cache: bool = True) -> Generator:
+def open_generator(spec: ModelSpec, cache: bool = True, *, float32_logits: bool = False) -> Generator:
     """A generator on the backend that ``spec`` names.
 
     Args:
         spec: which model, and what runs it.
         cache: keep what it answers on disk, one file for each model, adapter, precision and backend
             (never a server's answers).
+        float32_logits: hf: logits in float32 at every precision, for log-probabilities that are measured.
 
     Raises:
         MissingPackageError: the backend is not installed.
         ModelError: it does not take the model.
         MachineError: a download failed, memory is not enough, or the server does not answer.
     """
-    generator = _backend(spec)
+    generator = _backend(spec, float32_logits)
     # A server tells its address and a model's name only: other weights behind them would get the old answers.
     if not cache or spec.backend == "server":
         return generator
@@ -32,7 +33,7 @@ def on_disk(generator: Generator) -> Cached:
     return Cached(generator, cache_dir("generations", f"{sha256_text(generator.identity)[:16]}.sqlite"))
 
 
-def _backend(spec: ModelSpec) -> Generator:
+def _backend(spec: ModelSpec, float32_logits: bool) -> Generator:
     if spec.backend == "vllm":
         from lmtools.generation.vllm import VllmGenerator
 
@@ -43,4 +44,4 @@ def _backend(spec: ModelSpec) -> Generator:
         return ServerGenerator(spec)
     from lmtools.generation.hf import HfGenerator
 
-    return HfGenerator(spec)
+    return HfGenerator(spec, float32_logits=float32_logits)

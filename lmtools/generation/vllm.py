@@ -28,6 +28,7 @@ from lmtools.models.chat import end_ids
 from lmtools.models.files import read_json, resolve
 from lmtools.models.fingerprint import fingerprint
 from lmtools.models.load import load_tokenizer
+from lmtools.models.precision import resolve_dtype
 from lmtools.models.spec import ModelSpec
 
 MOST_OPTIONS = 128  # token ids that one request may ask log-probabilities of
@@ -59,7 +60,7 @@ class VllmGenerator:
         self._tokenizer = load_tokenizer(spec, files)
         self._ends = end_ids(self._tokenizer, generation_config(files.path, self._llm.model_config.hf_config))
         self._length: int = self._llm.model_config.max_model_len
-        self._dtype = spec.dtype
+        self._dtype = resolve_dtype(spec).dtype
         self._adapters = Adapters(files.path, options.get("max_lora_rank", 0))
         self._adapter: Any = None
         self._adapter_digest = ""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lmtools.core.errors import BackendError, MissingPackageError, ModelError
+from lmtools.models.precision import resolve_dtype
 from lmtools.models.spec import ModelSpec
 
 OLDEST, NEWEST = (0, 28), (0, 32)
@@ -88,7 +89,7 @@ def engine_options(
     limit = config.get("max_position_embeddings")
     length = min(spec.max_model_len, limit) if isinstance(limit, int) else spec.max_model_len
     options: dict[str, Any] = {
-        "dtype": spec.dtype,
+        "dtype": resolve_dtype(spec).dtype,
         "max_model_len": length,
         "trust_remote_code": spec.trust_remote_code,
         "enable_prefix_caching": True,

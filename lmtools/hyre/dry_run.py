@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lmtools.core.attempts import Attempts, say_memory, say_unchecked
+from lmtools.core.attempts import Attempts, say_model, say_unchecked
 from lmtools.core.progress import say
 from lmtools.data.records import Preference
 from lmtools.data.sources import source_hash
@@ -15,6 +15,7 @@ from lmtools.hyre.recipe import HyreRecipe
 from lmtools.models.answered import Text, tokenised
 from lmtools.models.files import resolve_texts
 from lmtools.models.load import load_tokenizer
+from lmtools.models.precision import describe_precision
 from lmtools.models.size import weights_gib
 
 
@@ -34,6 +35,8 @@ class Plan:
     """What the model reads if nothing is in the cache and no prompt is shared."""
     cut: int
     weights_gib: float | None
+    precision: str | None
+    """Of the model, and why."""
     unchecked: tuple[str, ...] = ()
 
 
@@ -72,6 +75,7 @@ def dry_run(recipe: HyreRecipe, *, targets: bool, train: bool = True) -> Plan:
         tokens=sum(map(len, made.texts)) if made else 0,
         cut=made.cut if made else 0,
         weights_gib=round(weights, 3) if weights is not None else None,
+        precision=describe_precision(recipe.model),
         unchecked=tuple(attempt.unchecked),
     )
 
@@ -93,6 +97,7 @@ def _of_tables(recipe: HyreRecipe, names: tuple[str, ...]) -> Plan:
         tokens=0,
         cut=0,
         weights_gib=None,
+        precision=None,
     )
 
 
@@ -117,5 +122,5 @@ def print_dry_run(plan: Plan) -> None:
     say(f"{plan.pairs} {learnt} to learn from; {plan.heads} heads; ensembles: {', '.join(plan.ensembles)}")
     if plan.targets:
         say(f"{len(plan.targets)} targets: {', '.join(f'{name} {n}' for name, n in plan.targets.items())}")
-    say_memory(plan.weights_gib)
+    say_model(plan.precision, plan.weights_gib)
     say_unchecked(plan.unchecked)

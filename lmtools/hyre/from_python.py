@@ -5,7 +5,6 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lmtools.core.recipe import named_recipe
 from lmtools.core.results import Results
 from lmtools.core.run import Run
 from lmtools.data.records import Preference
@@ -15,6 +14,8 @@ from lmtools.hyre.reward import RewardModel, open_reward
 from lmtools.hyre.user import margins, weigh
 from lmtools.models.chat import Message
 from lmtools.models.features import Answered
+from lmtools.models.precision import describe_precisions
+from lmtools.models.recipes import named_recipe
 
 DEFAULT = "hyre/quickstart"
 
@@ -47,8 +48,14 @@ def run_training(
     with (
         closing(setup.reader),
         Run.create(
-            Path(out), config, command=command, inputs=setup.inputs, resume=resume, seed=config.seed
-        ) as run,
+            Path(out),
+            config,
+            command=command,
+            inputs=setup.inputs,
+            resume=resume,
+            seed=config.seed,
+            precision=describe_precisions(config),
+        ) as run,  # fmt: skip
     ):
         results = train(setup, run, name)
         run.finish(results)

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from lmtools.core.errors import ModelError
-from lmtools.core.recipe import load_recipe
 from lmtools.generation.open_features import open_features
 from lmtools.hyre.adapt import before, check_heads
 from lmtools.hyre.ensemble import Ensemble, ensemble_digest, load_ensemble
@@ -21,6 +20,7 @@ from lmtools.hyre.reweighting import Floats
 from lmtools.hyre.tuned import with_adapter
 from lmtools.hyre.weights import Weights, read_weights
 from lmtools.models.features import Answered, FeatureReader
+from lmtools.models.recipes import load_model_recipe
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def trained_recipe(directory: Path, settings: Sequence[str] = ()) -> HyreRecipe:
     """
     check_trained(directory)
     path = str(directory / "recipe.yaml")
-    recipe = load_recipe(HyreRecipe, path, settings, default=path)
+    recipe = load_model_recipe(HyreRecipe, path, settings, default=path)
     return recipe.model_copy(update={"model": with_adapter(recipe.model, directory)})
 
 

@@ -13,10 +13,11 @@ from lmtools.leret.data import Data, check_data, corpus, questions_to_learn, que
 from lmtools.leret.policy import Ask, show
 from lmtools.leret.prompts import ZERO_SHOT, Shown, encode, query_messages, shorten
 from lmtools.leret.recipe import LeretRecipe
-from lmtools.leret.rules import RULES
+from lmtools.leret.work import generations
 from lmtools.models.chat import render
 from lmtools.models.files import on_hub, resolve_texts
 from lmtools.models.load import load_tokenizer
+from lmtools.models.precision import describe_precision, resolve_dtype
 from lmtools.models.size import BYTES, weights_gib
 from lmtools.retrieval.config import DenseConfig, HybridConfig, RetrieverConfig
 from lmtools.retrieval.open import open_retriever
@@ -34,6 +35,8 @@ class Plan:
     generated_tokens: int | None
     prompt_tokens: int | None
     weights_gib: float | None
+    precision: str | None
+    """Of the model, and why."""
     training_gib: float | None
     unchecked: tuple[str, ...] = ()
     """What could not be checked, and why, a sentence each."""
@@ -52,7 +55,7 @@ def dry_run(recipe: LeretRecipe) -> Plan:
     weights = attempt("the model's size", lambda: weights_gib(recipe.model))
     if recipe.model.adapter and on_hub(recipe.model.name):
         attempt.unchecked.append(f"whether {recipe.model.adapter} fits the model: that needs its weights")
-    generations = _generations(recipe, data) if data else {}
+    counts = generations(recipe, data.train, data.test) if data else {}
     prompts: tuple[str, ...] = ()
     if data and tokenizer:
         asks = _examples(recipe, data, attempt)
@@ -60,17 +63,18 @@ def dry_run(recipe: LeretRecipe) -> Plan:
             render(tokenizer, query_messages(ask.prompt, ask.question, ask.passages)) for ask in asks
         )
     tokens = tuple(len(encode(tokenizer, prompt)) for prompt in prompts)
-    hops, total = recipe.hop.hops, sum(generations.values())
+    hops, total = recipe.hop.hops, sum(counts.values())
     # Weights, gradients and two optimiser moments in float32, or an adapter beside frozen weights.
-    growth = 16 / BYTES[recipe.model.dtype] if recipe.train.full else 1.3
+    growth = 16 / BYTES[resolve_dtype(recipe.model).dtype] if recipe.train.full else 1.3
     return Plan(
         questions={"train": len(data.train), "test": len(data.test)} if data else {},
         prompts=prompts,
         tokens=tokens,
-        generations=generations,
+        generations=counts,
         generated_tokens=total * recipe.hop.max_query_tokens if data else None,
         prompt_tokens=round(total * (tokens[0] + tokens[1] * (hops - 1)) / hops) if len(tokens) > 1 else None,
         weights_gib=round(weights, 2) if weights is not None else None,
+        precision=describe_precision(recipe.model),
         training_gib=round(weights * growth, 2) if weights is not None else None,
         unchecked=tuple(attempt.unchecked),
     )
@@ -115,25 +119,6 @@ def _is_dense(config: RetrieverConfig) -> bool:
     return isinstance(config, DenseConfig)
 
 
-def _generations(recipe: LeretRecipe, data: Data) -> dict[str, int]:
-    """Queries that a model writes, by stage."""
-    explore, later = recipe.explore, recipe.hop.hops - 1
-    per_question = _per_branch(recipe, explore.first) + later * explore.contexts * _per_branch(
-        recipe, explore.later
-    )
-    measured = sum(kind != "question" for kind in recipe.eval.policies)
-    counts = {"exploring": len(data.train) * per_question}
-    if "few-shot" in (*explore.first, *explore.later):
-        counts["few-shot prompts"] = explore.few_shot_candidates * explore.selection_questions * (1 + later)
-    counts["measuring"] = len(data.test) * recipe.hop.hops * measured
-    return counts
-
-
-def _per_branch(recipe: LeretRecipe, explorers: tuple[str, ...]) -> int:
-    sizes = {"few-shot": recipe.explore.few_shot_prompts, "temperature": recipe.explore.samples}
-    return sum(sizes.get(name, 1) for name in explorers if name not in RULES)
-
-
 def print_dry_run(plan: Plan) -> None:
     """The plan for a person, on stderr."""
     for place, prompt, tokens in zip(("first", "second"), plan.prompts, plan.tokens, strict=False):
@@ -145,6 +130,8 @@ def print_dry_run(plan: Plan) -> None:
     if plan.prompt_tokens is not None:
         read, written = f"{plan.prompt_tokens:,}", f"{plan.generated_tokens:,}"
         say(f"tokens: {read} read, at most {written} written, besides training")
+    if plan.precision is not None:
+        say(f"precision: {plan.precision}")
     if plan.weights_gib is not None:
         say(f"memory: {plan.weights_gib} GiB of weights; training {plan.training_gib} GiB and activations")
     say_unchecked(plan.unchecked)

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lmtools.core.recipe import load_recipe, named_recipe
 from lmtools.core.results import Results
 from lmtools.core.run import Run
 from lmtools.leret import commands
 from lmtools.leret.recipe import LeretRecipe
 from lmtools.leret.search import Searcher
 from lmtools.leret.setup import Setup, policy_hash, prepare
+from lmtools.models.precision import describe_precisions
+from lmtools.models.recipes import load_model_recipe, named_recipe
 
 DEFAULT = "leret/quickstart"
 
@@ -87,7 +88,9 @@ def load_searcher(run: Path | str) -> Searcher:
     >>> len(hops)
     2
     """
-    recipe = load_recipe(LeretRecipe, str(Path(run) / "recipe.yaml"), default=DEFAULT)
+    recipe = load_model_recipe(
+        LeretRecipe, str(Path(run) / "recipe.yaml"), ["model.dtype=auto"], default=DEFAULT
+    )
     return Searcher(recipe, Path(run))
 
 
@@ -110,6 +113,7 @@ def _run(
         inputs={**setup.inputs, **(inputs or {})},
         resume=resume,
         seed=config.seed,
+        precision=describe_precisions(config),
     ) as run:
         results = command(setup, run, name)
         run.finish(results)

@@ -14,8 +14,9 @@ from lmtools.core.errors import MachineError
 from lmtools.core.files import written_by_others
 from lmtools.core.progress import first_process, progress
 from lmtools.leret.recipe import LeretRecipe, TrainSettings
-from lmtools.leret.trainer import Tell, preference_trainer, run_trainer, sft_trainer
+from lmtools.leret.trainer import Mixed, Tell, preference_trainer, run_trainer, sft_trainer
 from lmtools.models.load import LoadedModel, load
+from lmtools.models.precision import resolve_dtype
 from lmtools.models.spec import ModelSpec
 
 
@@ -43,14 +44,15 @@ def learn(
     from transformers import set_seed
 
     set_seed(seed % 2**32)
+    spec = resolve_dtype(spec)
     loaded = loaded_for_training(spec, recipe.train)
     model = trainable(loaded, recipe.train, adapter=spec.adapter is not None)
     folder = target.with_name(f"{stage}.checkpoints")
     build = sft_trainer if stage == "sft" else preference_trainer
-    autocast = recipe.train.full and spec.dtype == "bfloat16"
+    mixed = mixed_precision(spec, recipe.train.full, loaded.device)
     label = "SFT" if stage == "sft" else f"preference optimisation ({recipe.train.preference.loss})"
     with written_by_others(target.parent), calm():
-        trainer = build(model, loaded.tokenizer, rows, recipe.train, folder, seed, autocast)
+        trainer = build(model, loaded.tokenizer, rows, recipe.train, folder, seed, mixed)
         with progress(steps(trainer), label) as bar:
             run_trainer(trainer, target.with_name(f"{stage}.log.jsonl"), bar, tell)
         save(trainer, spec, target)
@@ -74,8 +76,18 @@ def calm() -> Iterator[None]:
 
 
 def loaded_for_training(spec: ModelSpec, settings: TrainSettings) -> LoadedModel:
-    """The model to train. All weights are trained in float32: bfloat16 rounds small updates away."""
+    """The model to train. All weights are trained in float32: 16 bits round small updates away."""
     return load(spec.model_copy(update={"dtype": "float32"}) if settings.full else spec)
+
+
+def mixed_precision(spec: ModelSpec, full: bool, device: str) -> Mixed | None:
+    """What products are computed in where weights are float32: all of them, or at float16 LoRA's.
+
+    float16 also needs its gradients scaled, which is part of it; on a processor there is no such thing.
+    """
+    if spec.dtype == "bfloat16" and full:
+        return "bf16"
+    return "fp16" if spec.dtype == "float16" and device != "cpu" else None
 
 
 def trainable(loaded: LoadedModel, settings: TrainSettings, adapter: bool) -> Any:

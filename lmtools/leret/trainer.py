@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from math import gcd
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from datasets import Dataset, load_from_disk
@@ -19,6 +19,7 @@ from lmtools.leret.prompts import training_tokens
 from lmtools.leret.recipe import PreferenceSettings, SftSettings, TrainSettings
 from lmtools.leret.trl_trainers import CompletionSftTrainer, PreferenceTrainer, SummedIpoTrainer
 
+Mixed = Literal["bf16", "fp16"]
 Tell = Callable[[Mapping[str, Any], int], None]
 """What is given a trainer's figures, and the step that they are of."""
 
@@ -120,7 +121,7 @@ def common_arguments(
     folder: Path,
     seed: int,
     device: str,
-    autocast: bool,
+    mixed: Mixed | None,
 ) -> dict[str, Any]:
     """What both trainers are told in the same way."""
     return {
@@ -134,7 +135,8 @@ def common_arguments(
         "optim": stage.optimizer,
         "max_grad_norm": settings.max_grad_norm,
         "gradient_checkpointing": settings.gradient_checkpointing,
-        "bf16": autocast,
+        "bf16": mixed == "bf16",
+        "fp16": mixed == "fp16",
         "logging_steps": gcd(10, settings.save_steps),  # so that no logged mean reaches over a checkpoint
         "save_strategy": "steps",
         "save_steps": settings.save_steps,
@@ -154,14 +156,14 @@ def sft_trainer(
     settings: TrainSettings,
     folder: Path,
     seed: int,
-    autocast: bool = False,
+    mixed: Mixed | None = None,
 ) -> CompletionSftTrainer:
     """The trainer of the SFT stage; ``model`` carries its adapter already.
 
     Args:
-        autocast: compute in bfloat16 with float32 weights.
+        mixed: the precision of products where weights are float32.
     """
-    arguments = common_arguments(settings, settings.sft, folder, seed, model.device.type, autocast)
+    arguments = common_arguments(settings, settings.sft, folder, seed, model.device.type, mixed)
     return CompletionSftTrainer(
         model=model,
         args=SFTConfig(**arguments, completion_only_loss=True),
@@ -177,15 +179,15 @@ def preference_trainer(
     settings: TrainSettings,
     folder: Path,
     seed: int,
-    autocast: bool = False,
+    mixed: Mixed | None = None,
 ) -> PreferenceTrainer:
     """The trainer of the preference stage; the model as it is now is the reference.
 
     Args:
-        autocast: compute in bfloat16 with float32 weights.
+        mixed: the precision of products where weights are float32.
     """
     preference = settings.preference
-    arguments = common_arguments(settings, preference, folder, seed, model.device.type, autocast)
+    arguments = common_arguments(settings, preference, folder, seed, model.device.type, mixed)
     loss = {"ipo-mean": "ipo", "ipo": "sigmoid"}.get(preference.loss, preference.loss)
     kind = SummedIpoTrainer if preference.loss == "ipo" else PreferenceTrainer
     trainer = kind(

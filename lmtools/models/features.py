@@ -23,6 +23,7 @@ from lmtools.models.feature_pass import Pass
 from lmtools.models.feature_settings import FeatureSettings
 from lmtools.models.files import resolve
 from lmtools.models.load import identity, load, load_config, load_tokenizer, may_merge
+from lmtools.models.precision import resolve_dtype
 from lmtools.models.reward_head import is_reward_model, reward_head
 from lmtools.models.spec import ModelSpec
 
@@ -52,7 +53,7 @@ class FeatureReader:
             raise ModelError(
                 f"model.backend: {spec.backend} gives no hidden states here", fix="set model.backend=hf"
             )
-        self._spec, self._settings = spec, settings
+        self._spec, self._settings = resolve_dtype(spec), settings
         self._files = resolve(spec)
         self._config = load_config(spec, self._files).get_text_config()
         self._layers = count_layers(settings.layers, int(self._config.num_hidden_layers))
@@ -75,6 +76,11 @@ class FeatureReader:
     def width(self) -> int:
         """D, the numbers in a row: layer by layer, in each pooling by pooling."""
         return len(self._layers) * len(self._settings.pooling) * int(self._config.hidden_size)
+
+    @property
+    def depth(self) -> float:
+        """The share of the model's layers that are run: those behind the last one wanted are not."""
+        return max(self._layers) / int(self._config.num_hidden_layers)
 
     def read(self, answered: Sequence[Answered], label: str = "features") -> NDArray[np.float32]:
         """The features of answers, (n, D).

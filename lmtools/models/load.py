@@ -1,6 +1,6 @@
 """A name becomes a loaded model and tokenizer.
 
-loaded = load(ModelSpec(name="builtin:smollm2-135m-instruct", dtype="bfloat16"))
+loaded = load(ModelSpec(name="builtin:smollm2-135m-instruct"))
 loaded.model(**loaded.tokenizer("Hello", return_tensors="pt").to(loaded.device))
 """
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from lmtools.core.errors import MachineError, ModelError
 from lmtools.models.files import HEAD_KEY, ModelFiles, read_json, resolve
+from lmtools.models.precision import pick_device, resolve_dtype
 from lmtools.models.quiet import quietly
 from lmtools.models.spec import ModelSpec
 
@@ -42,7 +43,12 @@ class LoadedModel:
 
 
 def load(
-    spec: ModelSpec, attention: str | None = None, *, merge: bool = False, reward: bool = False
+    spec: ModelSpec,
+    attention: str | None = None,
+    *,
+    merge: bool = False,
+    reward: bool = False,
+    float32_logits: bool = False,
 ) -> LoadedModel:
     """Load a model, with its adapter on top where the spec names one.
 
@@ -51,6 +57,8 @@ def load(
         attention: transformers' attention implementation (``eager``, ``sdpa`` ...); None: its own choice.
         merge: add the adapter's weights to the model's, which is faster to run and cannot be trained on.
         reward: load it as a sequence classifier with one label, which is what a reward model is.
+        float32_logits: compute logits in float32 from states of 16 bits, where they would come in steps of
+            up to an eighth of a nat. Takes a second copy of the output matrix.
 
     Raises:
         ModelError: the name, directory or adapter cannot be used, or it is a model exported for vLLM.
@@ -59,6 +67,7 @@ def load(
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
+    spec = resolve_dtype(spec)
     files = resolve(spec)
     _check_headless(spec, files)
     device = pick_device(spec.device)
@@ -85,16 +94,30 @@ def load(
             model = PeftModel.from_pretrained(model, files.adapter, use_safetensors=True)
             model = model.merge_and_unload() if merge else model
         model = model.to(device).eval()
+        if float32_logits:
+            _widen_output(base_model(model).get_output_embeddings())
     tokenizer = load_tokenizer(spec, files)
     return LoadedModel(model, tokenizer, identity(spec, files), device)
+
+
+def _widen_output(layer: Any) -> None:
+    """Let a linear output layer compute in float32; an embedding that shares its matrix keeps its own."""
+    from torch import float32, nn
+
+    if not isinstance(layer, nn.Linear) or layer.weight.dtype == float32:
+        return
+    layer.weight = nn.Parameter(layer.weight.detach().float(), requires_grad=False)
+    if layer.bias is not None:
+        layer.bias = nn.Parameter(layer.bias.detach().float(), requires_grad=False)
+    layer.register_forward_pre_hook(lambda _, states: (states[0].float(),))
 
 
 def may_merge(spec: ModelSpec) -> bool:
     """Whether an adapter that is not trained on is added to the model's weights.
 
-    At bfloat16 it would be rounded as they are, and lose most of its digits.
+    At 16 bits it would be rounded as they are, and lose most of its digits.
     """
-    return spec.dtype == "float32"
+    return resolve_dtype(spec).dtype == "float32"
 
 
 def base_model(model: Any) -> Any:
@@ -135,29 +158,7 @@ def load_tokenizer(spec: ModelSpec, files: ModelFiles | None = None) -> Any:
 def identity(spec: ModelSpec, files: ModelFiles) -> str:
     """Model, adapter and precision by content: ``MODEL[+ADAPTER]@DTYPE``, each by 16 hexadecimal digits."""
     adapter = f"+{files.adapter_digest[:16]}" if files.adapter else ""
-    return f"{files.digest[:16]}{adapter}@{spec.dtype}"
-
-
-def pick_device(name: str) -> str:
-    """The torch device of a setting: ``auto`` is the first GPU, else the processor.
-
-    Raises:
-        ModelError: this machine has no such device.
-    """
-    import torch
-
-    if name == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(
-            f"model.device: {name!r} is not usable on this machine: {str(error).splitlines()[0]}",
-            fix="set model.device=auto or cpu",
-        ) from error
-    return name
+    return f"{files.digest[:16]}{adapter}@{resolve_dtype(spec).dtype}"
 
 
 def _check_headless(spec: ModelSpec, files: ModelFiles) -> None:

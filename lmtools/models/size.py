@@ -3,15 +3,16 @@
 from math import prod
 
 from lmtools.models.files import hub_faults, on_hub, resolve
+from lmtools.models.precision import resolve_dtype
 from lmtools.models.spec import ModelSpec
 
-BYTES = {"float32": 4, "bfloat16": 2}
-"""Of one weight, by ``ModelSpec.dtype``."""
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+"""Of one weight, by precision."""
 
 
 def weights_gib(spec: ModelSpec) -> float:
     """What a model's weights take at the precision of ``spec``, in GiB; raises as ``parameters``."""
-    return parameters(spec) * BYTES[spec.dtype] / 2**30
+    return parameters(spec) * BYTES[resolve_dtype(spec).dtype] / 2**30
 
 
 def parameters(spec: ModelSpec) -> int:

@@ -67,6 +67,7 @@ def facts(run: Source) -> dict[str, str]:
         "Resumed": ", ".join(manifest.resumed),
         "Finished": manifest.finished or "not yet",
         "Machine": _machine(manifest.machine),
+        **{f"Precision of {name}": why for name, why in manifest.precision.items()},
     }
     return {name: value for name, value in found.items() if value}
 

@@ -24,7 +24,7 @@ def test_json_report(capsys):
     assert found["cache"]["path"] == str(cache_dir())
     assert found["cache"]["free_gb"] > 0
     assert found["machine"]["cores"] >= 1
-    assert found["gpus"] is None
+    assert isinstance(found["gpus"], list)
     assert found["builtin_models"] == dict.fromkeys(BUILTINS, False)
 
 
@@ -40,6 +40,19 @@ def test_a_missing_optional_part_is_fine(capsys, monkeypatch):
     assert run(["doctor", "--json"]) == 0
     (part,) = report(capsys)["parts"]
     assert part["missing"] == ["no_such_module_here"]
+
+
+def test_the_speed_of_each_precision_is_measured(capsys, monkeypatch):
+    monkeypatch.delenv("LMTOOLS_DTYPE")
+    rates = {"float32": 30.0, "bfloat16": 1.5, "float16": 0.0}
+    monkeypatch.setattr("lmtools.models.precision.measure_matmul", lambda dtype, device: rates[dtype])
+    assert run(["doctor", "--json"]) == 0
+    found = report(capsys)["precision"]
+    assert (found["gflops"], found["dtype"]) == (rates, "float32")
+    assert run(["doctor"]) == 0
+    said = capsys.readouterr().out
+    assert "float32 30, bfloat16 1.5, float16 0" in said
+    assert "auto is float32: bfloat16 is 20 times slower on this processor (1.5 against 30 GFLOP/s)" in said
 
 
 def test_present_models_and_used_space_are_seen(capsys):

@@ -1,0 +1,207 @@
+"""Device and precision of a model: the fastest precision that this machine has, unless one is named.
+
+``model.dtype: auto`` is bfloat16 on a GPU that has it natively and float16 on one that does not. On a
+processor it is bfloat16 only where that is measured to be faster than float32: with AVX-512 BF16, AMX or
+Arm's BF16 it is, by two or three times; without them it is emulated, and up to forty times slower. The
+measurement takes milliseconds and is kept in the cache for this processor. ``$LMTOOLS_DTYPE`` goes before it.
+"""
+
+import json
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+from lmtools.core.config import Config
+from lmtools.core.errors import LmtoolsError, MachineError, ModelError
+from lmtools.core.files import sha256_text, write_json
+from lmtools.core.manifest import cpu_model
+from lmtools.core.paths import cache_dir
+from lmtools.core.progress import say
+from lmtools.models.spec import Dtype, ModelSpec
+
+C = TypeVar("C", bound=Config)
+NAMED: tuple[Dtype, ...] = ("float32", "bfloat16", "float16")
+VARIABLE = "LMTOOLS_DTYPE"
+MASKS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
+"""Variables that make torch leave out instructions which the processor has."""
+MARGIN = 1.2
+"""How many times as fast as float32 bfloat16 must be, to be worth its rounding."""
+WIDTH, INNER = 576, 1536
+"""The measured product: a feed-forward layer of the built-in model."""
+ROWS, GPU_ROWS = 128, 16384
+"""Tokens in it."""
+SECONDS, SLOW = 0.03, 0.2
+"""How long a precision is measured, at least; what takes so long once is not measured again."""
+
+
+def pick_device(name: str) -> str:
+    """The torch device of a setting: ``auto`` is the first GPU, else the processor.
+
+    Raises:
+        ModelError: this machine has no such device.
+    """
+    import torch
+
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f"model.device: {name!r} is not usable on this machine: {str(error).splitlines()[0]}",
+            fix="set model.device=auto or cpu",
+        ) from error
+    return name
+
+
+@dataclass(frozen=True)
+class Precision:
+    """A precision, and in words why it is this machine's choice."""
+
+    dtype: Dtype
+    reason: str
+
+
+def resolve_dtype(spec: ModelSpec) -> ModelSpec:
+    """The model at a precision by name; one that is slow on this machine is kept, with a warning.
+
+    Raises:
+        ModelError: this machine has no such device.
+        LmtoolsError: ``$LMTOOLS_DTYPE`` names no precision.
+    """
+    if spec.dtype == "auto":
+        return spec.model_copy(update={"dtype": default_precision(spec.device).dtype})
+    if spec.dtype != "float32" and spec.backend != "server":
+        _warn_if_emulated(spec.dtype, pick_device(spec.device))
+    return spec
+
+
+def resolve_dtypes(recipe: C) -> C:
+    """A recipe whose models all have a precision by name; raises as ``resolve_dtype``."""
+    models = {name: resolve_dtype(value) for name, value in recipe if isinstance(value, ModelSpec)}
+    return recipe.model_copy(update=models) if models else recipe
+
+
+def describe_precision(spec: ModelSpec) -> str:
+    """The precision of a model and why it has it, for the manifest and ``--dry-run``.
+
+    ``"float32: bfloat16 is 29 times slower on this processor (1.2 against 34.7 GFLOP/s)"``
+    """
+    if spec.backend == "server":
+        return "the server's own"
+    choice = default_precision(spec.device)
+    if spec.dtype in ("auto", choice.dtype):
+        return f"{choice.dtype}: {choice.reason}"
+    return f"{spec.dtype}: set by name; auto takes {choice.dtype}: {choice.reason}"
+
+
+def describe_precisions(recipe: Config) -> dict[str, str]:
+    """``describe_precision`` of every model of a recipe, by the name of its setting."""
+    return {name: describe_precision(value) for name, value in recipe if isinstance(value, ModelSpec)}
+
+
+def default_precision(device: str) -> Precision:
+    """What ``auto`` is on a device, as ``ModelSpec.device`` names it; raises as ``resolve_dtype``."""
+    named = os.environ.get(VARIABLE)
+    if named:
+        if named not in NAMED:
+            raise LmtoolsError(f"{VARIABLE}={named} is none of {', '.join(NAMED)}", fix=f"unset {VARIABLE}")
+        return Precision(named, f"{VARIABLE} names it")
+    device = pick_device(device)
+    return _of_gpu(device) if device.startswith("cuda") else _of_processor(device)
+
+
+def _of_gpu(device: str) -> Precision:
+    import torch
+
+    name = torch.cuda.get_device_name(device)
+    # Ampere was the first to have it; every AMD GPU that torch supports does.
+    if torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0):
+        return Precision("bfloat16", f"native on {name}")
+    return Precision("float16", f"{name} has no bfloat16 of its own")
+
+
+def _of_processor(device: str) -> Precision:
+    rates = matmul_rates(device, ("float32", "bfloat16"))
+    single, half = rates["float32"], rates["bfloat16"]
+    where = "this processor" if device == "cpu" else device
+    if half == 0:
+        return Precision("float32", f"{where} has no bfloat16")
+    compared = f"{half:.3g} against {single:.3g} GFLOP/s"
+    if half >= MARGIN * single:
+        return Precision("bfloat16", f"{half / single:.1f} times as fast as float32 on {where} ({compared})")
+    slower = f"{single / half:.2g} times slower" if half < single / MARGIN else "no faster"
+    return Precision("float32", f"bfloat16 is {slower} on {where} ({compared})")
+
+
+@cache
+def _warn_if_emulated(dtype: Dtype, device: str) -> None:
+    """Say once what a 16-bit precision costs where float32 is faster."""
+    if device.startswith("cuda"):
+        return
+    rates = matmul_rates(device, ("float32", dtype))
+    if rates[dtype] < rates["float32"]:
+        say(
+            f"warning: model.dtype={dtype} halves memory, and computes {rates['float32'] / rates[dtype]:.2g} "
+            f"times slower than float32 here ({rates[dtype]:.3g} against {rates['float32']:.3g} GFLOP/s); "
+            "model.dtype=auto takes what is fastest"
+        )
+
+
+def matmul_rates(device: str, dtypes: tuple[Dtype, ...]) -> dict[Dtype, float]:
+    """GFLOP/s of each precision: measured once for a processor and a torch, then read from the cache."""
+    import torch
+
+    masks = tuple(os.environ.get(name) for name in MASKS)
+    capability = torch.backends.cpu.get_cpu_capability()
+    key = sha256_text(repr((cpu_model(), device, torch.__version__, capability, masks)))[:16]
+    path = cache_dir("precision", f"{key}.json")
+    known = read_rates(path)
+    missing = [dtype for dtype in dtypes if dtype not in known]
+    if missing:
+        known |= {dtype: measure_matmul(dtype, device) for dtype in missing}
+        with suppress(MachineError):  # without a cache it is measured every time
+            write_json(path, {"processor": cpu_model(), "capability": capability, "gflops": known})
+    return {dtype: known[dtype] for dtype in dtypes}
+
+
+def read_rates(path: Path) -> dict[Dtype, float]:
+    """The rates that an earlier process measured; empty where there are none, or the file is damaged."""
+    try:
+        rates = json.loads(path.read_text(encoding="utf-8"))["gflops"]
+        return {dtype: float(rates[dtype]) for dtype in NAMED if rates.get(dtype, 0) > 0}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
+
+
+def measure_matmul(dtype: Dtype, device: str) -> float:
+    """GFLOP/s of a linear layer and of the product of its backward pass; 0 where there is no such precision.
+
+    Emulated forward passes are six times slower than float32, backward passes forty times, so both count.
+    """
+    import torch
+
+    try:
+        kind, rows = getattr(torch, dtype), ROWS if device == "cpu" else GPU_ROWS
+        states = torch.ones(rows, WIDTH, dtype=kind, device=device)
+        weights = torch.ones(INNER, WIDTH, dtype=kind, device=device)
+
+        def both() -> float:
+            begun = time.perf_counter()
+            gradients = torch.nn.functional.linear(states, weights) @ weights
+            float(gradients[0, 0])  # waits for a GPU
+            return time.perf_counter() - begun
+
+        first = both()  # sets kernels up, and takes longer
+        times = [first] if device == "cpu" and first > SLOW else [both()]
+        while sum(times) < SECONDS:
+            times.append(both())
+    except (RuntimeError, TypeError):
+        return 0.0
+    return 4 * rows * WIDTH * INNER / min(times) / 1e9
