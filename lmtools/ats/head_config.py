@@ -104,6 +104,12 @@ class BaseShape:
     vocabulary: int
     rms_eps: float = 1e-6
 
+    @property
+    def decoder_weights(self) -> int:
+        """The matrices of all layers, about, for a decoder with gated feed-forward layers."""
+        attention = 2 * self.hidden * (self.heads + self.kv_heads) * self.head_dim
+        return self.layers * (attention + 3 * self.hidden * self.intermediate)
+
     def width(self, features: tuple[FeatureName, ...]) -> int:
         """How many numbers the joined features of a token have."""
         return sum(self.hidden if name in ("hidden", "argmax-row") else 1 for name in features)

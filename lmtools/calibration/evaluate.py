@@ -19,6 +19,7 @@ from lmtools.calibration.setup import Setup
 from lmtools.calibration.table import make_table
 from lmtools.calibration.tasks import Choices, Task
 from lmtools.core.journal import Journal
+from lmtools.core.pace import Work, tokens_after_prefix
 from lmtools.core.progress import progress
 from lmtools.core.results import Results, read_results
 from lmtools.core.run import Run
@@ -38,7 +39,7 @@ def evaluate(setup: Setup, run: Run, open_reader: OpenReader, recipe_name: str) 
         return run.results(recipe_name, ())
     if run.path("metrics.json").exists():
         return read_results(run.path("metrics.json"))
-    with run.stage("answer"):
+    with run.stage("answer", asking(setup)):
         write_asked(run.path(QUESTIONS), setup.tasks)
         predictions = predict(setup, run.journal(), open_reader)
         write_predictions(run.path("predictions.jsonl"), predictions)
@@ -46,6 +47,19 @@ def evaluate(setup: Setup, run: Run, open_reader: OpenReader, recipe_name: str) 
     with run.stage("measure"):
         table = make_table(predictions, recipe.compare, recipe.resamples, recipe.seed)
     return run.results(recipe_name, table.rows, table.differences)
+
+
+def asking(setup: Setup) -> Work:
+    """What the questions take: prompts after their shared examples, and answers written and read again."""
+    work = Work()
+    for task in setup.tasks:
+        prompts = [setup.rendering.text(item.prompt) for item in task.items]
+        work += Work(read=tokens_after_prefix(prompts))
+        if not isinstance(task, Choices):
+            length = task.definition.max_tokens / 2
+            written = 0 if setup.given else length * setup.recipe.answers.samples
+            work += Work(len(prompts) * length, len(prompts) * written)
+    return work
 
 
 def predict(setup: Setup, journal: Journal, open_reader: OpenReader) -> list[Prediction]:

@@ -70,6 +70,11 @@ def lmtools(
 def main() -> NoReturn:
     """The entry point: runs ``sys.argv`` and ends the process with its exit code."""
     signal.signal(signal.SIGTERM, _terminate)
+    # Read when torch is loaded. Threads that spin while they wait make everything several times slower where
+    # cores are shared; what they would gain on cores of their own is within the noise.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' own bars, which a log would keep whole
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()

@@ -1,6 +1,7 @@
 """``lmtools quickstart``: the built-in model on the bundled data, from nothing to measured improvements."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +11,10 @@ from lmtools.cli.invocation import as_called
 from lmtools.cli.leret_run import open_run, read_recipe, search_line
 from lmtools.cli.options import Backend, DryRun, Json, Model, Out, Resume, Seed, Set, Track, emit, overrides
 from lmtools.cli.runs import ending
-from lmtools.core.progress import say
-from lmtools.core.recipe import load_recipe
+from lmtools.core.progress import say, working
+from lmtools.core.resume import METRICS
 from lmtools.core.tracking import Within
+from lmtools.models.recipes import load_model_recipe
 
 if TYPE_CHECKING:
     from lmtools.ats.recipe import AtsRecipe
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from lmtools.core.run import Run
     from lmtools.hyre.recipe import HyreRecipe
     from lmtools.leret.recipe import LeretRecipe
+    from lmtools.models.spec import ModelSpec
 
 RECIPE, FIT, MEASUREMENT = "leret/quickstart", "ats/quickstart", "calibration/quickstart"
 ENSEMBLE, LABELS = "hyre/quickstart", 5
@@ -61,7 +64,10 @@ def quickstart(
 
     say("LeReT: a small language model learns to write search queries by trying them.")
     say(f"Fetching the model {recipe.model.name} if it is not there yet ...")
-    with open_run("quickstart", recipe, out, resume, pick_up=True, track=track) as (setup, run):
+    with (
+        open_run("quickstart", recipe, out, resume, pick_up=True, track=track) as (setup, run),
+        foreseeing(run, recipe.model),
+    ):
         say(
             f"{len(setup.train)} questions to learn from, {len(setup.test)} to measure on; "
             f"files go to {run.directory}/"
@@ -80,21 +86,36 @@ def quickstart(
         emit({"run": str(run.directory), **asdict(results), **parts}, json)
 
 
+@contextmanager
+def foreseeing(run: "Run", model: "ModelSpec") -> Iterator[None]:
+    """Time a few batches first, so that every stage inside can say what it will take on this machine."""
+    from lmtools.core.pace import keeping
+    from lmtools.generation.pace import measure_pace
+
+    if not run.writes or run.path(METRICS).exists():  # nothing is left to compute
+        yield
+        return
+    with working("timing a few batches"):
+        pace = measure_pace(model)
+    with keeping(pace):
+        yield
+
+
 def _read_second(settings: Sequence[str], options: Sequence[str]) -> "tuple[AtsRecipe, CalibrationRecipe]":
     """The recipes of the second part, read before the first begins: both measure the same model."""
     from lmtools.ats.recipe import AtsRecipe
     from lmtools.calibration.recipe import CalibrationRecipe
 
-    fit = load_recipe(AtsRecipe, FIT, _part("ats.", settings, options), default=FIT)
+    fit = load_model_recipe(AtsRecipe, FIT, _part("ats.", settings, options), default=FIT)
     given = [f"model={fit.model.model_dump_json()}", *_part("calibration.", settings, options)]
-    return fit, load_recipe(CalibrationRecipe, MEASUREMENT, given, default=MEASUREMENT)
+    return fit, load_model_recipe(CalibrationRecipe, MEASUREMENT, given, default=MEASUREMENT)
 
 
 def _read_third(settings: Sequence[str], options: Sequence[str]) -> "HyreRecipe":
     """The recipe of the third part."""
     from lmtools.hyre.recipe import HyreRecipe
 
-    return load_recipe(HyreRecipe, ENSEMBLE, _part("hyre.", settings, options), default=ENSEMBLE)
+    return load_model_recipe(HyreRecipe, ENSEMBLE, _part("hyre.", settings, options), default=ENSEMBLE)
 
 
 def _part(name: str, settings: Sequence[str], options: Sequence[str]) -> list[str]:

@@ -1,17 +1,20 @@
 """What a person sees while a run works: lines and a progress bar on stderr, never a word on stdout.
 
 On a terminal a bar with rate and remaining time; in a pipe or a log a line at the start, one at the end, and
-at most one every 30 seconds between. Under several processes only the first one speaks.
+one every ten seconds between, also while a single batch takes longer than that. Under several processes only
+the first one speaks.
 """
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-QUIET_SECONDS = 30.0
+QUIET_SECONDS = 10.0
+"""How long nothing is said while something works."""
 
 
 class Progress(Protocol):
@@ -27,10 +30,71 @@ def first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+class _Pulse:
+    """Lets the innermost of the open works speak where nothing was said for a while."""
+
+    def __init__(self) -> None:
+        self.spoken = time.monotonic()
+        self._open: list[_Work] = []
+        self._end = threading.Event()
+
+    @contextmanager
+    def during(self, work: "_Work") -> Iterator[None]:
+        """Watch over ``work``; a thread does so from the first one that is opened to the last."""
+        self._open.append(work)
+        if len(self._open) == 1:
+            self._end = threading.Event()
+            threading.Thread(target=self._watch, args=(self._end,), daemon=True).start()
+        try:
+            yield
+        finally:
+            self._open.remove(work)
+            if not self._open:
+                self._end.set()
+
+    def due(self) -> bool:
+        """Whether it is time for a word."""
+        return time.monotonic() - self.spoken >= QUIET_SECONDS
+
+    def _watch(self, end: threading.Event) -> None:
+        while not end.wait(QUIET_SECONDS / 10):
+            innermost = self._open[-1:]
+            line = innermost[0].line() if innermost and self.due() else None
+            if line is not None and not end.is_set():
+                say(line)
+
+
+class _Work(Protocol):
+    def line(self) -> str | None:
+        """How far it is; None where a bar shows it."""
+        ...
+
+
+_pulse = _Pulse()
+
+
 def say(text: str) -> None:
     """One line for a person, on stderr."""
     if first_process():
+        _pulse.spoken = time.monotonic()
         print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def working(label: str) -> Iterator[None]:
+    """Say now and then that something is still at work that has no bar, or not all the time."""
+    with _pulse.during(_Untold(label)):
+        yield
+
+
+class _Untold:
+    """Work whose end nobody can foresee."""
+
+    def __init__(self, label: str) -> None:
+        self._label, self._start = label, time.monotonic()
+
+    def line(self) -> str:
+        return f"{self._label}: {duration(time.monotonic() - self._start)} so far"
 
 
 @contextmanager
@@ -44,11 +108,12 @@ def progress(total: int | None, label: str) -> Iterator[Progress]:
     if not first_process():
         yield _Silent()
     elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI"):
-        with _bar(total, label) as bar:
+        with _bar(total, label) as bar, _pulse.during(_OnScreen()):
             yield bar
     else:
         lines = _Lines(total, label)
-        yield lines
+        with _pulse.during(lines):
+            yield lines
         lines.close()
 
 
@@ -57,21 +122,30 @@ class _Silent:
         """Nothing to show."""
 
 
+class _OnScreen:
+    def line(self) -> None:
+        """The bar itself shows how far it is."""
+
+
 class _Lines:
     """Progress for a log: few lines, each of which stands alone."""
 
     def __init__(self, total: int | None, label: str) -> None:
         self._total, self._label = total, label
         self._done = 0
-        self._start = self._spoken = time.monotonic()
+        self._start = time.monotonic()
         say(f"{label}: started" if total is None else f"{label}: {total} to do")
 
     def advance(self, n: int = 1) -> None:
         self._done += n
-        now = time.monotonic()
-        if now - self._spoken >= QUIET_SECONDS:
-            self._spoken = now
-            say(f"{self._label}: {describe(self._done, self._total, now - self._start)}")
+        if _pulse.due():
+            say(self.line())
+
+    def line(self) -> str:
+        seconds = time.monotonic() - self._start
+        if not self._done:
+            return f"{self._label}: on the first of {self._total or 'all'}, {duration(seconds)} so far"
+        return f"{self._label}: {describe(self._done, self._total, seconds)}"
 
     def close(self) -> None:
         say(f"{self._label}: {self._done} done in {duration(time.monotonic() - self._start)}")

@@ -9,7 +9,7 @@ from lmtools.core.statistics import bootstrap, bootstrap_mean
 from lmtools.hyre.ensemble import EnsembleInfo
 from lmtools.hyre.ensembles import Ensembles, train_ensembles
 from lmtools.hyre.lora import adapted_setup
-from lmtools.hyre.pairs import PairFeatures, read_features
+from lmtools.hyre.pairs import PairFeatures, read_features, reading
 from lmtools.hyre.setup import Setup
 from lmtools.metrics.preference import correct, pairwise_disagreement
 from lmtools.models.load import pick_device
@@ -36,7 +36,7 @@ def train(setup: Setup, run: Run, recipe_name: str) -> Results:
 def train_on_pairs(setup: Setup, run: Run) -> tuple[PairFeatures, Ensembles]:
     """The features of the training pairs, and the ensembles; what is there already is only read."""
     recipe = setup.recipe
-    with run.stage("features of the training pairs"):
+    with run.stage("features of the training pairs", reading(setup.reader, setup.train)):
         features = read_features(setup.reader, {"train": setup.train}, "training pairs")["train"]
     info = EnsembleInfo(
         task="preference",

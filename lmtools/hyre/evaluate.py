@@ -34,7 +34,7 @@ from lmtools.hyre.measure import (
     shared_methods,
 )
 from lmtools.hyre.pair_files import PAIRS, shown, target_records
-from lmtools.hyre.pairs import PairFeatures, content, read_features
+from lmtools.hyre.pairs import PairFeatures, content, read_features, reading
 from lmtools.hyre.recipe import HyreRecipe
 from lmtools.hyre.reweighting import Floats
 from lmtools.hyre.setup import Setup
@@ -53,7 +53,8 @@ def evaluate(setup: Setup, run: Run, found: Ensembles, recipe_name: str) -> Resu
         ModelError: the features are not those of the ensembles.
         MachineError: the run cannot be written.
     """
-    with run.stage("features of the targets"):
+    pairs = [pair for own in setup.targets.values() for pair in own]
+    with run.stage("features of the targets", reading(setup.reader, pairs)):
         features = read_features(setup.reader, dict(setup.targets), "targets")
     targets, told = [], []
     with run.stage("measure"), progress(len(features), "targets measured") as bar:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lmtools.core.errors import DataError
 from lmtools.core.files import sha256_text
+from lmtools.core.pace import Work, tokens_in
 from lmtools.core.progress import say
 from lmtools.core.seeds import derive
 from lmtools.data.reader import Tally
@@ -103,6 +104,20 @@ def answers(pairs: Sequence[Preference]) -> list[Answered]:
 def messages(turns: Sequence[Turn]) -> tuple[Message, ...]:
     """Turns of a file as the turns of a conversation with a model."""
     return tuple(Message(turn.role, turn.content) for turn in turns)
+
+
+MARKUP = 30
+"""Tokens of a conversation beside its texts, about: roles, and what the template says by itself."""
+
+
+def reading(reader: FeatureReader, pairs: Sequence[Preference]) -> Work:
+    """What the features of pairs take: conversations with both their answers, through some of the layers."""
+    texts = [text for turns, *both in (pair.split() for pair in pairs) for text in (*both, *_contents(turns))]
+    return Work(read=tokens_in(texts) + MARKUP * len(pairs)) * reader.depth
+
+
+def _contents(turns: Sequence[Turn]) -> list[str]:
+    return [turn.content for turn in turns]
 
 
 def read_features(

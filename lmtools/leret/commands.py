@@ -9,6 +9,7 @@ from lmtools.core.statistics import bootstrap_mean
 from lmtools.leret import evaluate as evaluation
 from lmtools.leret.setup import Setup, check_trainable, keeping_passages, slices
 from lmtools.leret.train import explore_iteration, train_policy
+from lmtools.leret.work import exploring, measuring
 
 
 def train(setup: Setup, run: Run, recipe_name: str) -> Results:
@@ -22,7 +23,7 @@ def train(setup: Setup, run: Run, recipe_name: str) -> Results:
     if run.path("metrics.json").exists():
         return read_results(run.path("metrics.json"))
     train_policy(setup, run)
-    with run.stage("measure"):
+    with run.stage("measure", measuring(setup.recipe, setup.test)):
         return (
             evaluation.evaluate(setup, run, run.directory, recipe_name) if run.writes else run.results("", ())
         )
@@ -35,7 +36,7 @@ def explore(setup: Setup, run: Run, recipe_name: str) -> Results:
         return run.results(recipe_name, ())
     if not run.path("samples.jsonl").exists():
         setup = keeping_passages(setup, run)
-        with run.stage("explore"):
+        with run.stage("explore", exploring(setup.recipe, questions)):
             explore_iteration(setup, setup.recipe.model, 1, questions, run, run.directory)
     return run.results(recipe_name, exploration_rows(run.path("samples.jsonl"), setup))
 
@@ -62,5 +63,5 @@ def evaluate(setup: Setup, run: Run, trained: Path, recipe_name: str) -> Results
         return run.results(recipe_name, ())
     if run.path("metrics.json").exists():
         return read_results(run.path("metrics.json"))
-    with run.stage("measure"):
+    with run.stage("measure", measuring(setup.recipe, setup.test)):
         return evaluation.evaluate(keeping_passages(setup, run), run, trained, recipe_name)

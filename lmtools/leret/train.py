@@ -32,6 +32,7 @@ from lmtools.leret.rewards import Reward, answer_reward, title_reward
 from lmtools.leret.samples import Group, earnings, sample_rows
 from lmtools.leret.setup import Setup, answerer_spec, open_policy, policy_spec, slices
 from lmtools.leret.trace_files import write_questions
+from lmtools.leret.work import exploring, learning
 from lmtools.models.spec import ModelSpec
 
 FILES = ("samples.jsonl", "sft.jsonl", "preferences.jsonl")
@@ -119,7 +120,7 @@ def train_policy(setup: Setup, run: Run) -> Path:
     for iteration, questions in enumerate(slices(setup.train, recipe.train.iterations), 1):
         folder = run.path("iterations", str(iteration))
         if not (folder / "samples.jsonl").exists():
-            with run.stage(f"explore {iteration}"):
+            with run.stage(f"explore {iteration}", exploring(recipe, questions)):
                 if run.writes:
                     explore_iteration(
                         setup, policy_spec(recipe, directory), iteration, questions, run, folder
@@ -128,8 +129,7 @@ def train_policy(setup: Setup, run: Run) -> Path:
         for stage in ("sft", "policy"):
             target = folder / stage
             if not target.exists():
-                with run.stage(f"{'SFT' if stage == 'sft' else 'preference'} {iteration}"):
-                    _train_stage(recipe, stage, directory, folder, iteration, run)
+                _train_stage(recipe, stage, directory, folder, iteration, run)
             directory = target if target.exists() else directory
     if directory is None:
         raise DataError(
@@ -159,10 +159,11 @@ def _train_stage(
         return
     seed = derive(recipe.seed, "train", stage, iteration)
     part = f"{'SFT' if stage == 'sft' else 'preference'} {iteration}"
-    learn(
-        recipe, policy_spec(recipe, start), rows, stage, folder / stage, seed,
-        lambda figures, step: run.tracker.log(part, figures, step),
-    )  # fmt: skip
+    with run.stage(part, learning(recipe, stage, rows)):
+        learn(
+            recipe, policy_spec(recipe, start), rows, stage, folder / stage, seed,
+            lambda figures, step: run.tracker.log(part, figures, step),
+        )  # fmt: skip
 
 
 def _publish(run: Run, iterations: int, directory: Path) -> None:

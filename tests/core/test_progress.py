@@ -1,9 +1,11 @@
 """Progress: quiet in a pipe, on stderr only, silent in the second process."""
 
+import time
+
 import pytest
 
 from lmtools.core import progress as module
-from lmtools.core.progress import describe, duration, progress, say
+from lmtools.core.progress import describe, duration, progress, say, working
 
 
 @pytest.mark.parametrize(
@@ -39,15 +41,63 @@ def test_in_a_pipe_a_line_at_the_start_and_one_at_the_end(capsys):
     assert last.startswith("exploring: 3 done in ")
 
 
-def test_in_a_pipe_at_most_one_line_in_30_seconds(capsys, monkeypatch):
-    clock = iter(range(0, 10_000, 10))
-    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+class Clock:
+    """Stands in for ``time`` in the module: moves when told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    made = Clock()
+    monkeypatch.setattr(module, "time", made)
+    monkeypatch.setattr(module, "_pulse", module._Pulse())
+    return made
+
+
+def test_in_a_pipe_at_most_one_line_in_ten_seconds(capsys, clock, monkeypatch):
+    monkeypatch.setattr(module.threading.Thread, "start", lambda self: None)
     with progress(None, "reading") as bar:
         for _ in range(6):
+            clock.now += 4
             bar.advance(2)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[:3] == ["reading: started", "reading: 6 (0.2/s)", "reading: 12 (0.2/s)"]
-    assert len(lines) == 4
+    assert lines == [
+        "reading: started",
+        "reading: 6 (0.5/s)",
+        "reading: 12 (0.5/s)",
+        "reading: 12 done in 24 s",
+    ]
+
+
+def waited(capsys, lines):
+    """What stderr has once it has this many lines."""
+    said, end = "", time.monotonic() + 10
+    while said.count("\n") < lines and time.monotonic() < end:
+        time.sleep(0.01)
+        said += capsys.readouterr().err
+    return said.splitlines()
+
+
+def test_a_batch_that_takes_longer_speaks_too(capsys, clock, monkeypatch):
+    monkeypatch.setattr(module, "QUIET_SECONDS", 0.5)
+    with working("[measure]"):
+        clock.now = 3.0
+        assert waited(capsys, 1) == ["[measure]: 3.0 s so far"]
+        with progress(4, "answering") as bar:
+            clock.now = 12.0
+            assert waited(capsys, 2) == ["answering: 4 to do", "answering: on the first of 4, 9.0 s so far"]
+            bar.advance()
+            clock.now = 21.0
+            assert waited(capsys, 1)[-1] == "answering: 1/4 (0.0556/s, 54 s left)"
+        assert waited(capsys, 1) == ["answering: 1 done in 18 s"]
+    clock.now = 99.0
+    time.sleep(0.2)
+    assert capsys.readouterr().err == ""
 
 
 def test_an_error_inside_passes_through_and_no_end_is_claimed(capsys):

@@ -1,0 +1,79 @@
+"""What each precision is worth on this machine, against float32: products, reading, writing and training.
+
+    python benchmarks/precision.py
+    ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python benchmarks/precision.py     without bfloat16
+
+Products are those that `model.dtype: auto` decides by; the others are batches of the built-in model like
+those that `lmtools quickstart` times before it begins, but of 64 tokens. Each `ratio` is the speed over that
+of float32 in the same round, the precisions one after the other; value, low and high are the median, the
+smallest and the largest. Where 16 bits are emulated a round takes a minute. Writes
+benchmarks/results/precision.json.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded, as the command line has it
+
+from lmtools.core.manifest import machine, versions
+from lmtools.core.results import Results, Row
+from lmtools.core.statistics import Interval
+from lmtools.generation.pace import measure_pace
+from lmtools.models.precision import MASKS, NAMED, default_precision, measure_matmul, pick_device
+from lmtools.models.spec import Dtype, ModelSpec
+
+RESULTS = Path(__file__).parent / "results" / "precision.json"
+UNITS = {"product": "gflops", "read": "tokens-per-second", "written": "tokens-per-second",
+         "trained": "tokens-per-second"}  # fmt: skip
+
+
+def speeds(dtype: Dtype, device: str) -> dict[str, float]:
+    """One round: GFLOP/s of the product, and tokens a second of the built-in model."""
+    pace = measure_pace(ModelSpec(dtype=dtype, device=device), rows=2, length=32)
+    assert pace is not None
+    return {"product": measure_matmul(dtype, device), **asdict(pace)}
+
+
+def spread(values: Sequence[float]) -> Interval:
+    """The median, the smallest and the largest."""
+    return Interval(statistics.median(values), min(values), max(values), len(values))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args()
+    device = pick_device(options.device)
+    measured: dict[Dtype, list[dict[str, float]]] = {dtype: [] for dtype in NAMED}
+    for _ in range(options.rounds):
+        for dtype in NAMED:
+            measured[dtype].append(speeds(dtype, device))
+    rows = []
+    for dtype, rounds in measured.items():
+        for kind, unit in UNITS.items():
+            rates = [one[kind] for one in rounds]
+            ratios = [rate / one[kind] for rate, one in zip(rates, measured["float32"], strict=True)]
+            rows.append(Row(f"{dtype}/{kind}", {unit: spread(rates), "ratio": spread(ratios)}))
+    choice = default_precision(device)
+    masks = {name: os.environ[name] for name in MASKS if name in os.environ}
+    found = machine() | {"device": device, "auto": f"{choice.dtype}: {choice.reason}", "masked": masks}
+    command = f"python benchmarks/precision.py --rounds {options.rounds}"
+    Results("benchmarks/precision", command, 0, versions(), found, tuple(rows)).write(RESULTS)
+    for row in rows:
+        rate, ratio = row.metrics.values()
+        told = f"{ratio.value:6.3f} of float32 [{ratio.low:.3f}, {ratio.high:.3f}]"
+        print(f"{row.name:<20}{rate.value:10.1f}   {told}")
+    print(f"model.dtype=auto is {choice.dtype}: {choice.reason}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
