@@ -43,6 +43,8 @@ from lmtools.generation.hf import HfGenerator
 from lmtools.generation.protocol import Sampling
 from lmtools.models.chat import Message, render
 from lmtools.models.load import LoadedModel, identity, load, load_tokenizer, resolve
+from lmtools.models.precision import default_precision
+from lmtools.models.size import BYTES
 from lmtools.models.spec import BUILTIN_LM, ModelSpec
 
 RESULTS = Path(__file__).parent / "results" / "ats_decode.json"
@@ -186,7 +188,7 @@ def measure(options: argparse.Namespace, folder: Path) -> Iterator[Row]:
     head = folder / "head"
     save_head(build_head(HeadConfig(), shape), head, BaseInfo.of(spec.name, identity(spec, files)), {})
     prompts = prompts_of(spec, max(options.batches))
-    width = 2 if options.dtype == "bfloat16" else 4
+    width = BYTES[options.dtype]
     yield arithmetic(f"arithmetic/{options.dtype}/hf/7B", SEVEN_B, width, 4)
     yield arithmetic(f"arithmetic/{options.dtype}/vllm/7B", SEVEN_B, width, width)
     yield arithmetic(f"arithmetic/{options.dtype}/hf/this", shape, width, 4)
@@ -221,7 +223,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default=BUILTIN_LM)
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="what auto is here, unless named")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--tokens", type=int, default=64, help="new tokens of each prompt")
     parser.add_argument("--rounds", type=int, default=5)
@@ -229,6 +231,7 @@ def main() -> None:
     parser.add_argument("--only-vllm", action="store_true", help="leave hf out")
     parser.add_argument("--engine", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    options.dtype = options.dtype or default_precision("auto").dtype
     if options.engine:
         serve(options.engine, options.dtype)
         return

@@ -68,7 +68,7 @@ Set = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Change one setting of the recipe, such as model.dtype=bfloat16 (the value as YAML has it); "
+        help="Change one setting of the recipe, such as model.dtype=float32 (the value as YAML has it); "
         "repeatable. What the setting costs, `lmtools recipes show NAME --explain` says.",
         rich_help_panel=COMMON,
     ),

@@ -18,7 +18,7 @@ def apply_override(data: dict[str, Any], override: str) -> tuple[KeyPath, dict[s
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
-        raise RecipeError(f"--set {override}: is not of the form key=value, such as model.dtype=bfloat16")
+        raise RecipeError(f"--set {override}: is not of the form key=value, such as model.dtype=float32")
     value = parse_value(text, f"--set {override}")
     path, changed = _replaced(data, tuple(parts), value, f"--set {override}", ())
     return path, changed

@@ -18,7 +18,7 @@ from typing import TypeVar
 from lmtools.core.config import Config
 from lmtools.core.errors import LmtoolsError, MachineError, ModelError
 from lmtools.core.files import sha256_text, write_json
-from lmtools.core.manifest import cpu_model
+from lmtools.core.manifest import cpu_features, cpu_model
 from lmtools.core.paths import cache_dir
 from lmtools.core.progress import say
 from lmtools.models.spec import Dtype, ModelSpec
@@ -146,7 +146,7 @@ def _warn_if_emulated(dtype: Dtype, device: str) -> None:
     if device.startswith("cuda"):
         return
     rates = matmul_rates(device, ("float32", dtype))
-    if rates[dtype] < rates["float32"]:
+    if 0 < rates[dtype] < rates["float32"]:
         say(
             f"warning: model.dtype={dtype} halves memory, and computes {rates['float32'] / rates[dtype]:.2g} "
             f"times slower than float32 here ({rates[dtype]:.3g} against {rates['float32']:.3g} GFLOP/s); "
@@ -159,15 +159,14 @@ def matmul_rates(device: str, dtypes: tuple[Dtype, ...]) -> dict[Dtype, float]:
     import torch
 
     masks = tuple(os.environ.get(name) for name in MASKS)
-    capability = torch.backends.cpu.get_cpu_capability()
-    key = sha256_text(repr((cpu_model(), device, torch.__version__, capability, masks)))[:16]
+    key = sha256_text(repr((cpu_model(), cpu_features(), device, torch.__version__, masks)))[:16]
     path = cache_dir("precision", f"{key}.json")
     known = read_rates(path)
     missing = [dtype for dtype in dtypes if dtype not in known]
     if missing:
         known |= {dtype: measure_matmul(dtype, device) for dtype in missing}
         with suppress(MachineError):  # without a cache it is measured every time
-            write_json(path, {"processor": cpu_model(), "capability": capability, "gflops": known})
+            write_json(path, {"processor": cpu_model(), "device": device, "gflops": known})
     return {dtype: known[dtype] for dtype in dtypes}
 
 

@@ -177,6 +177,7 @@ class TestBuiltin:
         assert_same(vllm(BUILTIN_LM), exact, FLOAT32)
 
     def test_bfloat16(self, exact):
+        """Costs a minute or two on a processor that emulates bfloat16."""
         halves = vllm(BUILTIN_LM, dtype="bfloat16"), hf(BUILTIN_LM, dtype="bfloat16")
         (mean, most), (rounding, _) = [deviation(half.score(PAIRS), exact.score(PAIRS)) for half in halves]
         assert mean < 0.1

@@ -127,6 +127,20 @@ def test_a_precision_by_name_is_obeyed_and_what_it_costs_said_once(processor, ca
     )
 
 
+def test_a_precision_that_is_not_there_is_left_to_the_model_library(processor, capsys):
+    processor({"float32": 30.0, "float16": 0.0})
+    assert precision.resolve_dtype(ModelSpec(dtype="float16", device="cpu")).dtype == "float16"
+    assert capsys.readouterr().err == ""
+
+
+def test_another_processor_of_the_same_name_is_measured_too(processor, monkeypatch):
+    measured = processor(EMULATED)
+    precision.default_precision("cpu")
+    monkeypatch.setattr(precision, "cpu_features", lambda: "avx2 avx512_bf16")
+    precision.default_precision("cpu")
+    assert len(measured) == 4
+
+
 def test_no_warning_where_it_costs_nothing(processor, capsys):
     processor(NATIVE)
     precision.resolve_dtype(ModelSpec(dtype="bfloat16", device="cpu"))
