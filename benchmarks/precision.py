@@ -12,6 +12,7 @@ benchmarks/results/precision.json.
 
 import argparse
 import os
+import shlex
 import statistics
 import sys
 from collections.abc import Sequence
@@ -65,7 +66,7 @@ def main() -> int:
     choice = default_precision(device)
     masks = {name: os.environ[name] for name in MASKS if name in os.environ}
     found = machine() | {"device": device, "auto": f"{choice.dtype}: {choice.reason}", "masked": masks}
-    command = f"python benchmarks/precision.py --rounds {options.rounds}"
+    command = shlex.join(["python", "benchmarks/precision.py", *sys.argv[1:]])
     Results("benchmarks/precision", command, 0, versions(), found, tuple(rows)).write(RESULTS)
     for row in rows:
         rate, ratio = row.metrics.values()

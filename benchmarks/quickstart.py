@@ -2,7 +2,8 @@
 
     python benchmarks/quickstart.py                    in an empty cache, so fetching the model counts
     python benchmarks/quickstart.py --dtype float32    also where `auto` would take bfloat16
-    python benchmarks/quickstart.py --finished RUN --seconds USER+SYS ...     of a run that is there already
+    python benchmarks/quickstart.py --out DIR          keep the run there
+    python benchmarks/quickstart.py --before DIR       beside an earlier version's *-quickstart.json in DIR
 
 Seconds are processor time, user and system, over all cores, of the process and its children: what the clock
 says depends on what else the machine does. `quickstart` is all of it, from the first line to the last;
@@ -14,10 +15,13 @@ benchmarks/results/quickstart.json, and ends with 1 where the bar is missed.
 import argparse
 import os
 import resource
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from lmtools.core.manifest import read_manifest
@@ -30,6 +34,8 @@ BAR = 22 * 60
 """Seconds of processor time: the most that it may take."""
 PARTS = {"leret": ".", "ats": "ats", "calibration": "ats-eval", "hyre": "hyre", "personas": "hyre-eval"}
 """Name -> the folder of each run in that of the quickstart."""
+KEPT = {"leret": "leret", "calibration": "ats", "personas": "hyre"}
+"""Name -> what its result file in evals/results begins with."""
 GAINS = (
     ("leret", "SFT + preference", ("recall@hop2",)),
     ("calibration", "transformer", ("atlas/ece", "atlas-short/ece")),
@@ -70,16 +76,25 @@ def stages(run: Path) -> list[Row]:
     return rows
 
 
-def gains(run: Path) -> tuple[list[Row], list[Difference]]:
-    """What the run measured of the rows that are told, and how they differ from all baselines."""
+def gains(files: Mapping[str, Path], prefix: str = "") -> tuple[list[Row], list[Difference]]:
+    """What was measured of the rows that are told, and how they differ from all baselines.
+
+    Args:
+        files: part -> its result file.
+        prefix: before the names of rows.
+    """
     rows, differences = [], []
-    for part, name, metrics in GAINS:
-        results = read_results(run / PARTS[part] / "metrics.json")
+    for part, main_row, metrics in GAINS:
+        results = read_results(files[part])
         for row in results.rows:
             kept = {metric: row.metrics[metric] for metric in metrics if metric in row.metrics}
             if kept and (part != "personas" or row.name.endswith(("@5", "@0")) or "@" not in row.name):
-                rows.append(Row(f"{part}: {row.name}", kept))
-        differences += [one for one in results.differences if one.a == name and one.metric in metrics]
+                rows.append(Row(f"{prefix}{part}: {row.name}", kept))
+        differences += [
+            replace(one, a=f"{prefix}{part}: {one.a}", b=f"{prefix}{part}: {one.b}")
+            for one in results.differences
+            if one.a == main_row and one.metric in metrics
+        ]
     return rows, differences
 
 
@@ -88,28 +103,30 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--dtype", choices=("float32", "bfloat16"))
-    parser.add_argument("--finished", type=Path, help="the directory of a finished quickstart")
-    parser.add_argument("--seconds", type=float, help="its processor time, as `time -v` told it")
-    parser.add_argument("--clock", type=float, help="its time on the clock, in seconds")
+    parser.add_argument("--out", type=Path, help="where the run is kept; not without it")
+    parser.add_argument("--before", type=Path, help="a folder with result files of an earlier version")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        run = options.finished or Path(folder) / "runs" / "leret-quickstart"
-        if options.finished is None:
-            used, clock = run_quickstart(options.dtype, Path(folder))
-        else:
-            used, clock = options.seconds, options.clock
+        place = (options.out or Path(folder)).resolve()
+        place.mkdir(parents=True, exist_ok=True)
+        used, clock = run_quickstart(options.dtype, place)
+        run = place / "runs" / "leret-quickstart"
         parts = stages(run)
-        measured, differences = gains(run)
+        measured, differences = gains({part: run / PARTS[part] / "metrics.json" for part in KEPT})
         results = read_results(run / "metrics.json")
+    if options.before is not None:
+        files = {part: options.before / f"{name}-quickstart.json" for part, name in KEPT.items()}
+        more = gains(files, "before: ")
+        measured, differences = measured + more[0], differences + more[1]
     between = used - sum(row.metrics["processor-seconds"].value for row in parts)
     whole = Row("quickstart", {"processor-seconds": exact(used), "seconds": exact(clock)})
-    rows = [whole, *parts, Row("between stages", {"processor-seconds": exact(between)}), *measured]
-    command = f"python benchmarks/quickstart.py{f' --dtype {options.dtype}' if options.dtype else ''}"
+    parts.append(Row("between stages", {"processor-seconds": exact(between)}))
+    command = shlex.join(["python", "benchmarks/quickstart.py", *sys.argv[1:]])
     Results(
-        "benchmarks/quickstart", command, results.seed, results.versions, results.machine, tuple(rows),
-        tuple(differences),
+        "benchmarks/quickstart", command, results.seed, results.versions, results.machine,
+        (whole, *parts, *measured), tuple(differences),
     ).write(RESULTS)  # fmt: skip
-    for row in (whole, *parts, rows[len(parts) + 1]):
+    for row in (whole, *parts):
         print(f"{row.name:<44}{row.metrics['processor-seconds'].value:8.1f} s of processor time")
     print(f"{used / 60:.1f} minutes of processor time, {BAR / 60:.0f} allowed; {clock / 60:.1f} on the clock")
     return used > BAR

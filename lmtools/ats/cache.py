@@ -25,7 +25,7 @@ from lmtools.ats.sequences import Marked
 from lmtools.ats.summary import BINS, EVEN, FARTHEST, TOP, WIDTH, Summary
 from lmtools.core.files import sha256_text
 
-FORMAT = 1
+FORMAT = 2
 SUMMARY = tuple(field.name for field in fields(Summary))
 FROM_LOGITS = ("max_logit", "log_std", "argmax")
 Array = NDArray[Any]

@@ -27,7 +27,6 @@ def head_card(spec: ModelSpec, directory: Path) -> Artefact:
     base, settings = base_of_card(spec.name, spec.adapter), read_settings(directory)
     model = f"--model {shlex.quote(base.option)}"
     model += " --set model.adapter=ADAPTER" if base.adapter else ""
-    model += f" --set model.dtype={spec.dtype}" if spec.dtype != "float32" else ""
     return Artefact(
         title=f"A temperature head for {base.name}",
         base=base,

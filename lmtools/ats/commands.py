@@ -1,7 +1,7 @@
 """`lmtools ats fit`: run the model once, fit everything on what it computed, measure on held-out tokens."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -47,16 +47,15 @@ def fit(setup: Setup, run: Run, recipe_name: str) -> Results:
     def open_model() -> LoadedModel:
         return load(spec, merge=may_merge(spec), float32_logits=True)
 
-    known = setup.rows.known()
-    with run.stage("read", Work(read=int(known["rows"][-1]))):
+    with run.stage("read", partial(reading, setup)):
         found = Fit(setup, read(setup, open_model), open_model)
         rows, tokens = (int(found.cache.arrays[name][-1]) for name in ("rows", "tokens"))
         say(f"{len(found.cache)} sequences, {rows:,} tokens, {tokens:,} of them before a response token")
     heads = {}
     for name, (config, directory) in head_directories(found, run).items():
-        with run.stage(f"fit {name}", fitting(setup, config, int(known["rows"][-1]))):
+        with run.stage(f"fit {name}", partial(fitting, setup, config, rows)):
             heads[name] = fit_head(found, config, directory, run)
-    with run.stage("fit baselines", fitting_vector(setup, int(known["tokens"][-1]))):
+    with run.stage("fit baselines", partial(fitting_vector, setup, tokens)):
         baselines = fit_baselines(found, run)
     with run.stage("measure"):
         results = measure(found, heads, baselines, run, recipe_name)
@@ -67,17 +66,22 @@ def fit(setup: Setup, run: Run, recipe_name: str) -> Results:
     return results
 
 
+def reading(setup: Setup) -> Work:
+    """The language model's one pass."""
+    return Work(read=int(setup.rows.known()["rows"][-1]))
+
+
 def fitting(setup: Setup, config: HeadConfig, tokens: int) -> Work:
     """Passes of a head over cached features, as if the model were trained on its share of the weights."""
     share = head_parameters(config, setup.shape) / setup.shape.decoder_weights
     return Work(trained=tokens * setup.recipe.train.epochs * share)
 
 
-def fitting_vector(setup: Setup, tokens: int) -> Work | None:
+def fitting_vector(setup: Setup, tokens: int) -> Work:
     """The same of vector scaling, which works on whole logits; the other baselines take next to nothing."""
     settings = setup.recipe.vector
     if VECTOR not in setup.recipe.compare:
-        return None
+        return Work()
     share = setup.shape.hidden * setup.shape.vocabulary / setup.shape.decoder_weights
     return Work(trained=min(tokens, settings.tokens or tokens) * settings.epochs * share)
 

@@ -92,5 +92,6 @@ def open_calibrated_run(run: Path | str) -> "Generator":
 
 
 def _recipe(run: Path | str) -> AtsRecipe:
-    """The recipe that a run was made with."""
-    return load_model_recipe(AtsRecipe, str(Path(run) / "recipe.yaml"), default=DEFAULT)
+    """The recipe that a run was made with; its model at this machine's own precision."""
+    path = str(Path(run) / "recipe.yaml")
+    return load_model_recipe(AtsRecipe, path, ["model.dtype=auto"], default=DEFAULT)

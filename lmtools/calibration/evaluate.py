@@ -8,6 +8,7 @@ when a chunk is missing, and not before.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from lmtools.calibration.ask import ask_answers, ask_choices
@@ -39,7 +40,7 @@ def evaluate(setup: Setup, run: Run, open_reader: OpenReader, recipe_name: str) 
         return run.results(recipe_name, ())
     if run.path("metrics.json").exists():
         return read_results(run.path("metrics.json"))
-    with run.stage("answer", asking(setup)):
+    with run.stage("answer", partial(asking, setup)):
         write_asked(run.path(QUESTIONS), setup.tasks)
         predictions = predict(setup, run.journal(), open_reader)
         write_predictions(run.path("predictions.jsonl"), predictions)

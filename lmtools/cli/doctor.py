@@ -119,16 +119,21 @@ def _precision() -> dict[str, Any] | None:
     """GFLOP/s of each precision, measured now, and what `model.dtype: auto` takes; None without torch."""
     if find_spec("torch") is None:
         return None
-    from lmtools.models.precision import NAMED, default_precision, measure_matmul, pick_device
+    from lmtools.models.precision import NAMED, default_precision, matmul_rates, pick_device
 
-    device = pick_device("auto")
-    rates = {dtype: round(measure_matmul(dtype, device), 3) for dtype in NAMED}
-    return {"device": device, "gflops": rates, **asdict(default_precision(device))}
+    try:
+        device = pick_device("auto")
+        rates = {dtype: round(rate, 3) for dtype, rate in matmul_rates(device, NAMED, fresh=True).items()}
+        return {"device": device, "gflops": rates, **asdict(default_precision(device))}
+    except Exception as error:  # a torch that cannot be imported raises whatever its libraries do
+        return {"error": str(error).splitlines()[0]}
 
 
 def _precision_lines(precision: dict[str, Any] | None) -> list[str]:
     if precision is None:
         return []
+    if "error" in precision:
+        return [f"precision not measured: {precision['error']}"]
     rates = ", ".join(f"{dtype} {rate:.3g}" for dtype, rate in precision["gflops"].items())
     return [
         f"GFLOP/s   {rates} ({precision['device']}, a layer of the built-in model)",
@@ -139,8 +144,10 @@ def _precision_lines(precision: dict[str, Any] | None) -> list[str]:
 def _gpus() -> list[str] | None:
     if find_spec("torch") is None:
         return None
-    import torch
-
+    try:
+        import torch
+    except Exception:  # told by _precision
+        return None
     return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
 
 

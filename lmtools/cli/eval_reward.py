@@ -46,17 +46,18 @@ def measure_reward(
         inputs |= model_hashes(config.model)
     elif run is not None:
         inputs |= ensemble_hashes(run)
+    model = config.model or backbone(run)
     if config.weights:
         inputs[config.weights] = sha256_file(weights_file(Path(config.weights)))
     with runs.open_run(
-        "eval", "reward", config, inputs=inputs, seed=config.seed, out=out, resume=resume, track=track
-    ) as measured:
+        "eval", "reward", config, inputs=inputs, seed=config.seed, out=out, resume=resume, track=track,
+        precision={"model": describe_precision(model)},
+    ) as measured:  # fmt: skip
         with measured.stage("rewards"):
             read, found = margins(config, run, pairs)
         keep_margins(measured.path(PAIRS), read, found)
         results = measured.results(recipe, rows(name_of(config), found, config))
         measured.finish(results)
-        model = config.model or backbone(run)
         write_lm_eval(lm_eval_out, measured, results, model, "reward", config.resamples, limit=config.limit)
         shown = list(results.rows[0].metrics)
         for name in shown:

@@ -4,7 +4,7 @@ A stage tells its ``Work``. Where a command has timed the model first (``lmtools
 the ``Pace`` by ``keeping`` it, ``Run.stage`` says beforehand how long it will take.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -57,9 +57,9 @@ def keeping(pace: Pace | None) -> Iterator[None]:
         _kept.clear()
 
 
-def foreseen(work: Work | None) -> float | None:
+def foreseen(work: Callable[[], Work] | None) -> float | None:
     """Seconds that work will take; None where no pace is kept, or nobody can tell the work."""
-    return _kept[0].seconds(work) if _kept and work is not None else None
+    return _kept[0].seconds(work()) if _kept and work is not None else None
 
 
 def tokens_in(texts: Sequence[str]) -> float:

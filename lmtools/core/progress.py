@@ -35,6 +35,7 @@ class _Pulse:
 
     def __init__(self) -> None:
         self.spoken = time.monotonic()
+        self.lock = threading.RLock()
         self._open: list[_Work] = []
         self._end = threading.Event()
 
@@ -48,20 +49,21 @@ class _Pulse:
         try:
             yield
         finally:
-            self._open.remove(work)
-            if not self._open:
-                self._end.set()
+            with self.lock:
+                self._open.remove(work)
+                if not self._open:
+                    self._end.set()
 
     def due(self) -> bool:
         """Whether it is time for a word."""
-        return time.monotonic() - self.spoken >= QUIET_SECONDS
+        return time.monotonic() - self.spoken >= 0.95 * QUIET_SECONDS
 
     def _watch(self, end: threading.Event) -> None:
-        while not end.wait(QUIET_SECONDS / 10):
-            innermost = self._open[-1:]
-            line = innermost[0].line() if innermost and self.due() else None
-            if line is not None and not end.is_set():
-                say(line)
+        while not end.wait(QUIET_SECONDS / 20):
+            with self.lock:
+                line = self._open[-1].line() if self._open and self.due() else None
+                if line is not None:
+                    say(line)
 
 
 class _Work(Protocol):
@@ -137,14 +139,16 @@ class _Lines:
         say(f"{label}: started" if total is None else f"{label}: {total} to do")
 
     def advance(self, n: int = 1) -> None:
-        self._done += n
-        if _pulse.due():
-            say(self.line())
+        with _pulse.lock:
+            self._done += n
+            if _pulse.due():
+                say(self.line())
 
     def line(self) -> str:
         seconds = time.monotonic() - self._start
         if not self._done:
-            return f"{self._label}: on the first of {self._total or 'all'}, {duration(seconds)} so far"
+            where = f"on the first of {self._total}" if self._total else "begun"
+            return f"{self._label}: {where}, {duration(seconds)} so far"
         return f"{self._label}: {describe(self._done, self._total, seconds)}"
 
     def close(self) -> None:

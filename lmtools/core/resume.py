@@ -1,7 +1,7 @@
 """What lies in a run directory already, and whether a run may go on there."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +64,24 @@ def continued(directory: Path, fresh: Manifest, recipe: str, resume: bool) -> Ma
         raise RunError(
             f"{directory}: cannot be resumed, since it was started differently:\n"
             + "\n".join(f"  {change}" for change in changes),
-            fix="start a new run with another --out DIR, or go back to what it was started with",
+            fix=_precision_fix(changes)
+            or "start a new run with another --out DIR, or go back to what it was started with",
         )
     for name, version in fresh.versions.items():
         if before.versions.get(name) != version:
             say(f"note: {name} was {before.versions.get(name, 'absent')} when this run started, is {version}")
-    return before.model_copy(update={"resumed": [*before.resumed, now()]})
+    precision = before.precision or fresh.precision
+    return before.model_copy(update={"resumed": [*before.resumed, now()], "precision": precision})
+
+
+def _precision_fix(changes: Sequence[str]) -> str:
+    """How to go on where only `auto` is another precision now: another machine, or another torch."""
+    named = [change.partition(": was ")[::2] for change in changes if ".dtype: was " in change]
+    if len(named) < len(changes):
+        return ""
+    return "go on at its own precision: " + " ".join(
+        f"--set {key}={rest.partition(',')[0]}" for key, rest in named
+    )
 
 
 def started_with(directory: Path, recipe: str, inputs: Mapping[str, str], seed: int) -> bool:

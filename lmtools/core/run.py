@@ -12,7 +12,7 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -131,24 +131,24 @@ class Run:
         return told
 
     @contextmanager
-    def stage(self, name: str, work: Work | None = None) -> Iterator[None]:
+    def stage(self, name: str, work: Callable[[], Work] | None = None) -> Iterator[None]:
         """Time a part of the run: tells a person, and adds its seconds to the manifest, also on failure.
 
         Args:
-            work: what the language model will do, where that can be told beforehand.
+            work: what the language model will do, where that can be told; called where a pace is kept.
         """
         seconds = foreseen(work)
-        say(f"[{name}]" if seconds is None else f"[{name}] about {duration(max(1, round(seconds)))} here")
+        say(f"[{name}]" if seconds is None else f"[{name}] {_about(seconds)} on this machine")
         start, computed = time.monotonic(), _processor_seconds()
         try:
             with working(f"[{name}]"):
                 yield
         finally:
             took = time.monotonic() - start
-            spent = {"stages": took, "processor": _processor_seconds() - computed}
-            for field, value in spent.items():
-                before: dict[str, float] = getattr(self.manifest, field)
-                self._update(**{field: {**before, name: round(before.get(name, 0.0) + value, 3)}})
+            self._update(
+                stages=_added(self.manifest.stages, name, took),
+                processor=_added(self.manifest.processor, name, _processor_seconds() - computed),
+            )
         say(f"[{name}] {duration(took)}")
 
     def results(self, recipe: str, rows: Sequence[Row], differences: Sequence[Difference] = ()) -> Results:
@@ -197,6 +197,14 @@ class Run:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _about(seconds: float) -> str:
+    return f"about {duration(round(seconds, -1))}" if seconds >= 10 else "a few seconds"
+
+
+def _added(seconds: Mapping[str, float], stage: str, more: float) -> dict[str, float]:
+    return {**seconds, stage: round(seconds.get(stage, 0.0) + more, 3)}
 
 
 def _processor_seconds() -> float:

@@ -63,7 +63,8 @@ class HfGenerator:
     @property
     def identity(self) -> str:
         """Backend, model and adapter by content, and precision; that of the logits where it is another."""
-        output = base_model(self._model).get_output_embeddings().weight.dtype
+        layer = base_model(self._model).get_output_embeddings()
+        output = getattr(getattr(layer, "weight", None), "dtype", self._model.dtype)
         wider = "" if output == self._model.dtype else f" logits {str(output).removeprefix('torch.')}"
         return f"hf:{self._loaded.identity}{wider}"
 

@@ -46,6 +46,7 @@ def measure_pace(spec: ModelSpec, rows: int = 4, length: int = 96) -> Pace | Non
 
     def train() -> None:
         base_model(model).get_decoder()(inputs_embeds=states, use_cache=False)[0].sum().backward()
+        float(states.grad[0, 0, 0])  # waits for a GPU
 
     generator = HfGenerator.from_loaded(loaded)
     prompts = [f"{number} is a number, and the next one is" for number in range(4 * rows)]

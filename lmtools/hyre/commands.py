@@ -1,6 +1,7 @@
 """`lmtools hyre train`: read the pairs once, then train every ensemble on what was read."""
 
 from contextlib import closing
+from functools import partial
 
 from lmtools.core.progress import say
 from lmtools.core.results import Results, Row, read_results
@@ -36,7 +37,7 @@ def train(setup: Setup, run: Run, recipe_name: str) -> Results:
 def train_on_pairs(setup: Setup, run: Run) -> tuple[PairFeatures, Ensembles]:
     """The features of the training pairs, and the ensembles; what is there already is only read."""
     recipe = setup.recipe
-    with run.stage("features of the training pairs", reading(setup.reader, setup.train)):
+    with run.stage("features of the training pairs", partial(reading, setup.reader, setup.train)):
         features = read_features(setup.reader, {"train": setup.train}, "training pairs")["train"]
     info = EnsembleInfo(
         task="preference",

@@ -8,6 +8,7 @@ texts of the pairs, those of a target in the order of its columns.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def evaluate(setup: Setup, run: Run, found: Ensembles, recipe_name: str) -> Resu
         MachineError: the run cannot be written.
     """
     pairs = [pair for own in setup.targets.values() for pair in own]
-    with run.stage("features of the targets", reading(setup.reader, pairs)):
+    with run.stage("features of the targets", partial(reading, setup.reader, pairs)):
         features = read_features(setup.reader, dict(setup.targets), "targets")
     targets, told = [], []
     with run.stage("measure"), progress(len(features), "targets measured") as bar:

@@ -18,6 +18,7 @@ from lmtools.models.files import is_adapter, resolve
 from lmtools.models.load import base_model, load
 from lmtools.models.packing import rows, tensors
 from lmtools.models.pooled import MOST_ON_CPU, layer_states, packs, pool
+from lmtools.models.precision import resolve_dtype
 from lmtools.models.reward_head import is_reward_model
 from lmtools.models.spec import ModelSpec
 
@@ -25,6 +26,12 @@ ADAPTER = "adapter"
 """The folder of a run in which the trained matrices are."""
 Pair = tuple[Text, Text]
 """The chosen and the rejected answer."""
+
+
+def trained_at(spec: ModelSpec) -> ModelSpec:
+    """The model at a precision that it can be trained at: float32 in place of float16."""
+    resolved = resolve_dtype(spec)
+    return resolved.model_copy(update={"dtype": "float32"}) if resolved.dtype == "float16" else resolved
 
 
 class TunedBackbone:
@@ -43,7 +50,8 @@ class TunedBackbone:
 
     def __init__(self, spec: ModelSpec, settings: FeatureSettings, rank: int, seed: int) -> None:
         reward = is_reward_model(resolve(spec))
-        loaded = load(spec, reward=reward)
+        # Gradients of float16 would be lost below its smallest number; features are read at it afterwards.
+        loaded = load(trained_at(spec), reward=reward)
         self.device = loaded.device
         self._tokenizer = loaded.tokenizer
         self._settings = settings

@@ -1,6 +1,7 @@
 """The three long commands of LeReT, each a sequence of stages over one run directory."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 from lmtools.core.results import Results, Row, read_results
@@ -23,7 +24,7 @@ def train(setup: Setup, run: Run, recipe_name: str) -> Results:
     if run.path("metrics.json").exists():
         return read_results(run.path("metrics.json"))
     train_policy(setup, run)
-    with run.stage("measure", measuring(setup.recipe, setup.test)):
+    with run.stage("measure", partial(measuring, setup.recipe, setup.test)):
         return (
             evaluation.evaluate(setup, run, run.directory, recipe_name) if run.writes else run.results("", ())
         )
@@ -36,7 +37,7 @@ def explore(setup: Setup, run: Run, recipe_name: str) -> Results:
         return run.results(recipe_name, ())
     if not run.path("samples.jsonl").exists():
         setup = keeping_passages(setup, run)
-        with run.stage("explore", exploring(setup.recipe, questions)):
+        with run.stage("explore", partial(exploring, setup.recipe, questions)):
             explore_iteration(setup, setup.recipe.model, 1, questions, run, run.directory)
     return run.results(recipe_name, exploration_rows(run.path("samples.jsonl"), setup))
 
@@ -63,5 +64,5 @@ def evaluate(setup: Setup, run: Run, trained: Path, recipe_name: str) -> Results
         return run.results(recipe_name, ())
     if run.path("metrics.json").exists():
         return read_results(run.path("metrics.json"))
-    with run.stage("measure", measuring(setup.recipe, setup.test)):
+    with run.stage("measure", partial(measuring, setup.recipe, setup.test)):
         return evaluation.evaluate(keeping_passages(setup, run), run, trained, recipe_name)

@@ -17,8 +17,8 @@ from lmtools.leret.work import generations
 from lmtools.models.chat import render
 from lmtools.models.files import on_hub, resolve_texts
 from lmtools.models.load import load_tokenizer
-from lmtools.models.precision import describe_precision, resolve_dtype
-from lmtools.models.size import BYTES, weights_gib
+from lmtools.models.precision import describe_precision
+from lmtools.models.size import bytes_of, weights_gib
 from lmtools.retrieval.config import DenseConfig, HybridConfig, RetrieverConfig
 from lmtools.retrieval.open import open_retriever
 
@@ -65,7 +65,7 @@ def dry_run(recipe: LeretRecipe) -> Plan:
     tokens = tuple(len(encode(tokenizer, prompt)) for prompt in prompts)
     hops, total = recipe.hop.hops, sum(counts.values())
     # Weights, gradients and two optimiser moments in float32, or an adapter beside frozen weights.
-    growth = 16 / BYTES[resolve_dtype(recipe.model).dtype] if recipe.train.full else 1.3
+    growth = 16 / bytes_of(recipe.model) if recipe.train.full else 1.3
     return Plan(
         questions={"train": len(data.train), "test": len(data.test)} if data else {},
         prompts=prompts,

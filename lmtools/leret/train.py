@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def train_policy(setup: Setup, run: Run) -> Path:
     for iteration, questions in enumerate(slices(setup.train, recipe.train.iterations), 1):
         folder = run.path("iterations", str(iteration))
         if not (folder / "samples.jsonl").exists():
-            with run.stage(f"explore {iteration}", exploring(recipe, questions)):
+            with run.stage(f"explore {iteration}", partial(exploring, recipe, questions)):
                 if run.writes:
                     explore_iteration(
                         setup, policy_spec(recipe, directory), iteration, questions, run, folder
@@ -159,7 +160,7 @@ def _train_stage(
         return
     seed = derive(recipe.seed, "train", stage, iteration)
     part = f"{'SFT' if stage == 'sft' else 'preference'} {iteration}"
-    with run.stage(part, learning(recipe, stage, rows)):
+    with run.stage(part, partial(learning, recipe, stage, rows)):
         learn(
             recipe, policy_spec(recipe, start), rows, stage, folder / stage, seed,
             lambda figures, step: run.tracker.log(part, figures, step),

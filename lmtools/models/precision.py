@@ -36,6 +36,7 @@ ROWS, GPU_ROWS = 128, 16384
 """Tokens in it."""
 SECONDS, SLOW = 0.03, 0.2
 """How long a precision is measured, at least; what takes so long once is not measured again."""
+ROUNDS = 2
 
 
 def pick_device(name: str) -> str:
@@ -75,34 +76,52 @@ def resolve_dtype(spec: ModelSpec) -> ModelSpec:
         ModelError: this machine has no such device.
         LmtoolsError: ``$LMTOOLS_DTYPE`` names no precision.
     """
+    if spec.backend == "server":  # which has a precision of its own; what is loaded here is a tokenizer
+        return spec.model_copy(update={"dtype": "float32"}) if spec.dtype == "auto" else spec
     if spec.dtype == "auto":
         return spec.model_copy(update={"dtype": default_precision(spec.device).dtype})
-    if spec.dtype != "float32" and spec.backend != "server":
+    if spec.dtype != "float32":
         _warn_if_emulated(spec.dtype, pick_device(spec.device))
     return spec
 
 
 def resolve_dtypes(recipe: C) -> C:
-    """A recipe whose models all have a precision by name; raises as ``resolve_dtype``."""
-    models = {name: resolve_dtype(value) for name, value in recipe if isinstance(value, ModelSpec)}
-    return recipe.model_copy(update=models) if models else recipe
+    """A recipe whose models all have a precision by name.
+
+    One for a device that is not here stays at `auto`: it can be planned here, and run elsewhere.
+
+    Raises:
+        LmtoolsError: ``$LMTOOLS_DTYPE`` names no precision.
+    """
+    resolved: dict[str, ModelSpec] = {}
+    for name, value in recipe:
+        if isinstance(value, ModelSpec):
+            with suppress(ModelError):
+                resolved[name] = resolve_dtype(value)
+    return recipe.model_copy(update=resolved) if resolved else recipe
 
 
 def describe_precision(spec: ModelSpec) -> str:
     """The precision of a model and why it has it, for the manifest and ``--dry-run``.
 
     ``"float32: bfloat16 is 29 times slower on this processor (1.2 against 34.7 GFLOP/s)"``
+
+    Raises:
+        LmtoolsError: ``$LMTOOLS_DTYPE`` names no precision.
     """
     if spec.backend == "server":
         return "the server's own"
-    choice = default_precision(spec.device)
+    try:
+        choice = default_precision(spec.device)
+    except ModelError:
+        return f"{spec.dtype}: this machine has no {spec.device}"
     if spec.dtype in ("auto", choice.dtype):
         return f"{choice.dtype}: {choice.reason}"
-    return f"{spec.dtype}: set by name; auto takes {choice.dtype}: {choice.reason}"
+    return f"{spec.dtype}: named; auto is {choice.dtype} here: {choice.reason}"
 
 
 def describe_precisions(recipe: Config) -> dict[str, str]:
-    """``describe_precision`` of every model of a recipe, by the name of its setting."""
+    """``describe_precision`` of every model of a recipe, by the name of its setting; raises as it does."""
     return {name: describe_precision(value) for name, value in recipe if isinstance(value, ModelSpec)}
 
 
@@ -121,7 +140,7 @@ def _of_gpu(device: str) -> Precision:
     import torch
 
     name = torch.cuda.get_device_name(device)
-    # Ampere was the first to have it; every AMD GPU that torch supports does.
+    # NVIDIA's have it from Ampere on; of AMD's torch takes it as given.
     if torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0):
         return Precision("bfloat16", f"native on {name}")
     return Precision("float16", f"{name} has no bfloat16 of its own")
@@ -146,7 +165,7 @@ def _warn_if_emulated(dtype: Dtype, device: str) -> None:
     if device.startswith("cuda"):
         return
     rates = matmul_rates(device, ("float32", dtype))
-    if 0 < rates[dtype] < rates["float32"]:
+    if 0 < rates[dtype] < rates["float32"] / MARGIN:
         say(
             f"warning: model.dtype={dtype} halves memory, and computes {rates['float32'] / rates[dtype]:.2g} "
             f"times slower than float32 here ({rates[dtype]:.3g} against {rates['float32']:.3g} GFLOP/s); "
@@ -154,20 +173,34 @@ def _warn_if_emulated(dtype: Dtype, device: str) -> None:
         )
 
 
-def matmul_rates(device: str, dtypes: tuple[Dtype, ...]) -> dict[Dtype, float]:
-    """GFLOP/s of each precision: measured once for a processor and a torch, then read from the cache."""
+def matmul_rates(device: str, dtypes: tuple[Dtype, ...], *, fresh: bool = False) -> dict[Dtype, float]:
+    """GFLOP/s of each precision: measured once for a processor and a torch, then read from the cache.
+
+    Args:
+        device: a torch device.
+        dtypes: the precisions.
+        fresh: measure all of them anew, and keep that.
+    """
     import torch
 
     masks = tuple(os.environ.get(name) for name in MASKS)
     key = sha256_text(repr((cpu_model(), cpu_features(), device, torch.__version__, masks)))[:16]
     path = cache_dir("precision", f"{key}.json")
-    known = read_rates(path)
-    missing = [dtype for dtype in dtypes if dtype not in known]
+    rates = read_rates(path) | _unwritten.get(path, {})
+    missing = [dtype for dtype in dtypes if fresh or dtype not in rates]
     if missing:
-        known |= {dtype: measure_matmul(dtype, device) for dtype in missing}
-        with suppress(MachineError):  # without a cache it is measured every time
-            write_json(path, {"processor": cpu_model(), "device": device, "gflops": known})
-    return {dtype: known[dtype] for dtype in dtypes}
+        # In turns, so that other work on the machine meets them alike.
+        rounds = [{dtype: measure_matmul(dtype, device) for dtype in missing} for _ in range(ROUNDS)]
+        rates |= {dtype: max(measured[dtype] for measured in rounds) for dtype in missing}
+        try:
+            write_json(path, {"processor": cpu_model(), "device": device, "gflops": rates})
+        except MachineError:  # one choice for this process at least
+            _unwritten[path] = rates
+    return {dtype: rates[dtype] for dtype in dtypes}
+
+
+_unwritten: dict[Path, dict[Dtype, float]] = {}
+"""Rates that could not be kept in the cache."""
 
 
 def read_rates(path: Path) -> dict[Dtype, float]:
@@ -191,16 +224,16 @@ def measure_matmul(dtype: Dtype, device: str) -> float:
         states = torch.ones(rows, WIDTH, dtype=kind, device=device)
         weights = torch.ones(INNER, WIDTH, dtype=kind, device=device)
 
-        def both() -> float:
+        def timed() -> float:
             begun = time.perf_counter()
             gradients = torch.nn.functional.linear(states, weights) @ weights
             float(gradients[0, 0])  # waits for a GPU
             return time.perf_counter() - begun
 
-        first = both()  # sets kernels up, and takes longer
-        times = [first] if device == "cpu" and first > SLOW else [both()]
+        first = timed()  # sets kernels up, and takes longer
+        times = [first] if device == "cpu" and first > SLOW else [timed()]
         while sum(times) < SECONDS:
-            times.append(both())
+            times.append(timed())
     except (RuntimeError, TypeError):
         return 0.0
     return 4 * rows * WIDTH * INNER / min(times) / 1e9

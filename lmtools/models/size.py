@@ -2,6 +2,7 @@
 
 from math import prod
 
+from lmtools.core.errors import ModelError
 from lmtools.models.files import hub_faults, on_hub, resolve
 from lmtools.models.precision import resolve_dtype
 from lmtools.models.spec import ModelSpec
@@ -12,7 +13,15 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 def weights_gib(spec: ModelSpec) -> float:
     """What a model's weights take at the precision of ``spec``, in GiB; raises as ``parameters``."""
-    return parameters(spec) * BYTES[resolve_dtype(spec).dtype] / 2**30
+    return parameters(spec) * bytes_of(spec) / 2**30
+
+
+def bytes_of(spec: ModelSpec) -> int:
+    """Bytes of one weight; for a device that is not here, those of the 16 bits that a GPU has."""
+    try:
+        return BYTES[resolve_dtype(spec).dtype]
+    except ModelError:
+        return BYTES["bfloat16"]
 
 
 def parameters(spec: ModelSpec) -> int:

@@ -29,7 +29,7 @@ class ModelSpec(Config):
         default="auto",
         description="Precision of the weights. `auto` takes what this machine computes fastest: bfloat16 "
         "where it is native (else float16 on a GPU, float32 on a processor). 16 bits halve memory; on a "
-        "processor without them they are up to 30 times slower. Log-probabilities then differ from float32 "
+        "processor without them they are up to 40 times slower. Log-probabilities then differ from float32 "
         "by some tenths of a nat at worst.",
     )
     device: str = Field(

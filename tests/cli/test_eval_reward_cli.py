@@ -133,7 +133,10 @@ def test_subsets_of_rewardbench_are_sections_too(made, capsys):
 def test_a_plan_loads_no_weights(made, classifier, small, capsys, monkeypatch):
     monkeypatch.setattr("lmtools.models.features.load", lambda *_, **__: pytest.fail("weights were loaded"))
     plan, told = measured(capsys, *small, "--run", str(made / "run"), "--dry-run")
-    assert plan == {"model": "single-head", "run": str(made / "run"), "pairs": dict.fromkeys(USERS, 12)}
+    assert plan == {
+        "model": "single-head", "run": str(made / "run"), "pairs": dict.fromkeys(USERS, 12),
+        "precision": "float32: LMTOOLS_DTYPE names it",
+    }  # fmt: skip
     assert "single-head is measured on 24 pairs of 2 distributions: long 12, short 12" in told
     plan, _ = measured(capsys, *small, "--model", str(classifier), "--dry-run")
     assert plan["model"] == str(classifier)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lmtools.core.attempts import Attempts, say_memory, say_unchecked
+from lmtools.core.attempts import Attempts, say_model, say_unchecked
 from lmtools.core.errors import DataError, MachineError
 
 
@@ -23,12 +23,13 @@ def test_what_the_machine_lacks_is_noted_and_passed_over():
 
 
 def test_the_last_lines_of_a_plan(capsys):
-    say_memory(None)
+    say_model(None, None)
     say_unchecked(())
     assert capsys.readouterr().err == "everything checks out; run it without --dry-run\n"
-    say_memory(0.5)
+    say_model("float32: no bfloat16 here", 0.5)
     say_unchecked(["the search: no answer"])
     assert capsys.readouterr().err == (
+        "precision: float32: no bfloat16 here\n"
         "memory: 0.5 GiB of weights, and what a batch needs\n"
         "not checked: the search: no answer\n"
         "all else checks out; run it without --dry-run\n"

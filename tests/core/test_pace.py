@@ -39,28 +39,31 @@ def test_no_texts():
 
 
 def test_only_a_pace_that_is_kept_foresees():
-    assert foreseen(Work(read=1)) is None
+    assert foreseen(lambda: Work(read=1)) is None
     with keeping(PACE):
-        assert foreseen(Work(read=400)) == 2
+        assert foreseen(lambda: Work(read=400)) == 2
         assert foreseen(None) is None
     with keeping(None):
-        assert foreseen(Work(read=400)) is None
+        assert foreseen(lambda: Work(read=400)) is None
     with pytest.raises(KeyError), keeping(PACE):
         raise KeyError
-    assert foreseen(Work(read=1)) is None
+    assert foreseen(lambda: Work(read=1)) is None
 
 
 def test_a_stage_says_beforehand_what_it_takes_and_keeps_its_processor_time(tmp_path, capsys):
     with Run.create(
         tmp_path / "run", Config(), command=["x"], inputs={}, resume=False, seed=0
     ) as run, keeping(PACE):  # fmt: skip
-        with run.stage("read", Work(read=25_000)):
+        with run.stage("read", lambda: Work(read=25_000)):
             sum(range(2_000_000))
         with run.stage("measure"):
             pass
+        with run.stage("fit", lambda: Work(trained=3)):
+            pass
         said = capsys.readouterr().err.splitlines()
-        assert said[0] == "[read] about 2 min 5 s here"
+        assert said[0] == "[read] about 2 min on this machine"
         assert re.fullmatch(r"\[read\] [\d.]+ s", said[1])
         assert said[2] == "[measure]"
-        assert list(run.manifest.processor) == list(run.manifest.stages) == ["read", "measure"]
+        assert said[4] == "[fit] a few seconds on this machine"
+        assert list(run.manifest.processor) == list(run.manifest.stages) == ["read", "measure", "fit"]
         assert 0 < run.manifest.processor["read"] <= run.manifest.stages["read"] * 8 + 0.1

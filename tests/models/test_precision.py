@@ -9,16 +9,18 @@ from quiz import choice_records, write_lines
 
 from lmtools.cli import app
 from lmtools.core.config import Config
-from lmtools.core.errors import LmtoolsError
+from lmtools.core.errors import LmtoolsError, ModelError
 from lmtools.core.paths import cache_dir
 from lmtools.core.recipe import list_recipes
 from lmtools.core.recipe_yaml import parse_yaml
 from lmtools.generation.hf import HfGenerator
+from lmtools.hyre.tuned import trained_at
 from lmtools.leret.learn import mixed_precision
 from lmtools.leret.recipe import LeretRecipe
 from lmtools.leret.trainer import common_arguments
 from lmtools.models import precision
 from lmtools.models.load import base_model, load
+from lmtools.models.size import weights_gib
 from lmtools.models.spec import ModelSpec
 
 EMULATED = {"float32": 34.7, "bfloat16": 1.2, "float16": 1.0}
@@ -67,12 +69,14 @@ def test_it_is_measured_once_for_a_processor_and_what_masks_it(processor, monkey
     measured = processor(EMULATED)
     for _ in range(3):
         precision.default_precision("cpu")
-    assert measured == ["float32", "bfloat16"]
+    assert measured == ["float32", "bfloat16"] * 2  # in turns
     assert precision.matmul_rates("cpu", ("float32", "float16")) == {"float32": 34.7, "float16": 1.0}
-    assert measured == ["float32", "bfloat16", "float16"]
+    assert measured[4:] == ["float16"] * 2
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     precision.default_precision("cpu")
-    assert measured[3:] == ["float32", "bfloat16"]
+    assert measured[6:] == ["float32", "bfloat16"] * 2
+    precision.matmul_rates("cpu", ("float32",), fresh=True)
+    assert measured[10:] == ["float32"] * 2
 
 
 @pytest.mark.parametrize("damage", ["", "{}", "[1]", '{"gflops": {"float32": "x"}}', '{"gflops": 3}'])
@@ -82,10 +86,10 @@ def test_a_damaged_file_of_rates_is_measured_again(processor, damage):
     [file] = cache_dir("precision").iterdir()
     file.write_text(damage)
     assert precision.default_precision("cpu").dtype == "float32"
-    assert len(measured) == 4
+    assert len(measured) == 8
 
 
-def test_without_a_cache_it_is_measured_every_time(processor, monkeypatch, tmp_path):
+def test_without_a_cache_it_is_measured_once_in_a_process(processor, monkeypatch, tmp_path):
     measured = processor(EMULATED)
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LMTOOLS_CACHE", str(tmp_path / "file"))
@@ -138,15 +142,58 @@ def test_another_processor_of_the_same_name_is_measured_too(processor, monkeypat
     precision.default_precision("cpu")
     monkeypatch.setattr(precision, "cpu_features", lambda: "avx2 avx512_bf16")
     precision.default_precision("cpu")
-    assert len(measured) == 4
+    assert len(measured) == 8
 
 
 def test_no_warning_where_it_costs_nothing(processor, capsys):
     processor(NATIVE)
     precision.resolve_dtype(ModelSpec(dtype="bfloat16", device="cpu"))
     precision.resolve_dtype(ModelSpec(dtype="float32", device="cpu"))
-    precision.resolve_dtype(ModelSpec(dtype="float16", backend="server"))
     assert capsys.readouterr().err == ""
+
+
+def test_a_server_has_a_precision_of_its_own(processor):
+    measured = processor(EMULATED)
+    assert precision.resolve_dtype(ModelSpec(backend="server")).dtype == "float32"
+    assert precision.resolve_dtype(ModelSpec(dtype="float16", backend="server")).dtype == "float16"
+    assert precision.describe_precision(ModelSpec(backend="server")) == "the server's own"
+    assert measured == []
+
+
+def test_a_model_for_a_device_that_is_not_here_can_be_planned(processor, tiny_llama):
+    """And is an error where it is loaded."""
+    processor(EMULATED)
+    spec = ModelSpec(name=str(tiny_llama), device="cuda:7")
+    assert precision.resolve_dtypes(LeretRecipe(model=spec)).model.dtype == "auto"
+    assert precision.describe_precision(spec) == "auto: this machine has no cuda:7"
+    assert weights_gib(spec) == weights_gib(spec.model_copy(update={"dtype": "bfloat16"}))
+    with pytest.raises(ModelError, match="cuda:7"):
+        load(spec)
+
+
+def test_a_run_on_another_processor_says_how_to_go_on(processor, monkeypatch, tmp_path, tiny_llama, capsys):
+    processor(NATIVE)
+    monkeypatch.chdir(tmp_path)
+    task = write_lines(tmp_path / "choices.jsonl", choice_records(4))
+    given = ["--model", str(tiny_llama), "--task", str(task), "--out", "run"]
+    settings = ["model.device=cpu", "chat=true", "resamples=100"]
+    command = ["eval", "calibration", *given, *(word for one in settings for word in ("--set", one))]
+    assert app.run(command) == 0
+    (tmp_path / "run" / "metrics.json").unlink()
+    processor(EMULATED)
+    for file in cache_dir("precision").iterdir():
+        file.unlink()
+    capsys.readouterr()
+    assert app.run([*command, "--resume"]) == 2
+    assert "go on at its own precision: --set model.dtype=bfloat16" in capsys.readouterr().err
+    assert app.run([*command, "--resume", "--set", "model.dtype=bfloat16"]) == 0
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["precision"]["model"].startswith("bfloat16: 2.0 times")
+
+
+def test_what_is_trained_at_float16_is_trained_at_float32():
+    assert trained_at(ModelSpec(dtype="float16", device="cpu")).dtype == "float32"
+    assert trained_at(ModelSpec(dtype="bfloat16", device="cpu")).dtype == "bfloat16"
 
 
 def test_the_environment_goes_before_the_measurement(processor, monkeypatch):
