@@ -23,7 +23,7 @@ def measure_pace(spec: ModelSpec, rows: int = 4, length: int = 96) -> Pace | Non
 
     Args:
         spec: the model.
-        rows, length: texts in a batch that is read, and tokens in each; four times as many are written.
+        rows, length: texts in a batch that is read, and tokens in each; eight times as many are written.
 
     Returns:
         None where another backend than hf computes.
@@ -49,7 +49,7 @@ def measure_pace(spec: ModelSpec, rows: int = 4, length: int = 96) -> Pace | Non
         float(states.grad[0, 0, 0])  # waits for a GPU
 
     generator = HfGenerator.from_loaded(loaded)
-    prompts = [f"{number} is a number, and the next one is" for number in range(4 * rows)]
+    prompts = [f"{number} is a number, and the next one is" for number in range(8 * rows)]
 
     def write() -> None:
         generator.generate(prompts, Sampling(max_tokens=WRITTEN))

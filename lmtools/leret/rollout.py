@@ -31,8 +31,14 @@ def search_with(
     questions: Sequence[str],
     retriever: Retriever,
     hop: HopSettings,
+    advance: Callable[[int], None] = lambda queries: None,
 ) -> list[tuple[tuple[str, ...], tuple[Context, ...]]]:
-    """(queries, contexts) of each question, hop by hop; ``prompts`` are those of the first and later hops."""
+    """(queries, contexts) of each question, hop by hop.
+
+    Args:
+        prompts: those of the first and of later hops.
+        advance: is told how many queries a hop has written.
+    """
     queries: list[tuple[str, ...]] = [() for _ in questions]
     contexts: list[tuple[Context, ...]] = [() for _ in questions]
     current = [Context() for _ in questions]
@@ -43,6 +49,7 @@ def search_with(
             for question, context in zip(questions, current, strict=True)
         ]
         written = policy.write(asks)
+        advance(len(written))
         found = search_hop(retriever, written, current, hop)
         current = [context.extend(hits, hop.order) for context, hits in zip(current, found, strict=True)]
         queries = [(*before, query) for before, query in zip(queries, written, strict=True)]
@@ -63,16 +70,17 @@ def rollout(
 
     ``policy`` is called, and its model loaded, only where the journal does not hold every trace.
     """
-    with progress(len(questions), f"measuring {name}") as bar:
+    with progress(len(questions) * hop.hops, f"measuring {name} (queries)") as bar:
         for start in range(0, len(questions), CHUNK):
             chunk = questions[start : start + CHUNK]
             if not all(_key(name, question) in journal for question in chunk):
                 texts = [question.question for question in chunk]
-                answers = search_with(policy(), prompts, texts, retriever, hop)
+                answers = search_with(policy(), prompts, texts, retriever, hop, bar.advance)
                 for question, (queries, contexts) in zip(chunk, answers, strict=True):
                     if _key(name, question) not in journal:
                         journal.append(_key(name, question), _to_json(queries, contexts))
-            bar.advance(len(chunk))
+            else:
+                bar.advance(len(chunk) * hop.hops)
     return [_trace(question.id, journal.get(_key(name, question)) or {}) for question in questions]
 
 
