@@ -161,7 +161,9 @@ def test_vector_scaling_is_the_same_for_the_same_seed():
     logits, labels = distorted(300)
     train, validation = torch.arange(200), torch.arange(200, 300)
     first, again, other = (
-        fit_vector(logits.__getitem__, labels, train, validation, VectorSettings(rate=0.03, seed=seed))
+        fit_vector(
+            logits.__getitem__, labels, train, validation, VectorSettings(rate=0.03, batch=64, seed=seed)
+        )
         for seed in (1, 1, 2)
     )
     assert torch.equal(first.weight, again.weight)

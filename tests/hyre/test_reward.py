@@ -16,6 +16,7 @@ from lmtools.hyre.reward import open_ensemble, open_reward, trained_recipe
 from lmtools.hyre.weights import Weights
 from lmtools.models.chat import Message
 from lmtools.models.features import Answered
+from lmtools.models.precision import resolve_dtypes
 
 ASKED = (Message("user", "Name a river."),)
 ANSWERS = [Answered(ASKED, text) for text in ("The Seine.", "No.", "q" * 30)]
@@ -86,7 +87,7 @@ def test_an_answer_without_text_is_an_error(trained, blank):
 
 def test_the_recipe_is_the_runs_with_settings(trained):
     recipe, run = trained
-    assert trained_recipe(run) == recipe
+    assert trained_recipe(run) == resolve_dtypes(recipe)
     assert trained_recipe(run, ["adapt.temperature=0.5", "seed=7"]).adapt.temperature == 0.5
     with pytest.raises(RecipeError, match="temprature"):
         trained_recipe(run, ["adapt.temprature=0.5"])
