@@ -57,9 +57,9 @@ def fit(setup: Setup, run: Run, recipe_name: str) -> Results:
             heads[name] = fit_head(found, config, directory, run)
     with run.stage("fit baselines", partial(fitting_vector, setup, tokens)):
         baselines = fit_baselines(found, run)
-    with run.stage("measure"):
+    with run.stage("measure", Work):
         results = measure(found, heads, baselines, run, recipe_name)
-    with run.stage("texts token by token"):
+    with run.stage("texts token by token", Work):
         name, head = next(iter(heads.items()))
         write_token_texts(run.path(TOKENS), found, name, head, load_tokenizer(spec))
     clear(run)

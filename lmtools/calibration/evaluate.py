@@ -45,7 +45,7 @@ def evaluate(setup: Setup, run: Run, open_reader: OpenReader, recipe_name: str) 
         predictions = predict(setup, run.journal(), open_reader)
         write_predictions(run.path("predictions.jsonl"), predictions)
     recipe = setup.recipe
-    with run.stage("measure"):
+    with run.stage("measure", Work):
         table = make_table(predictions, recipe.compare, recipe.resamples, recipe.seed)
     return run.results(recipe_name, table.rows, table.differences)
 

@@ -136,6 +136,7 @@ class Run:
 
         Args:
             work: what the language model will do, where that can be told; called where a pace is kept.
+                ``Work`` itself for a stage that does without the model.
         """
         seconds = foreseen(work)
         say(f"[{name}]" if seconds is None else f"[{name}] {_about(seconds)} on this machine")

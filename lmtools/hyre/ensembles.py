@@ -7,6 +7,7 @@ single/            one head without a prior
 from dataclasses import dataclass
 from pathlib import Path
 
+from lmtools.core.pace import Work
 from lmtools.core.run import Run
 from lmtools.core.wrong_run import wrong_run
 from lmtools.hyre.ensemble import SETTINGS, Ensemble, EnsembleInfo, load_ensemble, save_ensemble
@@ -52,7 +53,7 @@ def train_ensembles(
             # One conventional head, and a limit that is the prior's alone, take no other head in.
             apart = alone or sources[0].source == "gaussian_limit"
             settings = recipe.train.model_copy(update={"prior_scale": 0.0}) if alone else recipe.train
-            with run.stage(f"heads {name}"):
+            with run.stage(f"heads {name}", Work):
                 found = make_ensemble(
                     sources,
                     data,

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from lmtools.core.files import atomic_writer, file_name, write_jsonl
+from lmtools.core.pace import Work
 from lmtools.core.progress import progress, say
 from lmtools.core.results import Results
 from lmtools.core.run import Run
@@ -58,7 +59,7 @@ def evaluate(setup: Setup, run: Run, found: Ensembles, recipe_name: str) -> Resu
     with run.stage("features of the targets", partial(reading, setup.reader, pairs)):
         features = read_features(setup.reader, dict(setup.targets), "targets")
     targets, told = [], []
-    with run.stage("measure"), progress(len(features), "targets measured") as bar:
+    with run.stage("measure", Work), progress(len(features), "targets measured") as bar:
         for name, own in features.items():
             path = run.path(FOLDER, f"{file_name(name)}.npz")
             different = {
@@ -72,7 +73,7 @@ def evaluate(setup: Setup, run: Run, found: Ensembles, recipe_name: str) -> Resu
         write_jsonl(run.path(PAIRS), chain.from_iterable(told))
     for n, names in examples_left_out(targets, setup.recipe).items():
         say(f"@{n}: left out, since half of their pairs are fewer: {', '.join(names)}")
-    with run.stage("intervals"):
+    with run.stage("intervals", Work):
         rows, differences = table(targets, setup.recipe)
     return run.results(recipe_name, rows, differences)
 

@@ -12,7 +12,7 @@ import typer
 from imported import HEAVY, modules_after
 
 from lmtools.cli import app as module
-from lmtools.cli.app import MEMBERS, run
+from lmtools.cli.app import MEMBERS, main, run
 from lmtools.cli.faults import explain
 from lmtools.cli.lazy import Member
 from lmtools.cli.options import BackendName, Json, Resume, emit, overrides
@@ -230,3 +230,34 @@ def test_every_member_is_a_module_beside_the_app():
     assert all(
         member.module.startswith("lmtools.cli.") and member.summary for member in module.MEMBERS.values()
     )
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """``started(name, given)``: what a variable of the environment, set or not, is after ``main``."""
+
+    def main_with(name, given):
+        monkeypatch.setenv(name, given or "")
+        if given is None:
+            monkeypatch.delenv(name)
+        monkeypatch.setattr(sys, "argv", ["lmtools", "--version"])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code == 0
+        return os.environ.get(name)
+
+    return main_with
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "passive"), ("active", "active")])
+def test_threads_do_not_spin_unless_the_user_says_so(started, given, expected):
+    assert started("OMP_WAIT_POLICY", given) == expected
+
+
+@pytest.mark.parametrize(
+    ("terminal", "given", "expected"),
+    [(False, None, "1"), (False, "0", "0"), (True, None, None)],
+)
+def test_bars_of_libraries_stay_out_of_logs(started, monkeypatch, terminal, given, expected):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
+    assert started("TQDM_DISABLE", given) == expected

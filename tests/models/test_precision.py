@@ -1,7 +1,6 @@
 """Which precision ``auto`` is, on processors and GPUs that are faked, and where the choice is written."""
 
 import json
-import sys
 
 import pytest
 import torch
@@ -302,16 +301,3 @@ def test_the_trainer_is_told(mixed, tmp_path):
     train = LeretRecipe().train
     arguments = common_arguments(train, train.sft, tmp_path, 0, "cuda", mixed)
     assert (arguments["bf16"], arguments["fp16"]) == (mixed == "bf16", mixed == "fp16")
-
-
-@pytest.mark.parametrize(("given", "expected"), [(None, "passive"), ("active", "active")])
-def test_threads_do_not_spin_unless_the_user_says_so(monkeypatch, given, expected):
-    import os
-
-    monkeypatch.setenv("OMP_WAIT_POLICY", given or "")
-    if given is None:
-        monkeypatch.delenv("OMP_WAIT_POLICY")
-    monkeypatch.setattr(sys, "argv", ["lmtools", "--version"])
-    with pytest.raises(SystemExit) as end:
-        app.main()
-    assert (end.value.code, os.environ["OMP_WAIT_POLICY"]) == (0, expected)
