@@ -8,6 +8,7 @@ import pytest
 import typer
 
 from lmtools.cli.app import app
+from lmtools.core.results import read_results
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -34,3 +35,15 @@ def test_a_command_line_is_understood(words):
 
 def test_there_are_some():
     assert {words[0] for words in shown()} >= {"leret", "ats", "generate", "data", "recipes"}
+
+
+@pytest.mark.parametrize(
+    "document", [README, README.parent / "docs" / "results.md"], ids=lambda path: path.name
+)
+def test_the_time_of_the_quickstart_is_the_measured_one(document):
+    measured = read_results(README.parent / "benchmarks" / "results" / "quickstart.json")
+    [whole] = [row.metrics for row in measured.rows if row.name == "quickstart"]
+    used, clock = (whole[name].value / 60 for name in ("processor-seconds", "seconds"))
+    text = " ".join(document.read_text(encoding="utf-8").split())
+    assert f"takes {clock:.0f} minutes on two cores without bfloat16 ({used:.0f} of processor time" in text
+    assert measured.machine["precision"] == {"model": "float32"}
