@@ -4,7 +4,7 @@
     ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python benchmarks/precision.py     without bfloat16
 
 Products are those that `model.dtype: auto` decides by; the others are batches of the built-in model like
-those that `lmtools quickstart` times before it begins, but of 64 tokens. Each `ratio` is the speed over that
+those that `lmtools quickstart` times before it begins, but of 24 tokens. Each `ratio` is the speed over that
 of float32 in the same round, the precisions one after the other; value, low and high are the median, the
 smallest and the largest. Where 16 bits are emulated a round takes a minute. Writes
 benchmarks/results/precision.json.
@@ -35,7 +35,7 @@ UNITS = {"product": "gflops", "read": "tokens-per-second", "written": "tokens-pe
 
 def speeds(dtype: Dtype, device: str) -> dict[str, float]:
     """One round: GFLOP/s of the product, and tokens a second of the built-in model."""
-    pace = measure_pace(ModelSpec(dtype=dtype, device=device), rows=2, length=32)
+    pace = measure_pace(ModelSpec(dtype=dtype, device=device), rows=1, length=24)
     assert pace is not None
     return {"product": measure_matmul(dtype, device), **asdict(pace)}
 

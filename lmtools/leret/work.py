@@ -54,11 +54,11 @@ def learning(recipe: LeretRecipe, stage: str, rows: Sequence[dict[str, str]]) ->
 
 
 def _requests(recipe: LeretRecipe, questions: Sequence[Question], *, first: bool) -> Work:
-    """A request for each question; a query takes half of the tokens that it may."""
+    """A request for each question; the longest query of a batch decides, so three quarters of the limit."""
     hop = recipe.hop
     passages = 0 if first else hop.k * hop.passage_words * WORD
     asked = tokens_in([question.question for question in questions])
-    return Work(asked + len(questions) * (MARKUP + passages), len(questions) * hop.max_query_tokens / 2)
+    return Work(asked + len(questions) * (MARKUP + passages), len(questions) * hop.max_query_tokens * 3 / 4)
 
 
 def _per_branch(recipe: LeretRecipe, explorers: tuple[str, ...]) -> int:

@@ -12,8 +12,8 @@ def recipe(**settings):
 
 
 QUESTIONS = [Question(id=f"q{n}", question="x" * 40, answer="a", supporting=["A"]) for n in range(5)]
-FIRST = Work(5 * (10 + MARKUP), 5 * 10)
-LATER = Work(5 * (10 + MARKUP + 3 * 10 * WORD), 5 * 10)
+FIRST = Work(5 * (10 + MARKUP), 5 * 15)
+LATER = Work(5 * (10 + MARKUP + 3 * 10 * WORD), 5 * 15)
 
 
 def test_rules_give_the_model_nothing_to_do():
