@@ -85,12 +85,12 @@ def say(text: str) -> None:
 @contextmanager
 def working(label: str) -> Iterator[None]:
     """Say now and then that something is still at work that has no bar, or not all the time."""
-    with _pulse.during(_Untold(label)):
+    with _pulse.during(_Elapsed(label)):
         yield
 
 
-class _Untold:
-    """Work whose end nobody can foresee."""
+class _Elapsed:
+    """Work that can only be told by how long it has taken."""
 
     def __init__(self, label: str) -> None:
         self._label, self._start = label, time.monotonic()

@@ -15,7 +15,7 @@ def load_model_recipe(schema: type[T], ref: str | None, overrides: Sequence[str]
 
     Raises:
         RecipeError: as ``load_recipe``.
-        ModelError: this machine has no such device.
+        LmtoolsError: ``$LMTOOLS_DTYPE`` names no precision.
     """
     return resolve_dtypes(load_recipe(schema, ref, overrides, default=default))
 
@@ -26,7 +26,7 @@ def named_recipe(
     """A recipe by its name or path, or one that is there already; and what a result file calls it.
 
     Raises:
-        RecipeError, ModelError: as ``load_model_recipe``.
+        RecipeError, LmtoolsError: as ``load_model_recipe``.
     """
     if isinstance(recipe, str):
         return recipe, load_model_recipe(schema, recipe, overrides, default=default)
