@@ -64,8 +64,7 @@ def continued(directory: Path, fresh: Manifest, recipe: str, resume: bool) -> Ma
         raise RunError(
             f"{directory}: cannot be resumed, since it was started differently:\n"
             + "\n".join(f"  {change}" for change in changes),
-            fix=_precision_fix(changes)
-            or "start a new run with another --out DIR, or go back to what it was started with",
+            fix=_mend(directory, recipe, changes),
         )
     for name, version in fresh.versions.items():
         if before.versions.get(name) != version:
@@ -74,14 +73,13 @@ def continued(directory: Path, fresh: Manifest, recipe: str, resume: bool) -> Ma
     return before.model_copy(update={"resumed": [*before.resumed, now()], "precision": precision})
 
 
-def _precision_fix(changes: Sequence[str]) -> str:
-    """How to go on where only `auto` is another precision now: another machine, or another torch."""
-    named = [change.partition(": was ")[::2] for change in changes if ".dtype: was " in change]
-    if len(named) < len(changes):
-        return ""
-    return "go on at its own precision: " + " ".join(
-        f"--set {key}={rest.partition(',')[0]}" for key, rest in named
-    )
+def _mend(directory: Path, recipe: str, changes: Sequence[str]) -> str:
+    """How to go on: by its own precision where only that differs, as on a machine where `auto` is another."""
+    settings = _setting_changes(directory / RECIPE, recipe)
+    if len(settings) == len(changes) and all(key.endswith(".dtype") for key in settings):
+        named = " ".join(f"--set {key}={before}" for key, (before, _) in settings.items())
+        return f"go on at its own precision: {named}"
+    return "start a new run with another --out DIR, or go back to what it was started with"
 
 
 def started_with(directory: Path, recipe: str, inputs: Mapping[str, str], seed: int) -> bool:
@@ -94,18 +92,21 @@ def started_with(directory: Path, recipe: str, inputs: Mapping[str, str], seed: 
 def _changes(
     directory: Path, before: Manifest, recipe: str, inputs: Mapping[str, str], seed: int
 ) -> list[str]:
-    changes = _recipe_changes(directory / RECIPE, recipe) + _input_changes(before.inputs, inputs)
+    settings = _setting_changes(directory / RECIPE, recipe).items()
+    changes = [f"{key}: was {was}, is {now_is}" for key, (was, now_is) in settings]
+    changes += _input_changes(before.inputs, inputs)
     return changes + ([f"seed: was {before.seed}, is {seed}"] if before.seed != seed else [])
 
 
-def _recipe_changes(path: Path, recipe: str) -> list[str]:
+def _setting_changes(path: Path, recipe: str) -> dict[str, tuple[Any, Any]]:
+    """Dotted key -> its value before and now, of every setting that differs."""
     before = _leaves(parse_yaml(path.read_text(encoding="utf-8"), str(path)) if path.exists() else {})
     after = _leaves(parse_yaml(recipe, "recipe"))
-    return [
-        f"{key}: was {before.get(key, 'absent')}, is {after.get(key, 'absent')}"
+    values = {
+        key: (before.get(key, "absent"), after.get(key, "absent"))
         for key in sorted(before.keys() | after.keys())
-        if before.get(key, "absent") != after.get(key, "absent")
-    ]
+    }
+    return {key: (was, now_is) for key, (was, now_is) in values.items() if was != now_is}
 
 
 def _input_changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:

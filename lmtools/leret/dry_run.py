@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from lmtools.core.attempts import Attempts, say_unchecked
+from lmtools.core.attempts import Attempts, say_model, say_unchecked
 from lmtools.core.progress import say
 from lmtools.data.jsonl import iter_records
 from lmtools.data.records import Passage
@@ -130,8 +130,7 @@ def print_dry_run(plan: Plan) -> None:
     if plan.prompt_tokens is not None:
         read, written = f"{plan.prompt_tokens:,}", f"{plan.generated_tokens:,}"
         say(f"tokens: {read} read, at most {written} written, besides training")
-    if plan.precision is not None:
-        say(f"precision: {plan.precision}")
+    say_model(plan.precision, None)
     if plan.weights_gib is not None:
         say(f"memory: {plan.weights_gib} GiB of weights; training {plan.training_gib} GiB and activations")
     say_unchecked(plan.unchecked)

@@ -1,9 +1,7 @@
 """One training stage from files to a checkpoint: load, train, save whole or not at all."""
 
 import json
-import os
 import shutil
-import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -67,8 +65,6 @@ def calm() -> Iterator[None]:
     import datasets
 
     datasets.disable_progress_bars()
-    if not sys.stderr.isatty():
-        os.environ.setdefault("TQDM_DISABLE", "1")
     with warnings.catch_warnings():
         # peft asks the hub for the vocabulary of a base that is named, not stored there
         warnings.filterwarnings("ignore", message="Could not find a config file")
