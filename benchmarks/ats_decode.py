@@ -36,15 +36,14 @@ from lmtools.ats.calibrated import calibrate
 from lmtools.ats.export import export_vllm
 from lmtools.ats.heads import BaseShape, HeadConfig, base_shape, build_head
 from lmtools.core.manifest import machine, versions
-from lmtools.core.results import Results, Row, read_results
-from lmtools.core.statistics import Interval, bootstrap_mean
+from lmtools.core.results import Interval, Results, Row, bootstrap_mean, read_results
 from lmtools.data.sources import load_questions
 from lmtools.generation.hf import HfGenerator
 from lmtools.generation.protocol import Sampling
 from lmtools.models.chat import Message, render
+from lmtools.models.files import BYTES
 from lmtools.models.load import LoadedModel, identity, load, load_tokenizer, resolve
 from lmtools.models.precision import default_precision
-from lmtools.models.size import BYTES
 from lmtools.models.spec import BUILTIN_LM, ModelSpec
 
 RESULTS = Path(__file__).parent / "results" / "ats_decode.json"

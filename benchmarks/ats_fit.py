@@ -28,15 +28,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lmtools.ats.batches import Batches
 from lmtools.ats.commands import read
-from lmtools.ats.head_config import HeadConfig, HeadKind
 from lmtools.ats.heads import TemperatureHead, build_head
-from lmtools.ats.objective import Objective
-from lmtools.ats.recipe import AtsRecipe, DataSettings, TrainSettings
-from lmtools.ats.setup import Setup, prepare
+from lmtools.ats.inputs import Setup, prepare
+from lmtools.ats.losses import Objective
+from lmtools.ats.recipe import AtsRecipe, DataSettings, HeadConfig, HeadKind, TrainSettings
 from lmtools.ats.train import train_head
 from lmtools.core.manifest import machine, versions
-from lmtools.core.results import Results, Row
-from lmtools.core.statistics import Interval, bootstrap_mean
+from lmtools.core.results import Interval, Results, Row, bootstrap_mean
 from lmtools.models.load import LoadedModel, load
 
 RESULTS = Path(__file__).parent / "results" / "ats_fit.json"

@@ -26,13 +26,12 @@ from typing import Any
 import numpy as np
 import yaml
 
-from lmtools.calibration.confidence import shares
-from lmtools.calibration.predictions import Prediction, read_predictions
+from lmtools.calibration.answering import shares
 from lmtools.calibration.recipe import CalibrationRecipe
 from lmtools.calibration.tasks import ChoiceItem, read_tasks
 from lmtools.core.manifest import machine, versions
-from lmtools.core.results import Results, Row
-from lmtools.core.statistics import Interval, bootstrap_mean
+from lmtools.core.results import Interval, Results, Row, bootstrap_mean
+from lmtools.data.predictions import Prediction, read_predictions
 from lmtools.data.records import MultipleChoice
 from lmtools.data.sources import load_choices
 

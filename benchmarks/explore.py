@@ -24,11 +24,10 @@ from typing import Any
 import torch
 
 from lmtools.core.manifest import machine, versions
-from lmtools.core.results import Results, Row, read_results
-from lmtools.core.statistics import Interval, bootstrap_mean
+from lmtools.core.results import Interval, Results, Row, bootstrap_mean, read_results
 from lmtools.data.sources import load_questions
 from lmtools.generation.hf import HfGenerator
-from lmtools.generation.prefix import common_prefix
+from lmtools.generation.past import common_prefix
 from lmtools.generation.protocol import Sampling
 from lmtools.leret.prompts import Demonstration, Prompt, query_messages
 from lmtools.models.chat import render

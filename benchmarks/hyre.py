@@ -32,25 +32,20 @@ from transformers import AutoModelForSequenceClassification, PrinterCallback
 from trl import RewardConfig, RewardTrainer
 
 from lmtools.core.manifest import machine, versions
-from lmtools.core.results import Results, Row
-from lmtools.core.statistics import Floats, bootstrap
+from lmtools.core.results import Floats, Results, Row, bootstrap
 from lmtools.data.records import Preference
 from lmtools.data.sources import load_preferences, load_targets
 from lmtools.hyre.adapt import adapted
-from lmtools.hyre.ensemble import Ensemble, EnsembleInfo, Group
-from lmtools.hyre.heads import Heads, LinearHeads, SharedBase
-from lmtools.hyre.losses import bradley_terry
+from lmtools.hyre.ensemble import Ensemble, EnsembleInfo, Group, Scaler
+from lmtools.hyre.heads import Examples, Heads, LinearHeads, SharedBase, bradley_terry, train_heads
 from lmtools.hyre.pairs import answers, drawn, read_features
+from lmtools.hyre.personal import margins
 from lmtools.hyre.recipe import AdaptSettings, TrainSettings
-from lmtools.hyre.standard import Standard
-from lmtools.hyre.train import Examples, train_heads
-from lmtools.hyre.user import margins
-from lmtools.models.answered import Text, tokenised
+from lmtools.models.chat import Text, tokenised
 from lmtools.models.feature_settings import FeatureSettings
 from lmtools.models.features import FeatureReader
 from lmtools.models.load import load, load_tokenizer, resolve
-from lmtools.models.packing import rows, tensors
-from lmtools.models.pooled import HfPass
+from lmtools.models.pooling import HfPass, rows, tensors
 from lmtools.models.spec import ModelSpec
 
 RESULTS = Path(__file__).parent / "results" / "hyre.json"
@@ -194,7 +189,7 @@ def linear_heads(reader: FeatureReader) -> Ensemble:
     weight = torch.randn(HEADS, reader.width, generator=torch.Generator().manual_seed(0))
     weight[0] = torch.as_tensor(reader.own_head)
     info = EnsembleInfo(task="preference", groups=(Group(source="random", count=HEADS, kind="linear"),))
-    plain = Standard(np.zeros(reader.width, np.float32), np.ones(reader.width, np.float32))
+    plain = Scaler(np.zeros(reader.width, np.float32), np.ones(reader.width, np.float32))
     return Ensemble(info, plain, (LinearHeads(weight),), np.ones(HEADS), np.zeros(HEADS))
 
 

@@ -22,8 +22,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded, as the command line has it
 
 from lmtools.core.manifest import machine, versions
-from lmtools.core.results import Results, Row
-from lmtools.core.statistics import Interval
+from lmtools.core.results import Interval, Results, Row
 from lmtools.generation.pace import measure_pace
 from lmtools.models.precision import MASKS, NAMED, default_precision, measure_matmul, pick_device
 from lmtools.models.spec import Dtype, ModelSpec

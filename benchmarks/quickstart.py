@@ -25,8 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lmtools.core.manifest import read_manifest
-from lmtools.core.results import Difference, Results, Row, read_results
-from lmtools.core.statistics import Interval
+from lmtools.core.results import Difference, Interval, Results, Row, read_results
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "quickstart.json"

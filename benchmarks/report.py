@@ -30,8 +30,7 @@ from zipf_corpus import VOCABULARY, word
 
 from lmtools.core.files import write_jsonl
 from lmtools.core.manifest import Manifest, machine, now, versions
-from lmtools.core.results import Results, Row
-from lmtools.core.statistics import Interval, bootstrap_mean
+from lmtools.core.results import Interval, Results, Row, bootstrap_mean
 from lmtools.report.page import write_report
 
 RESULTS = Path(__file__).parent / "results" / "report.json"

@@ -20,8 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lmtools.core.manifest import machine, versions
-from lmtools.core.results import Results, Row
-from lmtools.core.statistics import Interval
+from lmtools.core.results import Interval, Results, Row
 
 RESULTS = Path(__file__).parent / "results" / "startup.json"
 HELP_BAR, IMPORT_BAR = 0.3, 0.05

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from lmtools.core.statistics import Interval
-from lmtools.report.entries import Room
-from lmtools.report.html import Chapter, page_html
-from lmtools.report.parts import (
+from lmtools.core.results import Interval
+from lmtools.report.budget import ByteBudget
+from lmtools.report.elements import (
     Bars,
     Block,
     Browser,
@@ -26,6 +25,7 @@ from lmtools.report.parts import (
     Token,
     Tokens,
 )
+from lmtools.report.html import Chapter, page_html
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -48,7 +48,7 @@ def hostile_page(path: Path) -> Path:
     """Every text of every part is hostile, one of ``HOSTILE`` after the other."""
     sections = [Section(f"{bad} {number}", _parts(bad, number)) for number, bad in enumerate(HOSTILE)]
     path.write_text(
-        page_html(HOSTILE[0], [Chapter(HOSTILE[1], sections)], Room("left.jsonl")), encoding="utf-8"
+        page_html(HOSTILE[0], [Chapter(HOSTILE[1], sections)], ByteBudget("left.jsonl")), encoding="utf-8"
     )
     return path
 

@@ -5,10 +5,8 @@ from pathlib import Path
 import torch
 from tiny_heads import fitted
 
-from lmtools.ats.artefact import BaseInfo, save_head
-from lmtools.ats.baselines.artefact import Baselines, save_baselines
-from lmtools.ats.baselines.maps import Line, Logistic, Steps
-from lmtools.ats.baselines.vector import VectorScaling
+from lmtools.ats.artefact import BaseInfo, Baselines, save_baselines, save_head
+from lmtools.ats.baselines import Line, Logistic, Steps, VectorScaling
 from lmtools.ats.heads import base_shape
 
 KINDS = ("transformer", "linear", "mlp", "scalar")

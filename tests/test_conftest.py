@@ -2,7 +2,7 @@
 
 import pytest
 
-from lmtools.core.paths import cache_dir
+from lmtools.core.files import cache_dir
 
 
 def test_every_test_has_its_own_empty_cache(tmp_path):

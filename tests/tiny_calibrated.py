@@ -3,8 +3,8 @@
 import torch
 from tiny_heads import fitted
 
+from lmtools.ats.cache import features
 from lmtools.ats.calibrated import CalibratedLM
-from lmtools.ats.features import features
 from lmtools.ats.heads import base_shape
 from lmtools.models.load import LoadedModel
 

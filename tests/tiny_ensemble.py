@@ -3,8 +3,8 @@
 import numpy as np
 
 from lmtools.hyre.ensemble import Ensemble, EnsembleInfo
-from lmtools.hyre.make import Training, make_ensemble
 from lmtools.hyre.recipe import SourceSettings, TrainSettings
+from lmtools.hyre.train import Training, make_ensemble
 
 WIDTH = 8
 FAST = TrainSettings(epochs=3, batch=16, hidden=16, index_dim=4)

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from lmtools.ats.commands import fit
+from lmtools.ats.inputs import prepare
 from lmtools.ats.recipe import AtsRecipe
-from lmtools.ats.setup import prepare
 from lmtools.core.results import Results
 from lmtools.core.run import Run
 

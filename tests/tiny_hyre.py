@@ -11,8 +11,8 @@ from lmtools.core.recipe import dump_recipe
 from lmtools.core.results import Results
 from lmtools.core.run import Run
 from lmtools.hyre.commands import train
+from lmtools.hyre.inputs import prepare
 from lmtools.hyre.recipe import HyreRecipe
-from lmtools.hyre.setup import prepare
 
 RIVERS = ("Seine", "Loire", "Rhine", "Po")
 USERS = ("long", "short")

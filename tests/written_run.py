@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lmtools.core.manifest import Manifest
-from lmtools.core.results import Difference, Results, Row
-from lmtools.core.statistics import Interval, bootstrap_mean
+from lmtools.core.results import Difference, Interval, Results, Row, bootstrap_mean
 
 VERSIONS = {"python": "3.11.7", "lmtools": "0.1.0"}
 

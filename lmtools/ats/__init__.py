@@ -8,14 +8,13 @@ loaded = load_calibrated("runs/mine")      # a transformers model and its tokeni
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lmtools.ats.cache import Summary, summarise
     from lmtools.ats.from_python import load_calibrated, open_calibrated_run, run_fit
-    from lmtools.ats.head_config import BaseShape, HeadConfig
     from lmtools.ats.heads import build_head
     from lmtools.ats.losses import cross_entropy, full_smoothing, selective_smoothing
-    from lmtools.ats.summary import Summary, summarise
+    from lmtools.ats.recipe import BaseShape, HeadConfig
     from lmtools.generation.protocol import Sampling
-    from lmtools.metrics.calibration import brier, ece
-    from lmtools.metrics.selection import auroc
+    from lmtools.metrics.calibration import auroc, brier, ece
 else:
     from lmtools.core.exports import exports
 
@@ -23,13 +22,12 @@ else:
         __name__,
         {
             "lmtools.ats.from_python": ["load_calibrated", "open_calibrated_run", "run_fit"],
-            "lmtools.ats.head_config": ["BaseShape", "HeadConfig"],
+            "lmtools.ats.recipe": ["BaseShape", "HeadConfig"],
             "lmtools.ats.heads": ["build_head"],
             "lmtools.ats.losses": ["cross_entropy", "full_smoothing", "selective_smoothing"],
-            "lmtools.ats.summary": ["Summary", "summarise"],
+            "lmtools.ats.cache": ["Summary", "summarise"],
             "lmtools.generation.protocol": ["Sampling"],
-            "lmtools.metrics.calibration": ["brier", "ece"],
-            "lmtools.metrics.selection": ["auroc"],
+            "lmtools.metrics.calibration": ["auroc", "brier", "ece"],
         },
     )
 

@@ -8,7 +8,7 @@ The heads' attention layers come after the base model's in the same cache.
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -18,12 +18,20 @@ from torch import Tensor, nn
 from transformers import DynamicCache, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from lmtools.ats.artefact import DIGITS, find_head, head_digest, load_head
-from lmtools.ats.context import context_of, make_room
-from lmtools.ats.features import features
-from lmtools.ats.heads import TemperatureHead, TransformerHead
-from lmtools.core.errors import ModelError
-from lmtools.models.load import LoadedModel, base_model
+from lmtools.ats.artefact import DIGITS, find_head, head_digest, load_head, read_settings
+from lmtools.ats.baselines import VectorScaling
+from lmtools.ats.cache import features
+from lmtools.ats.fit import VECTOR, Methods, load_methods
+from lmtools.ats.heads import TemperatureHead, TransformerHead, context_of, make_room
+from lmtools.calibration.scoring import UNCALIBRATED, ByMethod
+from lmtools.core.errors import ModelError, RecipeError
+from lmtools.core.files import cache_dir, sha256_text
+from lmtools.generation.cached import Store, key_of
+from lmtools.generation.hf import HfGenerator
+from lmtools.generation.open import on_disk
+from lmtools.generation.protocol import Completion, Generator, Sampling
+from lmtools.models.load import LoadedModel, base_model, load, may_merge
+from lmtools.models.spec import ModelSpec
 
 
 def calibrate(loaded: LoadedModel, head: Path) -> LoadedModel:
@@ -214,3 +222,221 @@ def states_of_passes(decoder: nn.Module) -> Iterator[list[Tensor]]:
         yield seen
     finally:
         handle.remove()
+
+
+# Log-probabilities of some tokens under every method that changes logits, from one set of logits.
+
+AT_ONCE = 1 << 22
+"""Logits that are worked on at a time: 16 MiB, and as much again for what is made of them."""
+
+
+def log_probabilities(
+    logits: Tensor, wanted: Tensor, log_multipliers: Mapping[str, Tensor], vector: VectorScaling | None
+) -> list[Tensor]:
+    """Natural log-probabilities (n, k) of the tokens ``wanted`` under each method.
+
+    In this order: the logits as they are; for each log multiplier l, ``log_softmax(exp(l) logits)``; the
+    vector scaling, where there is one.
+
+    Args:
+        logits: (n, vocabulary), float32.
+        wanted: (n, k), int64.
+        log_multipliers: method -> (n,), or (1,) for all.
+        vector: on the logits' device.
+
+    Raises:
+        ModelError: a log-probability is NaN.
+    """
+    step = max(1, AT_ONCE // logits.shape[-1])
+    factors = [value.float().exp().expand(len(logits)) for value in log_multipliers.values()]
+    parts = []
+    for start in range(0, len(logits), step):
+        rows = slice(start, start + step)
+        some, tokens = logits[rows], wanted[rows]
+        found = [_at(some, tokens), *(_at(some * factor[rows, None], tokens) for factor in factors)]
+        if vector is not None:
+            found.append(_at(vector(some), tokens))
+        parts.append(torch.stack(found))
+    if not parts:
+        return [logits.new_zeros(wanted.shape) for _ in range(1 + len(factors) + (vector is not None))]
+    values = torch.cat(parts, dim=1)
+    if values.isnan().any():
+        raise ModelError(
+            "the model's logits hold NaN or infinity, and so would its probabilities",
+            fix="load it at float32, and check that its weights are whole",
+        )
+    return list(values.unbind())
+
+
+def _at(logits: Tensor, tokens: Tensor) -> Tensor:
+    return logits.gather(1, tokens) - logits.logsumexp(dim=-1, keepdim=True)
+
+
+# A model's probabilities under every method of an ATS run, from one forward pass.
+#
+#     reader = open_reader(ModelSpec(), Path("runs/ats"))
+#     [[answer]] = reader.generate([prompt], Sampling())
+#     [by_method] = reader.score([prompt], [answer])      # {"uncalibrated": (...), "transformer": (...), ...}
+#
+# What was read once is kept on disk, one file for each model: a second evaluation runs no model.
+
+Values = list[tuple[tuple[float, ...], ...]]
+"""Of each token of a row: method by method, the log-probabilities of the tokens asked for."""
+
+
+def open_reader(spec: ModelSpec, run: Path, methods: tuple[str, ...] = ()) -> "AtsReader":
+    """Load a model and what a run has fitted on it.
+
+    Args:
+        spec: the model; its backend is hf.
+        run: a run of ``lmtools ats fit``, or a head's directory.
+        methods: those to read; none: all.
+
+    Raises:
+        RecipeError: another backend, or a method that was not fitted.
+        RunError: two heads of the run have one name.
+        ModelError: the model or a piece of the run cannot be used, or they do not belong together.
+        MachineError: a download failed, or memory is not enough.
+    """
+    if spec.backend != "hf":
+        raise RecipeError(
+            f"model.backend: all methods of a run at once are read by hf, not by {spec.backend}",
+            fix="set model.backend=hf, or measure the exported model: lmtools ats export",
+        )
+    loaded = load(spec, merge=may_merge(spec), float32_logits=True)
+    return AtsReader(loaded, load_methods(run, loaded).only(methods), spec.batch_tokens)
+
+
+class AtsReader:
+    """Implements ``Reader`` on transformers. The methods' heads watch the model; its answers are its own."""
+
+    def __init__(self, loaded: LoadedModel, methods: Methods, batch_tokens: int = 8192) -> None:
+        watched = observe(loaded, methods.heads)
+        self._observed: Any = watched.model
+        self._reading = HfGenerator.from_loaded(watched, batch_tokens)
+        self._answering = on_disk(HfGenerator.from_loaded(loaded, batch_tokens))
+        self._methods, self._identity = methods, self._answering.identity
+        self._store = Store(cache_dir("readings", f"{sha256_text(self._identity)[:16]}.sqlite"))
+        self._vector = None if methods.vector is None else methods.vector.to(loaded.device)
+        self._scalars = {
+            name: torch.tensor([value], device=loaded.device) for name, value in methods.scalars.items()
+        }
+        vector = [VECTOR] if self._vector is not None else []
+        self._read = (UNCALIBRATED, *methods.heads, *self._scalars, *vector)
+        """The methods that give log-probabilities of their own, in the order of ``log_probabilities``."""
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """See ``Methods.names``."""
+        return self._methods.names
+
+    def generate(
+        self, prompts: Sequence[str], sampling: Sampling, samples: int = 1
+    ) -> list[list[Completion]]:
+        """The base model's answers, without the heads; see ``Reader``."""
+        return self._answering.generate(prompts, sampling, samples)
+
+    def score(self, prompts: Sequence[str], answers: Sequence[Completion]) -> list[ByMethod]:
+        """See ``Reader``.
+
+        Raises:
+            ModelError: a prompt has no tokens or is longer than the context, or logits are NaN.
+            MachineError: there is not enough memory.
+        """
+        asked = list(zip(prompts, answers, strict=True))
+        keys = [self._keys("score", prompt, answer.tokens or answer.text) for prompt, answer in asked]
+
+        def see(logits: Tensor, tokens: Tensor) -> list[Values]:
+            return self._see(logits, tokens[..., None])
+
+        def compute(missing: list[int]) -> list[list[Any]]:
+            texts = self._reading.encoding.encode([asked[at][1].text for at in missing], empty=True)
+            tails = [list(asked[at][1].tokens) or text for at, text in zip(missing, texts, strict=True)]
+            heads = self._reading.encoding.encode([asked[at][0] for at in missing])
+            rows = self._reading.read(heads, tails, see)
+            return [
+                [[token[method][0] for token in row] for method in range(len(self._read))] for row in rows
+            ]
+
+        return [self._by_method(row) for row in self._store.answers(keys, compute)]
+
+    def options(self, prompts: Sequence[str], options: Sequence[str]) -> list[ByMethod]:
+        """See ``Reader``.
+
+        Raises:
+            ModelError: an option is not exactly one token; else as ``score``.
+            MachineError: there is not enough memory.
+        """
+        tokens = torch.tensor(
+            [self._reading.encoding.one_token(option) for option in options], dtype=torch.long
+        )
+        keys = [self._keys("options", prompt, list(options)) for prompt in prompts]
+
+        def see(logits: Tensor, _: Tensor) -> list[Values]:
+            return self._see(logits, tokens.to(logits.device).expand(*logits.shape[:2], -1))
+
+        def compute(missing: list[int]) -> list[list[Any]]:
+            heads = self._reading.encoding.encode([prompts[at] for at in missing])
+            # A last token is not fed: any will do.
+            return [list(row[0]) for row in self._reading.read(heads, [[0]] * len(heads), see)]
+
+        return [self._by_method(row) for row in self._store.answers(keys, compute)]
+
+    def adjust(self, method: str, confidence: float) -> float:
+        """What a confidence map makes of a probability; other methods leave it as it is."""
+        found = self._methods.maps.get(method)
+        return confidence if found is None else float(found(confidence))
+
+    def close(self) -> None:
+        """Drop the model; its memory is free once nobody else holds it."""
+        self.__dict__.pop("_observed", None)
+        self._reading.close()
+        self._answering.close()
+
+    def _see(self, logits: Tensor, wanted: Tensor) -> list[Values]:
+        """Every method's log-probabilities of the tokens ``wanted`` (rows, tokens, k), row by row."""
+        multipliers = {
+            name: self._observed.log_multipliers[name].flatten() for name in self._methods.heads
+        } | self._scalars
+        found = log_probabilities(logits.flatten(0, 1), wanted.flatten(0, 1), multipliers, self._vector)
+        shape = (*logits.shape[:2], len(found), wanted.shape[-1])
+        values = torch.stack(found, dim=1).view(shape).tolist()
+        return [[tuple(map(tuple, token)) for token in row] for row in values]
+
+    def _keys(self, *asked: Any) -> list[str]:
+        """One key for each method that is read, so that what one has read, others need not."""
+        digests = self._methods.digests
+        return [key_of(self._identity, name, digests.get(name, ""), *asked) for name in self._read]
+
+    def _by_method(self, values: Sequence[Sequence[float]]) -> ByMethod:
+        """By method, in the order of tables; confidence maps start from the base model's."""
+        found = dict(zip(self._read, map(tuple, values), strict=True))
+        return {name: found.get(name, found[UNCALIBRATED]) for name in self.methods}
+
+
+# From a ``model:`` block and a head to a generator whose probabilities are calibrated.
+
+
+def open_calibrated(spec: ModelSpec, head: Path, cache: bool = True) -> Generator:
+    """A generator in this process with a fitted head on its model.
+
+    Args:
+        spec: the model that the head was fitted on.
+        head: a head's directory, or a run of ``lmtools ats fit``.
+        cache: keep what it answers on disk, one file for each model and head.
+
+    Raises:
+        ModelError: another backend is asked for, there is no head, or it is for another model.
+        MachineError: a download failed, or memory is not enough.
+    """
+    if spec.backend != "hf":
+        raise ModelError(
+            f"a head cannot be put on a model that the {spec.backend} backend runs",
+            fix=f"lmtools ats export {head} --format vllm, then name the exported directory as the model",
+        )
+    read_settings(find_head(head))  # before the model is loaded
+    from lmtools.generation.hf import HfGenerator
+
+    loaded = calibrate(load(spec, merge=may_merge(spec), float32_logits=True), head)
+    generator = HfGenerator.from_loaded(loaded, spec.batch_tokens)
+    return on_disk(generator) if cache else generator

@@ -4,8 +4,7 @@ import shlex
 from pathlib import Path
 
 from lmtools.ats.artefact import HeadSettings, read_settings
-from lmtools.models.card import Artefact
-from lmtools.models.published import Base, base_of_card, code, public_name
+from lmtools.models.publish import Artefact, Base, base_of_card, code, public_name
 from lmtools.models.spec import ModelSpec
 
 LIMITS = (

@@ -6,22 +6,19 @@ from functools import cache, partial
 import numpy as np
 import torch
 
-from lmtools.ats.baselines.artefact import Baselines
+from lmtools.ats.artefact import Baselines
 from lmtools.ats.cache import FeatureCache
 from lmtools.ats.dry_run import head_parameters
 from lmtools.ats.extract import extract
-from lmtools.ats.fit import Fit, clear, fit_baselines, fit_head, head_directories
-from lmtools.ats.head_config import HeadConfig
+from lmtools.ats.fit import VECTOR, Fit, clear, fit_baselines, fit_head, head_directories, in_order
 from lmtools.ats.heads import TemperatureHead
-from lmtools.ats.measure import TokenScores, joined, of_logits, of_multipliers, table
-from lmtools.ats.methods import VECTOR, in_order
-from lmtools.ats.setup import Setup
-from lmtools.ats.token_texts import FILE as TOKENS
-from lmtools.ats.token_texts import write_token_texts
+from lmtools.ats.inputs import Setup
+from lmtools.ats.measure import FILE as TOKENS
+from lmtools.ats.measure import TokenScores, joined, of_logits, of_multipliers, table, write_token_texts
+from lmtools.ats.recipe import HeadConfig
 from lmtools.ats.train import log_multipliers
-from lmtools.calibration.reading import UNCALIBRATED
-from lmtools.core.pace import Work
-from lmtools.core.progress import say
+from lmtools.calibration.scoring import UNCALIBRATED
+from lmtools.core.progress import Work, say
 from lmtools.core.results import Results, read_results
 from lmtools.core.run import Run
 from lmtools.models.load import LoadedModel, load, load_tokenizer, may_merge

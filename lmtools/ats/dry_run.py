@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 
 from lmtools.ats.cache import SequenceRows, shapes
-from lmtools.ats.head_config import BaseShape, HeadConfig, base_shape
-from lmtools.ats.recipe import AtsRecipe
-from lmtools.ats.setup import check_model, make_sequences, model_config, read_instructions, split
-from lmtools.core.attempts import Attempts, say_model, say_unchecked
+from lmtools.ats.inputs import check_model, make_sequences, model_config, read_instructions, split
+from lmtools.ats.recipe import AtsRecipe, BaseShape, HeadConfig, base_shape
+from lmtools.core.dry_run import Attempts, say_model, say_unchecked
 from lmtools.core.progress import say
-from lmtools.models.files import resolve_texts
+from lmtools.models.files import resolve_texts, weights_gib
 from lmtools.models.load import load_tokenizer
 from lmtools.models.precision import describe_precision
-from lmtools.models.size import weights_gib
 
 COPIES = 6
 """Of a head in training: weights, gradients, two moments, the best ones, and those of the state file."""

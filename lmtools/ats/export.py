@@ -7,6 +7,8 @@ It holds the base model's files, the head's tensors under the prefix ``lmtools_a
 ``config.json`` that names the head and the architecture which lmtools tells vLLM (``vllm_plugin``).
 """
 
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,14 +17,52 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from lmtools.ats.artefact import HeadSettings, check_base, find_head, load_head, read_settings
-from lmtools.ats.export_files import index_weights, link_weights
 from lmtools.ats.vllm_plugin import PREFIX, SETTINGS, SUPPORTED
 from lmtools.core.errors import ModelError
 from lmtools.core.files import atomic_writer, write_json
-from lmtools.models.directory import new_directory, texts
 from lmtools.models.files import ModelFiles, read_json, resolve
 from lmtools.models.load import identity, load
+from lmtools.models.merge import INDEX, new_directory, texts
 from lmtools.models.spec import ModelSpec
+
+# The weights of a model directory that is made from another one, as links, and their index.
+
+WHOLE = "model.safetensors"
+BASE = "model-base.safetensors"
+"""What ``WHOLE`` is called beside other files: whoever finds a file of that name looks for no index."""
+
+
+def link_weights(source: Path, target: Path) -> None:
+    """Put a model's weights into the folder ``target`` too, as links where they can be, else as copies."""
+    for file in weights(source):
+        name = BASE if file.name == WHOLE else file.name
+        try:
+            os.link(file.resolve(), target / name)
+        except OSError:  # another disk, or one without links
+            shutil.copyfile(file, target / name)
+
+
+def weights(folder: Path) -> list[Path]:
+    """The weight files that loading reads: those in the index, else the only one, else all there are."""
+    if (folder / INDEX).is_file():
+        return [folder / name for name in sorted(set(read_json(folder / INDEX)["weight_map"].values()))]
+    if (folder / WHOLE).is_file():
+        return [folder / WHOLE]
+    return sorted(folder.glob("*.safetensors"))
+
+
+def index_weights(folder: Path) -> None:
+    """Write the index of all weight files in ``folder``: which tensor is in which."""
+    from safetensors import safe_open
+
+    where: dict[str, str] = {}
+    size = 0
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="numpy") as tensors:
+            where |= dict.fromkeys(tensors.keys(), file.name)
+        size += file.stat().st_size
+    write_json(folder / INDEX, {"metadata": {"total_size": size}, "weight_map": where})
+
 
 HEAD = "model-head.safetensors"
 

@@ -37,7 +37,7 @@ def run_fit(
     True
     """
     from lmtools.ats.commands import fit
-    from lmtools.ats.setup import prepare
+    from lmtools.ats.inputs import prepare
 
     name, config = named_recipe(AtsRecipe, recipe, settings, default=DEFAULT)
     setup = prepare(config)
@@ -86,7 +86,7 @@ def open_calibrated_run(run: Path | str) -> "Generator":
     2
     >>> generator.close()
     """
-    from lmtools.ats.open import open_calibrated
+    from lmtools.ats.calibrated import open_calibrated
 
     return open_calibrated(_recipe(run).model, Path(run))
 

@@ -4,11 +4,268 @@ head = build_head(HeadConfig(), base_shape(model.config))
 log_multipliers = head(hidden_states, valid=attention_mask.bool())
 """
 
-import torch
+import math
+from dataclasses import dataclass
+from typing import Any
 
-from lmtools.ats.head_config import BaseShape, FeatureName, HeadConfig, HeadKind, base_shape
-from lmtools.ats.temperature_head import LinearHead, MlpHead, ScalarHead, TemperatureHead
-from lmtools.ats.transformer_head import Context, TransformerHead
+import torch
+from torch import Tensor, nn
+from transformers import Cache, LlamaConfig
+from transformers.cache_utils import DynamicLayer, StaticLayer
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import create_causal_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.llama.modeling_llama import (
+    LlamaDecoderLayer,
+    LlamaRotaryEmbedding,
+    eager_attention_forward,
+    rotate_half,
+)
+
+from lmtools.ats.recipe import BaseShape, FeatureName, HeadConfig, HeadKind, base_shape
+from lmtools.core.errors import ModelError
+from lmtools.generation.shared_attention import NAME
+
+# What a head is: features of tokens in, log multipliers of their logits out; and the heads without context.
+#
+# A token's calibrated logits are ``exp(log multiplier) * logits``. A head starts at a multiplier of exactly
+# 1.
+
+SPREAD = 0.02
+"""Standard deviation of the weights that do not start at zero, as Llama's do."""
+
+
+class TemperatureHead(nn.Module):
+    """A head; its parameters are float32."""
+
+    def __init__(self, config: HeadConfig, shape: BaseShape) -> None:
+        super().__init__()
+        self.config, self.shape = config, shape
+
+    def forward(self, features: Tensor, valid: Tensor | None = None, wanted: Tensor | None = None) -> Tensor:
+        """Log multipliers of whole sequences.
+
+        Args:
+            features: (rows, tokens, features), any float type.
+            valid: (rows, tokens), False at padding, on whichever side; None: there is none.
+            wanted: (rows, tokens), bool: which multipliers are needed; None: all.
+
+        Returns:
+            (rows, tokens), or with ``wanted`` those alone, row by row, flat. float32, within the clip; of
+            padding, without meaning.
+        """
+        chosen = features if wanted is None else features[wanted]
+        return self.clipped(self.raw(chosen.float()))
+
+    def raw(self, features: Tensor) -> Tensor:
+        """Log multipliers before the clip: (..., features) to (...)."""
+        raise NotImplementedError
+
+    def clipped(self, raw: Tensor) -> Tensor:
+        """Log multipliers inside the clip."""
+        low, high = self.config.clip
+        return raw.clamp(math.log(low), math.log(high))
+
+
+class ScalarHead(TemperatureHead):
+    """One temperature for all tokens."""
+
+    def __init__(self, config: HeadConfig, shape: BaseShape) -> None:
+        super().__init__(config, shape)
+        self.log_multiplier = nn.Parameter(torch.zeros(1))
+
+    def raw(self, features: Tensor) -> Tensor:
+        """See ``TemperatureHead``."""
+        return self.log_multiplier.expand(features.shape[:-1])
+
+
+class LinearHead(TemperatureHead):
+    """A linear function of the token's features."""
+
+    def __init__(self, config: HeadConfig, shape: BaseShape) -> None:
+        super().__init__(config, shape)
+        self.output = zero_output(shape.width(config.features))
+
+    def raw(self, features: Tensor) -> Tensor:
+        """See ``TemperatureHead``."""
+        values: Tensor = self.output(features)
+        return values[..., 0]
+
+
+class MlpHead(TemperatureHead):
+    """A SwiGLU layer: ``output(silu(gate_proj x) * up_proj x)``.
+
+    Its down projection and the linear function after it would be one linear function; so they are.
+    """
+
+    def __init__(self, config: HeadConfig, shape: BaseShape) -> None:
+        super().__init__(config, shape)
+        width, size = shape.width(config.features), config.mlp_size or shape.intermediate
+        self.gate_proj = nn.Linear(width, size, bias=False)
+        self.up_proj = nn.Linear(width, size, bias=False)
+        self.output = zero_output(size)
+        for layer in (self.gate_proj, self.up_proj):
+            nn.init.normal_(layer.weight, std=SPREAD)
+
+    def raw(self, features: Tensor) -> Tensor:
+        """See ``TemperatureHead``."""
+        inner = nn.functional.silu(self.gate_proj(features)) * self.up_proj(features)
+        values: Tensor = self.output(inner)
+        return values[..., 0]
+
+
+def zero_output(width: int) -> nn.Linear:
+    """The last layer of a head, all zeros: a log multiplier of 0."""
+    output = nn.Linear(width, 1)
+    nn.init.zeros_(output.weight)
+    nn.init.zeros_(output.bias)
+    return output
+
+
+# The head that sees the tokens before: a Llama decoder layer over the features, and a linear function.
+#
+# With features X (rows, tokens, hidden), the layer is pre-norm with causal attention, RoPE at base 10000
+# and SwiGLU; its sizes are the base model's. Keys and values are needed of every token, all else only where
+# a multiplier is wanted: in training at the answers' tokens, in generation at the last one.
+
+ROPE_BASE = 10000.0
+
+
+@dataclass(frozen=True)
+class Context:
+    """What new tokens see beside themselves, in transformers' forms.
+
+    ``mask`` is what attention ``implementation`` takes, for all new tokens: (rows, 1, new, seen) or None;
+    ``positions`` are the new tokens', (rows or 1, new). ``cache`` holds the tokens before and takes the new.
+    """
+
+    mask: Tensor | None
+    positions: Tensor
+    cache: Cache | None
+    implementation: str
+
+
+class TransformerHead(TemperatureHead):
+    """``output(layer(projection x))``; the projection is there only if features have another width."""
+
+    def __init__(self, config: HeadConfig, shape: BaseShape) -> None:
+        super().__init__(config, shape)
+        width = shape.width(config.features)
+        self.projection = nn.Linear(width, shape.hidden, bias=False) if width != shape.hidden else None
+        self.layer = LlamaDecoderLayer(layer_config(shape), layer_idx=shape.layers)
+        self.rotary = LlamaRotaryEmbedding(self.layer.self_attn.config)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=SPREAD)
+        self.output = zero_output(shape.hidden)
+
+    def place(self, layer_index: int) -> None:
+        """Where in a cache the layer's keys and values go."""
+        self.layer.self_attn.layer_idx = layer_index
+
+    def forward(self, features: Tensor, valid: Tensor | None = None, wanted: Tensor | None = None) -> Tensor:
+        """See ``TemperatureHead``."""
+        every = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
+        valid, asked = every if valid is None else valid, every if wanted is None else wanted
+        if not asked.any():
+            return features.new_zeros(0, dtype=torch.float32)
+        states = self._inputs(features)
+        normed = self.layer.input_layernorm(states)
+        cos, sin = self.rotary(states, (valid.long().cumsum(dim=1) - 1).clamp(min=0))
+        keys, values = self._keys_values(normed, cos, sin)
+        # Each row's queries side by side, for they are of different numbers.
+        row, token = asked.nonzero(as_tuple=True)
+        slot = (asked.long().cumsum(dim=1) - 1)[asked]
+        flat = self._queries(normed[asked], cos[asked], sin[asked])
+        queries = flat.new_zeros(len(asked), int(slot.max()) + 1, *flat.shape[1:])
+        queries[row, slot] = flat
+        query_token = torch.zeros(queries.shape[:2], dtype=torch.long, device=row.device)
+        query_token[row, slot] = token
+        attention = self.layer.self_attn
+        mask = _causal(valid, query_token)
+        mixed, _ = sdpa_attention_forward(
+            attention, queries.transpose(1, 2), keys, values, mask, scaling=attention.scaling, is_causal=False
+        )
+        found = self.clipped(self._rest(states[asked], mixed[row, slot].flatten(1)))
+        return found if wanted is not None else found.view(asked.shape)
+
+    def step(self, features: Tensor, kept: slice | Tensor, context: Context) -> Tensor:
+        """Log multipliers of some of the new tokens; keys and values of all of them go to the cache.
+
+        Args:
+            features: (rows, new, features), of every new token.
+            kept: which of the new tokens, as an index into their dimension.
+            context: the tokens before, and who may see whom.
+
+        Returns:
+            (rows, kept), float32, within the clip.
+        """
+        states = self._inputs(features)
+        normed = self.layer.input_layernorm(states)
+        cos, sin = self.rotary(states, context.positions)
+        keys, values = self._keys_values(normed, cos, sin)
+        attention = self.layer.self_attn
+        if context.cache is not None:
+            keys, values = context.cache.update(keys, values, attention.layer_idx)
+        queries = self._queries(normed[:, kept], cos[:, kept], sin[:, kept]).transpose(1, 2)
+        mask = None if context.mask is None else context.mask[:, :, kept]
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(context.implementation, eager_attention_forward)
+        mixed, _ = attend(attention, queries, keys, values, mask, scaling=attention.scaling)
+        return self.clipped(self._rest(states[:, kept], mixed.flatten(2)))
+
+    def _inputs(self, features: Tensor) -> Tensor:
+        states = features.float()
+        return states if self.projection is None else self.projection(states)
+
+    def _keys_values(self, normed: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+        """Of all tokens: (rows, KV heads, tokens, head size) each."""
+        attention = self.layer.self_attn
+        split = (*normed.shape[:-1], -1, attention.head_dim)
+        keys = _rotated(attention.k_proj(normed).view(split), cos, sin)
+        return keys.transpose(1, 2), attention.v_proj(normed).view(split).transpose(1, 2)
+
+    def _queries(self, normed: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """(..., hidden) to (..., heads, head size)."""
+        attention = self.layer.self_attn
+        split = (*normed.shape[:-1], -1, attention.head_dim)
+        return _rotated(attention.q_proj(normed).view(split), cos, sin)
+
+    def _rest(self, states: Tensor, mixed: Tensor) -> Tensor:
+        """From the layer's input and what attention found to raw log multipliers: (..., hidden) to (...)."""
+        states = states + self.layer.self_attn.o_proj(mixed)
+        states = states + self.layer.mlp(self.layer.post_attention_layernorm(states))
+        values: Tensor = self.output(states)
+        return values[..., 0]
+
+
+def layer_config(shape: BaseShape) -> Any:
+    """The configuration of the head's layer."""
+    config = LlamaConfig(
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        head_dim=shape.head_dim,
+        num_hidden_layers=1,
+        rms_norm_eps=shape.rms_eps,
+        rope_parameters={"rope_type": "default", "rope_theta": ROPE_BASE},
+    )
+    config._attn_implementation = "sdpa"
+    return config
+
+
+def _rotated(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """RoPE on (..., heads, head size), by the (..., head size) of each token."""
+    rotated: Tensor = states * cos.unsqueeze(-2) + rotate_half(states) * sin.unsqueeze(-2)
+    return rotated
+
+
+def _causal(valid: Tensor, query_token: Tensor) -> Tensor:
+    """Who sees whom: (rows, 1, queries, tokens). A query sees itself even at padding, lest it become NaN."""
+    token = torch.arange(valid.shape[1], device=valid.device)
+    before = (token <= query_token[..., None]) & valid[:, None, :]
+    return (before | (token == query_token[..., None]))[:, None]
+
 
 __all__ = [
     "BaseShape",
@@ -46,3 +303,84 @@ def build_head(config: HeadConfig, shape: BaseShape, seed: int = 0) -> Temperatu
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return KINDS[config.kind](config, shape).float()
+
+
+# What a head's own attention layer needs beside the base model's: a place in the cache, a mask, positions.
+#
+# All of it is made before the base model runs, for then the cache grows.
+
+KNOWN = ("eager", "sdpa", NAME)
+"""Attention that a float32 layer can share with its base; for any other it takes ``sdpa``."""
+
+
+def make_room(cache: Cache, layer: int) -> None:
+    """Give a cache that has exactly the base model's layers one for each up to number ``layer``.
+
+    Caches that grow by themselves, or keep no list of layers, are left alone.
+    """
+    if not cache.layers or cache.layer_class_to_replicate is not None:
+        return
+    # The longest: a sliding layer holds no more than its window.
+    fixed = max(
+        (found.max_cache_len for found in cache.layers if isinstance(found, StaticLayer)), default=None
+    )
+    while len(cache.layers) <= layer:
+        cache.layers.append(DynamicLayer() if fixed is None else StaticLayer(fixed))
+
+
+def context_of(
+    states: Tensor,
+    kept: slice | Tensor,
+    attention_mask: Any,
+    position_ids: Tensor | None,
+    cache: Cache | None,
+    layer: int,
+    config: Any,
+    implementation: str,
+) -> Context:
+    """The context of new tokens, before the base model has seen them.
+
+    Args:
+        states: anything of shape (rows, new, ...) on the device.
+        kept: which of the new tokens will be queries.
+        attention_mask: as the model was given it: (rows, seen and new), with 4 dimensions, by kind of layer,
+            or None.
+        position_ids: (rows, new), or None for 0, 1, 2 ...: RoPE depends on differences alone.
+        cache: the cache, with room for ``layer``.
+        layer: the head's first place in the cache.
+        config: the configuration of the head's layer.
+        implementation: the base model's attention.
+
+    Raises:
+        ModelError: the cache holds tokens that the head has not seen, or has no room for the new ones.
+    """
+    rows, new = states.shape[:2]
+    before = 0 if cache is None else int(cache.get_seq_length(layer))
+    if cache is not None and before != int(cache.get_seq_length()):
+        raise ModelError(
+            "the cache holds tokens that the temperature head has not seen",
+            fix="fill it with the calibrated model, not with the base model",
+        )
+    place = cache.layers[layer] if cache is not None and layer < len(cache.layers) else None
+    if isinstance(place, StaticLayer) and before + new > place.max_cache_len:
+        raise ModelError(
+            f"the cache has room for {place.max_cache_len} tokens of the head's, not {before + new}",
+            fix="make it longer; if all of the model's layers see a window only, take one that is not static",
+        )
+    if position_ids is None or position_ids.ndim != 2:
+        position_ids = torch.arange(before, before + new, device=states.device)[None]
+    config._attn_implementation = implementation if implementation in KNOWN else "sdpa"
+    given = attention_mask.get("full_attention") if isinstance(attention_mask, dict) else attention_mask
+    # Without a mask, attention takes the queries for all tokens or, if one, for the last: a slice ends there.
+    plain = isinstance(kept, slice) and len(range(new)[kept]) in (1, new)
+    mask = create_causal_mask(
+        config=config,
+        inputs_embeds=torch.empty(rows, new, 0, dtype=torch.float32, device=states.device),
+        attention_mask=given,
+        past_key_values=cache,
+        layer_idx=layer,
+        allow_is_causal_skip=plain,
+    )
+    if mask is not None and mask.is_floating_point():
+        mask = mask.float()
+    return Context(mask, position_ids, cache, config._attn_implementation)

@@ -4,16 +4,19 @@ Written with the multiplier s of each token (calibrated logits are s z) and its 
 ``-log p_y = log Z(s) + s g_y`` and the smoothing term ``-(1/V) sum_i log p_i = log Z(s) + s mean(g)``.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from lmtools.ats.summary import TOP, Summary
+from lmtools.ats.cache import TOP, Summary
+from lmtools.ats.recipe import LossSettings
 
 
 def cross_entropy(summary: Summary, multiplier: Tensor) -> Tensor:
     """``-log p_y`` of every token, nats: (n,).
 
-    >>> from lmtools.ats.summary import summarise
+    >>> from lmtools.ats.cache import summarise
     >>> summary = summarise(torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]]), torch.tensor([0, 1]))
     >>> cross_entropy(summary, torch.ones(2))
     tensor([0.4076, 1.4076])
@@ -36,7 +39,7 @@ def smoothing(summary: Summary, multiplier: Tensor, top_k: int | None = None) ->
 def full_smoothing(summary: Summary, multiplier: Tensor, alpha: float, top_k: int | None = None) -> Tensor:
     """Label smoothing of every token: ``(1 - alpha) cross-entropy + alpha smoothing``, (n,).
 
-    >>> from lmtools.ats.summary import summarise
+    >>> from lmtools.ats.cache import summarise
     >>> summary = summarise(torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]]), torch.tensor([0, 1]))
     >>> full_smoothing(summary, torch.ones(2), alpha=0.5)
     tensor([0.9076, 1.4076])
@@ -52,7 +55,7 @@ def selective_smoothing(
 
     right: ``(1 - alpha) cross-entropy``; wrong: ``alpha smoothing``.
 
-    >>> from lmtools.ats.summary import summarise
+    >>> from lmtools.ats.cache import summarise
     >>> summary = summarise(torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]]), torch.tensor([0, 1]))
     >>> selective_smoothing(summary, torch.ones(2), alpha=0.5)
     tensor([0.2038, 0.7038])
@@ -79,3 +82,34 @@ def selective_smoothing_code(
     of_right = (n + masked - n_right) / (n + masked) / n_right.clamp(min=1)
     of_wrong = n_right / (n + masked) / (n - n_right).clamp(min=1)
     return each * n * of_right.where(right, of_wrong)
+
+
+# The loss of a recipe, as a function of summaries and multipliers.
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What ``settings`` say is to be made small."""
+
+    settings: LossSettings
+
+    def mean(self, summary: Summary, multiplier: Tensor, masked: int = 0) -> Tensor:
+        """The loss of n response tokens: a scalar, nats.
+
+        Args:
+            summary: of the tokens.
+            multiplier: of each, (n,).
+            masked: the tokens beside them, prompts and padding; only the public code's form depends on them.
+        """
+        return self.each(summary, multiplier, masked).mean()
+
+    def each(self, summary: Summary, multiplier: Tensor, masked: int = 0) -> Tensor:
+        """What every token gives to the loss, (n,): their mean is ``mean``."""
+        name, alpha, top_k = self.settings.name, self.settings.alpha, self.settings.over
+        if name == "cross_entropy":
+            return cross_entropy(summary, multiplier)
+        if name == "full_smoothing":
+            return full_smoothing(summary, multiplier, alpha, top_k)
+        if name == "selective_smoothing_code":
+            return selective_smoothing_code(summary, multiplier, alpha, masked, top_k)
+        return selective_smoothing(summary, multiplier, alpha, top_k)

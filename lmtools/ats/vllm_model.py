@@ -20,9 +20,8 @@ from vllm.model_executor.model_loader.weight_utils import default_weight_loader
 from vllm.model_executor.models.llama import LlamaAttention, LlamaDecoderLayer
 from vllm.sequence import IntermediateTensors
 
-from lmtools.ats.features import features
-from lmtools.ats.heads import KINDS, BaseShape, HeadConfig
-from lmtools.ats.transformer_head import layer_config
+from lmtools.ats.cache import features
+from lmtools.ats.heads import KINDS, BaseShape, HeadConfig, layer_config
 from lmtools.ats.vllm_plugin import PREFIX, SETTINGS
 
 STACKED: dict[str, tuple[str, str | int]] = {

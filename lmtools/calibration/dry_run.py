@@ -3,14 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from lmtools.calibration.inputs import check_methods, read_inputs
 from lmtools.calibration.prompt import Rendering, open_rendering
 from lmtools.calibration.recipe import CalibrationRecipe
-from lmtools.calibration.setup import check_methods, read_inputs
 from lmtools.calibration.tasks import Answers, Task
-from lmtools.core.attempts import Attempts, say_model, say_unchecked
+from lmtools.core.dry_run import Attempts, say_model, say_unchecked
 from lmtools.core.progress import say
+from lmtools.models.files import weights_gib
 from lmtools.models.precision import describe_precision
-from lmtools.models.size import weights_gib
 
 
 @dataclass(frozen=True)

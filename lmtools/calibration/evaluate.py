@@ -6,24 +6,73 @@ Every chunk of questions is an entry of the journal, so a killed run goes on whe
 when a chunk is missing, and not before.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-from lmtools.calibration.ask import ask_answers, ask_choices
-from lmtools.calibration.predictions import Prediction, write_predictions
-from lmtools.calibration.questions import FILE as QUESTIONS
-from lmtools.calibration.questions import write_asked
-from lmtools.calibration.reading import Reader
-from lmtools.calibration.setup import Setup
-from lmtools.calibration.table import make_table
-from lmtools.calibration.tasks import Choices, Task
+from lmtools.calibration.answering import ask_answers, ask_choices
+from lmtools.calibration.inputs import Setup
+from lmtools.calibration.scoring import Reader
+from lmtools.calibration.tasks import AnswerItem, ChoiceItem, Choices, Task
+from lmtools.core.files import write_jsonl
 from lmtools.core.journal import Journal
-from lmtools.core.pace import Work, tokens_after_prefix
-from lmtools.core.progress import progress
-from lmtools.core.results import Results, read_results
+from lmtools.core.progress import Work, progress, tokens_after_prefix
+from lmtools.core.results import Difference, Interval, Results, Row, read_results
 from lmtools.core.run import Run
+from lmtools.data.predictions import QUESTIONS_FILE as QUESTIONS
+from lmtools.data.predictions import AskedQuestion, Prediction, columns, grouped, write_predictions
+from lmtools.metrics.calibration_intervals import differences, measure
+
+# From predictions to the table: a row for each method, metrics `TASK/ece`, paired differences.
+
+
+class Table(NamedTuple):
+    """What a result file holds."""
+
+    rows: list[Row]
+    differences: list[Difference]
+
+
+def make_table(
+    predictions: Iterable[Prediction], compare: Sequence[str], resamples: int = 2000, seed: int = 0
+) -> Table:
+    """Every metric of every task and method with its interval, clustered by question.
+
+    ``AUROC`` is left out where a method's answers are all right or all wrong.
+
+    Args:
+        predictions: the whole of a predictions file, or a part of it.
+        compare: the methods from which every other one's difference is taken, as far as they occur.
+    """
+    tasks = grouped(predictions)
+    metrics: dict[str, dict[str, Interval]] = {}
+    found: list[Difference] = []
+    pairs = [
+        (task, method, other)
+        for task, methods in tasks.items()
+        for other in compare
+        if other in methods
+        for method in methods
+        if method != other
+    ]
+    with progress(sum(map(len, tasks.values())) + len(pairs), "intervals") as bar:
+        for task, methods in tasks.items():
+            for method, own in methods.items():
+                values = measure(*columns(own), resamples, seed)
+                metrics.setdefault(method, {}).update(_prefixed(task, values))
+                bar.advance()
+        for task, a, b in pairs:
+            a_values, b_values = tasks[task][a], tasks[task][b]
+            drawn = differences(*columns(a_values)[:2], *columns(b_values), resamples, seed)
+            found += [Difference.of(a, b, name, value) for name, value in _prefixed(task, drawn).items()]
+            bar.advance()
+    return Table([Row(method, values) for method, values in metrics.items()], found)
+
+
+def _prefixed(task: str, values: dict[str, Interval]) -> dict[str, Interval]:
+    return {f"{task}/{name}": value for name, value in values.items()}
+
 
 OpenReader = Callable[[], Reader]
 FIELDS = ("id", "method", "answer", "confidence", "correct")
@@ -41,7 +90,8 @@ def evaluate(setup: Setup, run: Run, open_reader: OpenReader, recipe_name: str) 
     if run.path("metrics.json").exists():
         return read_results(run.path("metrics.json"))
     with run.stage("answer", partial(asking, setup)):
-        write_asked(run.path(QUESTIONS), setup.tasks)
+        asked = (asked_question(task.name, item) for task in setup.tasks for item in task.items)
+        write_jsonl(run.path(QUESTIONS), (question.model_dump() for question in asked))
         predictions = predict(setup, run.journal(), open_reader)
         write_predictions(run.path("predictions.jsonl"), predictions)
     recipe = setup.recipe
@@ -110,3 +160,17 @@ def _unpacked(task: str, entry: dict[str, Any]) -> list[Prediction]:
     return [
         Prediction(task=task, **dict(zip(FIELDS, row, strict=True))) for row in entry.get("predictions", ())
     ]
+
+
+def asked_question(task: str, item: ChoiceItem | AnswerItem) -> AskedQuestion:
+    """A line of `questions.jsonl`."""
+    choices = item.choices if isinstance(item, ChoiceItem) else ()
+    accepted = (item.choices[item.answer],) if isinstance(item, ChoiceItem) else item.accepted
+    return AskedQuestion(
+        id=item.id,
+        task=task,
+        question=item.question,
+        accepted=accepted,
+        choices=choices,
+        subject=item.subject,
+    )

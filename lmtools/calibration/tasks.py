@@ -2,16 +2,256 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from difflib import get_close_matches
+from pathlib import Path
+from string import Formatter
+from typing import Any, Literal, Self, TypeVar
 
-from lmtools.calibration.definition import AnswersTask, ChoicesTask, Definition, load_definition
-from lmtools.calibration.match import closest, exact
+from pydantic import Field, model_validator
+
 from lmtools.calibration.prompt import LETTERS, Prompt, lettered
 from lmtools.calibration.recipe import CalibrationRecipe
-from lmtools.calibration.sample import evenly, shown_answer
+from lmtools.core.config import Config
 from lmtools.core.errors import DataError, RecipeError
+from lmtools.core.files import bundled
+from lmtools.core.recipe import SUFFIXES, load_recipe, parse_yaml
+from lmtools.core.seeds import derive
+from lmtools.core.strings import near_path
 from lmtools.data.records import MultipleChoice, Question, TruthfulQuestion
+from lmtools.data.rows import jsonl_lines
 from lmtools.data.sources import load_choices, load_questions, load_truthful
+from lmtools.metrics.answers import exact_match, f1, normalise
+
+# What a task is: the schema of `evals/*.yaml`, and how a task's name becomes one.
+#
+#     name, definition = load_definition("mmlu")              # evals/mmlu.yaml
+#     name, definition = load_definition("my/questions.jsonl")
+#
+# Prompts are plain text: header, demonstrations and question, with an empty line between them. A
+# demonstration is the question's text, one space, the answer; the question's text ends without a space, and
+# the model goes on with `` A`` or `` Paris``.
+
+
+class Demonstration(Config):
+    """A question with its answer, shown before the one that is asked."""
+
+    question: str = Field(min_length=1, description="The question.")
+    answer: str = Field(min_length=1, description="Its answer.")
+
+
+class ChoicesTask(Config):
+    """Multiple choice: the letter of an option is the next token, confidence its share among the letters."""
+
+    kind: Literal["choices"] = Field(default="choices", description="Multiple choice.")
+    source: str = Field(description="The questions: a path, `atlas:choices`, `data:...` or `hf:...`.")
+    format: str = Field(default="auto", description="The source's format, where its fields do not tell.")
+    shots: int = Field(default=0, ge=0, description="Demonstrations before each question.")
+    demonstrations: str | None = Field(
+        default=None,
+        description="A source of demonstrations, the first of each subject; null: the first questions of the "
+        "task's own source, which are then not asked.",
+    )
+    header: str = Field(default="", description="What a prompt opens with; {subject} is the subject's name.")
+    template: str = Field(
+        default="{question}\n{choices}\nAnswer:",
+        description="A question's text; {choices} are lines such as `A. Paris`.",
+    )
+    limit: int | None = Field(default=None, gt=0, description="At most this many questions.")
+
+    @model_validator(mode="after")
+    def _fields(self) -> Self:
+        _check_fields("header", self.header, {"subject"}, set())
+        _check_fields("template", self.template, {"question", "choices"}, {"question", "choices"})
+        return self
+
+
+class AnswersTask(Config):
+    """Short answers: the model writes one, and it is held against the accepted ones."""
+
+    kind: Literal["answers"] = Field(default="answers", description="Short answers.")
+    source: str = Field(description="The questions: a path, `atlas:test`, `data:...` or `hf:...`.")
+    format: str = Field(default="auto", description="The source's format, where its fields do not tell.")
+    shots: int = Field(
+        default=0,
+        ge=0,
+        description="Demonstrations before each question: the first questions of the source, which are then "
+        "not asked.",
+    )
+    demonstrations: tuple[Demonstration, ...] = Field(
+        default=(), description="Demonstrations as they stand, in place of the source's first questions."
+    )
+    header: str = Field(default="", description="What a prompt opens with.")
+    template: str = Field(default="Question: {question}\nAnswer:", description="A question's text.")
+    max_tokens: int = Field(default=32, gt=0, description="The longest answer, in tokens.")
+    stop: tuple[str, ...] = Field(default=("\n",), description="Strings that end an answer.")
+    matcher: Literal["exact", "closest"] = Field(
+        default="exact",
+        description="`exact`: right if equal to an accepted answer after SQuAD's normalisation. `closest`: "
+        "right if its token F1 with an accepted answer is higher than with any rejected one.",
+    )
+    limit: int | None = Field(default=None, gt=0, description="At most this many questions.")
+
+    @model_validator(mode="after")
+    def _fields(self) -> Self:
+        _check_fields("header", self.header, set(), set())
+        _check_fields("template", self.template, {"question"}, {"question"})
+        if self.shots and self.demonstrations:
+            raise ValueError("shots and demonstrations exclude each other: give one of them")
+        return self
+
+
+Definition = ChoicesTask | AnswersTask
+KINDS: dict[str, type[ChoicesTask] | type[AnswersTask]] = {"choices": ChoicesTask, "answers": AnswersTask}
+
+
+def packaged_tasks() -> list[str]:
+    """The names of the tasks that ship with lmtools."""
+    return sorted(path.stem for path in bundled("evals").glob("*.yaml"))
+
+
+def load_definition(name: str) -> tuple[str, Definition]:
+    """The short name of a task, as metrics carry it, and its definition.
+
+    Raises:
+        RecipeError: there is no such task, or its file does not fit the schema.
+        DataError: a JSONL file's first line shows that it holds no questions.
+    """
+    if name in packaged_tasks():
+        return name, _read(bundled("evals", f"{name}.yaml"))
+    path = Path(name).expanduser()
+    if path.suffix in SUFFIXES and path.is_file():
+        return path.stem, _read(path)
+    if path.is_file():
+        return path.name.split(".")[0], KINDS[_kind_of(path)](source=name)
+    near = get_close_matches(name, packaged_tasks(), n=3, cutoff=0.5)
+    if not near and (file := near_path(path)):
+        near = [str(file)]
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise RecipeError(
+        f"unknown task {name!r}, and no such file{hint}",
+        fix=f"name a JSONL file, a YAML definition, or one of {', '.join(packaged_tasks())}",
+    )
+
+
+def _read(path: Path) -> Definition:
+    kind = parse_yaml(path.read_text(encoding="utf-8"), str(path)).get("kind")
+    if kind not in KINDS:
+        raise RecipeError(
+            f"{path}: kind: {kind!r} is none of {', '.join(KINDS)}", fix="write `kind: choices`"
+        )
+    return load_recipe(KINDS[kind], str(path), default="")
+
+
+def _kind_of(path: Path) -> str:
+    """Which of the two contracts a JSONL file follows, by its first line."""
+    import json
+
+    line = next((line for _, line in jsonl_lines(path)), b"")
+    try:
+        record: Any = json.loads(line)
+    except ValueError:
+        record = None
+    fields = record.keys() if isinstance(record, dict) else set()
+    if "question" not in fields:
+        raise DataError(
+            f"{path}: its first line has no `question`",
+            fix='write {"id", "question", "choices", "answer": INDEX} or {"id", "question", "answer"} a line',
+        )
+    return "choices" if "choices" in fields else "answers"
+
+
+def _check_fields(setting: str, text: str, known: set[str], needed: set[str]) -> None:
+    try:
+        found = {name for _, name, _, _ in Formatter().parse(text) if name is not None}
+    except ValueError as error:
+        raise ValueError(f"{setting}: {error}; write {{{{ for a brace") from error
+    if found - known or needed - found:
+        allowed = ", ".join(f"{{{name}}}" for name in sorted(known)) or "no field at all"
+        raise ValueError(f"{setting}: must have {allowed} and no other field in braces")
+
+
+# Whether a written answer is right.
+
+
+def exact(answer: str, accepted: Sequence[str]) -> bool:
+    """Whether the answer equals an accepted one after SQuAD's normalisation; one without words never does."""
+    return bool(normalise(answer)) and exact_match(answer, accepted) == 1.0
+
+
+def closest(answer: str, accepted: Sequence[str], rejected: Sequence[str]) -> bool:
+    """Whether the answer is closer to an accepted answer than to every rejected one, in token F1.
+
+    It sees words, not meanings: a right answer in words of its own shares few with either list, a wrong one
+    that differs from an accepted answer by "not" shares almost all. A tie, such as no word in common with
+    any, is wrong. So its rates compare methods and models with each other, not with those of a human judge.
+    """
+    if not normalise(answer):
+        return False
+    return f1(answer, accepted) > (f1(answer, rejected) if rejected else 0.0)
+
+
+# Which questions of a task are asked, and which are shown: pure functions.
+
+
+def evenly(ids: Sequence[str], subjects: Sequence[str], limit: int | None, seed: int) -> list[int]:
+    """Positions of at most ``limit`` questions, the same number of every subject, as far as it has them.
+
+    With one subject these are the first ones. Otherwise a subject's questions are drawn by seed and id, so
+    that a larger limit only adds questions; what one subject lacks, the others make up for, and a remainder
+    goes to the first subjects by name.
+
+    Returns:
+        Positions in rising order.
+    """
+    count = len(ids) if limit is None else min(limit, len(ids))
+    members: dict[str, list[int]] = {}
+    for position, subject in enumerate(subjects):
+        members.setdefault(subject, []).append(position)
+    if count == len(ids) or len(members) == 1:
+        return list(range(count))
+    shares = split_evenly({subject: len(own) for subject, own in sorted(members.items())}, count)
+    chosen: list[int] = []
+    for subject, own in members.items():
+        drawn = sorted(own, key=lambda position: derive(seed, ids[position]))
+        chosen += drawn[: shares[subject]]
+    return sorted(chosen)
+
+
+def split_evenly(sizes: dict[str, int], total: int) -> dict[str, int]:
+    """How many each part gives so that they are ``total`` and as equal as the parts' sizes allow.
+
+    >>> split_evenly({"a": 5, "b": 1, "c": 5}, 8)
+    {'a': 4, 'b': 1, 'c': 3}
+    """
+    shares = dict.fromkeys(sizes, 0)
+    left = min(total, sum(sizes.values()))
+    while left:
+        open_parts = [part for part, size in sizes.items() if shares[part] < size]
+        each = max(1, left // len(open_parts))
+        for part in open_parts:
+            given = min(each, sizes[part] - shares[part], left)
+            shares[part] += given
+            left -= given
+    return shares
+
+
+def shown_answer(accepted: Sequence[str]) -> str:
+    """The accepted answer that a demonstration shows: the name that most of the others contain.
+
+    Public files list aliases in any order ("Fourth planet" before "Mars"). Words are compared after
+    normalisation; of several such answers the shortest is shown, of these the first.
+
+    >>> shown_answer(["Fourth planet", "Mars surface features", "Mars", "Planet Mars"])
+    'Mars'
+    """
+    words = [f" {normalise(answer)} " for answer in accepted]
+
+    def rank(index: int) -> tuple[bool, int, int]:
+        contained = sum(words[index] in other for other in words)
+        return not words[index].strip(), -contained, len(accepted[index])
+
+    return accepted[min(range(len(accepted)), key=rank)]
+
 
 R = TypeVar("R", MultipleChoice, Question)
 

@@ -28,7 +28,7 @@ def of_last_run(system: str, action: str, out: Path | None, resume: bool, wanted
 
 def of_exploration(run: "Run", recipe: "LeretRecipe") -> None:
     """The card of the training files, with which TRL takes the run directory as a data set."""
-    from lmtools.leret.data_card import write_data_card
+    from lmtools.leret.card import write_data_card
 
     if run.writes:
         write_data_card(run.directory, recipe, run.manifest)
@@ -40,9 +40,9 @@ def of_policy(run: "Run", recipe: "LeretRecipe", results: "Results", merge: bool
     if not run.writes or not policy.is_dir():
         return
     from lmtools.leret.card import merged_card, policy_card
-    from lmtools.leret.setup import policy_spec
-    from lmtools.models.card import write_card
+    from lmtools.leret.inputs import policy_spec
     from lmtools.models.merge import write_merged
+    from lmtools.models.publish import write_card
 
     of_exploration(run, recipe)
     write_card(policy, policy_card(recipe, policy, results), run.manifest, results)
@@ -65,7 +65,7 @@ def of_ensemble(run: "Run", recipe: "HyreRecipe", results: "Results") -> None:
     """The card of an ensemble."""
     if run.writes:
         from lmtools.hyre.card import ensemble_card
-        from lmtools.models.card import write_card
+        from lmtools.models.publish import write_card
 
         write_card(run.path("ensemble"), ensemble_card(recipe, run.directory), run.manifest, results)
 
@@ -81,7 +81,7 @@ def of_head(run: "Run", recipe: "AtsRecipe", results: "Results") -> None:
     """The card of a temperature head."""
     if run.writes:
         from lmtools.ats.card import head_card
-        from lmtools.models.card import write_card
+        from lmtools.models.publish import write_card
 
         write_card(run.path("head"), head_card(recipe.model, run.path("head")), run.manifest, results)
 
@@ -93,7 +93,7 @@ def of_export(source: Path, directory: Path, recipe: "AtsRecipe") -> None:
     from lmtools.ats.card import export_card
     from lmtools.core.manifest import read_manifest
     from lmtools.core.results import read_results
-    from lmtools.models.card import write_card
+    from lmtools.models.publish import write_card
 
     metrics = source / "metrics.json"
     results = read_results(metrics) if metrics.is_file() else None
@@ -113,7 +113,7 @@ def push(
     """
     if repo is None or not first_process():
         return {}
-    from lmtools.models.upload import upload
+    from lmtools.models.publish import upload
 
     sent = files()
     _tell_of_paths(sent)
@@ -125,7 +125,7 @@ def push(
 
 def _tell_of_paths(files: Mapping[str, Path | str]) -> None:
     """Say which paths of this machine go along in settings."""
-    from lmtools.models.published import local_paths
+    from lmtools.models.publish import local_paths
 
     texts = {name: source for name, source in files.items() if isinstance(source, str)}
     for folder in [source for source in files.values() if isinstance(source, Path) and source.is_dir()]:

@@ -6,20 +6,155 @@ Without a terminal on standard input it reads a line a pair, so that a script ca
 """
 
 import os
+import re
 import select
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from lmtools.cli.ask_screen import HELP, KEYS, safe, show_all, show_pair
-
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+    from rich.text import Text
 
     from lmtools.hyre.reweighting import Floats
-    from lmtools.hyre.session import Session
+    from lmtools.hyre.session import Candidate, Session
+
+
+# What `lmtools hyre adapt --ask` shows: a conversation and two answers to it, fitted to the terminal.
+#
+# The texts are a model's, and so not trusted: characters that move a cursor, colour a terminal or turn the
+# direction of writing are taken out of them.
+
+WIDE = 100
+"""Columns from which on the answers stand side by side."""
+FRAME = 4
+"""What a panel's borders and padding take of its columns."""
+UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters other than tab and line feed, marks of direction, and halves of characters."""
+KEYS = "1 the first   2 the second   s skip   u undo   m all   h help   q quit"
+HELP = """\
+1, a, left    the first answer is the better one
+2, b, right   the second answer is the better one
+s             skip this pair: you cannot tell
+u             take the last answer or skip back, and ask again
+m             show the whole conversation and both answers in full
+q             quit; the answers are kept, and you can continue later
+h, ?          this help"""
+
+
+def safe(text: str) -> str:
+    """A text without anything that a terminal would obey."""
+    return UNSAFE.sub("", text).strip()
+
+
+def show_pair(console: "Console", candidate: "Candidate", title: str, told: str) -> None:
+    """The pair, cut to what the terminal has room for, and what the ensemble makes of the answers so far.
+
+    Args:
+        title: how far the session is.
+        told: which heads carry the weight; a line.
+    """
+    from rich.rule import Rule
+    from rich.text import Text
+
+    asked = [turn for turn in candidate.turns if turn.role == "user"] or list(candidate.turns)
+    before = len(candidate.turns) - 1
+    head = f"after {before} earlier turn{'s' if before > 1 else ''}; m shows all" if before > 0 else ""
+    room = None
+    if console.is_terminal:
+        # Besides the texts there are the title, the line before the answers and that of the cursor.
+        around = [line.wrap(console, console.width) for line in map(Text, (head, told, KEYS)) if line]
+        room = console.height - 3 - sum(map(len, around))
+    console.print(Rule(Text(title, style="bold"), align="left", style="dim"))
+    if head:
+        console.print(Text(head, style="dim"))
+    said = Text(safe(asked[-1].content) if asked else "", style="bold")
+    prompt = list(said.wrap(console, console.width))
+    shown = prompt if room is None else _cut(prompt, max(2, room // 4))
+    console.print(Text("\n").join(shown), "", sep="\n")
+    console.print(_answers(console, candidate, None if room is None else room - len(shown)))
+    console.print(Text(told, style="dim"))
+
+
+def show_all(console: "Console", candidate: "Candidate") -> None:
+    """Every turn and both answers, uncut."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    said = [*((turn.role, turn.content) for turn in candidate.turns)]
+    for name, text in [*said, ("1", candidate.first), ("2", candidate.second)]:
+        console.print(Text(name, style="bold cyan"))
+        console.print(Padding(Text(safe(text)), (0, 0, 1, 2)))
+
+
+def weight_line(sources: Sequence[str]) -> "Callable[[Floats], str]":
+    """What tells, of weights (K,), how many heads speak and which sources they are of; ``sources`` (K,)."""
+
+    def told(weights: "Floats") -> str:
+        import numpy as np
+
+        from lmtools.metrics.preference import effective_heads
+
+        size = np.abs(weights)
+        if not size.any():
+            return f"{len(weights)} heads, of which none has been heard yet"
+        share: dict[str, float] = {}
+        for source, part in zip(sources, size / size.sum(), strict=True):
+            share[source] = share.get(source, 0.0) + float(part)
+        first = sorted(share.items(), key=lambda item: -item[1])[:4]
+        named = ", ".join(f"{source} {part:.0%}" for source, part in first)
+        return f"{effective_heads(weights):.1f} of {len(weights)} heads carry the weight ({named})"
+
+    return told
+
+
+def _answers(console: "Console", candidate: "Candidate", room: int | None) -> "RenderableType":
+    """Side by side in ``room`` rows, or one under the other."""
+    from rich.console import Group
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    wide = console.width >= WIDE
+    columns = ((console.width - 1) // 2 if wide else console.width) - FRAME
+    texts = [list(Text(safe(text)).wrap(console, columns)) for text in (candidate.first, candidate.second)]
+    if room is not None:
+        one, two = map(len, texts)
+        free = room - 2 if wide else room - 4
+        # Of two that are one under the other, a short one leaves its room to the other.
+        most = (free, free) if wide else (max(free // 2, free - two), max(free // 2, free - one))
+        texts = [_cut(lines, max(2, rows)) for lines, rows in zip(texts, most, strict=True)]
+    panels = [
+        Panel(
+            Text("\n").join(lines),
+            title=Text(name, style="bold cyan"),
+            title_align="left",
+            border_style="cyan",
+            height=max(map(len, texts)) + 2 if wide else None,
+        )
+        for name, lines in zip("12", texts, strict=True)
+    ]
+    if not wide:
+        return Group(*panels)
+    table = Table.grid(padding=(0, 1, 0, 0), expand=True)
+    table.add_column(ratio=1)
+    table.add_column(ratio=1)
+    table.add_row(*panels)
+    return table
+
+
+def _cut(lines: "list[Text]", rows: int) -> "list[Text]":
+    """At most so many rows, of which the last one says how many are missing."""
+    from rich.text import Text
+
+    if len(lines) <= rows:
+        return lines
+    missing = len(lines) - rows + 1
+    note = f"… {missing} more: m shows all"
+    return [*lines[: rows - 1], Text(note, style="dim not bold")]
+
 
 Action = Literal["first", "second", "skip", "undo", "more", "help", "quit"]
 ACTIONS: dict[str, Action] = {

@@ -29,7 +29,7 @@ from lmtools.cli.options import (
 )
 from lmtools.core.errors import RunError
 from lmtools.core.progress import say
-from lmtools.core.wrong_run import wrong_run
+from lmtools.core.run import wrong_run
 from lmtools.models.recipes import load_model_recipe
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def fit(
         _show_plan(config, json)
         return
     from lmtools.ats.commands import fit as run_fit
-    from lmtools.ats.setup import prepare
+    from lmtools.ats.inputs import prepare
     from lmtools.cli.runs import finish, open_run
 
     setup = prepare(config)

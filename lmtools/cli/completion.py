@@ -17,7 +17,7 @@ from typing import Any
 
 import typer
 
-from lmtools.core.paths import bundled
+from lmtools.core.files import bundled
 
 ASKED = "_LMTOOLS_COMPLETE"
 """The environment variable in which the shell says what it wants: ``complete_bash``, ``source_zsh`` ..."""

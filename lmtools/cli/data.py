@@ -87,7 +87,7 @@ def prepare(
     json: Json = False,
 ) -> None:
     """Convert a public data set to JSONL as lmtools reads it. The file appears whole or not at all."""
-    from lmtools.data.prepare import prepare as prepare_source
+    from lmtools.data.check import prepare as prepare_source
     from lmtools.data.reader import NOUNS
 
     prepared = prepare_source(source, to.value, out, limit=limit, format=format)

@@ -10,8 +10,8 @@ import typer
 
 from lmtools.cli.invocation import as_called
 from lmtools.cli.options import Json, emit
+from lmtools.core.files import cache_dir
 from lmtools.core.manifest import installed_version, machine, versions
-from lmtools.core.paths import cache_dir
 from lmtools.models.builtin import BUILTINS, PREFIX
 
 

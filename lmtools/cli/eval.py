@@ -146,7 +146,7 @@ def reward(
     """
     from lmtools.cli.eval_reward import DEFAULT as REWARD
     from lmtools.cli.eval_reward import measure_reward, show_reward_plan
-    from lmtools.hyre.reward_recipe import RewardRecipe
+    from lmtools.hyre.recipe import RewardRecipe
 
     named = {"pairs": pairs, "run": run and str(run), "weights": weights and str(weights)}
     given = [f"{key}={json_module.dumps(value)}" for key, value in named.items() if value is not None]

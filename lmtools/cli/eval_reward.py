@@ -8,14 +8,14 @@ from lmtools.cli import runs
 from lmtools.cli.hyre_run import ensemble_hashes, trained, trained_or_new
 from lmtools.cli.lm_eval_out import write as write_lm_eval
 from lmtools.cli.options import emit
-from lmtools.core.attempts import say_model
+from lmtools.core.dry_run import say_model
 from lmtools.core.errors import RecipeError
 from lmtools.core.files import sha256_file
 from lmtools.core.progress import say
 from lmtools.models.precision import describe_precision
 
 if TYPE_CHECKING:
-    from lmtools.hyre.reward_recipe import RewardRecipe
+    from lmtools.hyre.recipe import RewardRecipe
     from lmtools.models.spec import ModelSpec
 
 DEFAULT = "hyre/reward"
@@ -33,10 +33,10 @@ def measure_reward(
 ) -> None:
     """Measure a reward model to the end."""
     from lmtools.data.sources import source_hash
-    from lmtools.hyre.pair_files import PAIRS, keep_margins
-    from lmtools.hyre.reward_eval import margins, read_pairs, rows
-    from lmtools.hyre.weights import weights_file
-    from lmtools.models.hashes import model_hashes
+    from lmtools.hyre.adapt import weights_file
+    from lmtools.hyre.reward import margins, read_pairs, rows
+    from lmtools.hyre.session import PAIRS, keep_margins
+    from lmtools.models.files import model_hashes
 
     check(config)
     pairs = read_pairs(config)
@@ -97,7 +97,7 @@ def check(config: "RewardRecipe") -> None:
 
 def show_reward_plan(config: "RewardRecipe", json: bool) -> None:
     """``--dry-run``: what is measured on how many pairs; loads no weights."""
-    from lmtools.hyre.reward_eval import read_pairs
+    from lmtools.hyre.reward import read_pairs
 
     check(config)
     pairs = {name: len(own) for name, own in read_pairs(config).items()}

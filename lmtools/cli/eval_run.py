@@ -18,8 +18,8 @@ from lmtools.core.progress import say
 from lmtools.core.recipe import parse_yaml
 
 if TYPE_CHECKING:
-    from lmtools.calibration.reading import Reader
     from lmtools.calibration.recipe import CalibrationRecipe
+    from lmtools.calibration.scoring import Reader
     from lmtools.core.results import Results
     from lmtools.core.run import Run
     from lmtools.core.tracking import Tracker
@@ -67,8 +67,8 @@ def measurement(
 ) -> "Iterator[tuple[Run, Results]]":
     """A measurement that is finished and printed, in its run directory."""
     from lmtools.calibration.evaluate import evaluate
-    from lmtools.calibration.setup import prepare
-    from lmtools.report.calibration import write_plots
+    from lmtools.calibration.inputs import prepare
+    from lmtools.report.calibration_plots import write_plots
 
     head = {} if config.head is None else head_hashes(Path(config.head))
     setup = prepare(config, methods_of(config))
@@ -90,10 +90,10 @@ def reader_of(config: "CalibrationRecipe") -> "Callable[[], Reader]":
 
     def open_it() -> "Reader":
         if config.head is not None:
-            from lmtools.ats.reader import open_reader
+            from lmtools.ats.calibrated import open_reader
 
             return open_reader(config.model, Path(config.head), config.methods)
-        from lmtools.calibration.reading import GeneratorReader
+        from lmtools.calibration.scoring import GeneratorReader
         from lmtools.generation.open import open_generator
 
         return GeneratorReader(open_generator(config.model, float32_logits=True), config.method)
@@ -110,7 +110,7 @@ def methods_of(config: "CalibrationRecipe") -> tuple[str, ...]:
     """
     if config.head is None:
         return (config.method,)
-    from lmtools.ats.fitted import fitted_methods
+    from lmtools.ats.fit import fitted_methods
 
     return fitted_methods(Path(config.head), config.methods)
 
@@ -154,7 +154,7 @@ def head_hashes(run: Path) -> dict[str, str]:
 
 def print_tables(results: "Results") -> None:
     """A table for each task, on stderr."""
-    from lmtools.report.table import print_table
+    from lmtools.report.markdown import print_table
 
     tasks = dict.fromkeys(name.rpartition("/")[0] for row in results.rows for name in row.metrics)
     for task in tasks:
@@ -179,7 +179,7 @@ def show_plan(config: "CalibrationRecipe", json: bool) -> None:
 
     check_head = None
     if config.head is not None:
-        from lmtools.ats.fitted import check_fits
+        from lmtools.ats.fit import check_fits
 
         head_hashes(Path(config.head))
         check_head = partial(check_fits, Path(config.head), config.model)

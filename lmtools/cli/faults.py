@@ -9,10 +9,11 @@ import re
 import sys
 import traceback
 from dataclasses import dataclass
+from typing import Any
 
 import typer
 
-from lmtools.cli.invocation import as_called
+from lmtools.cli.invocation import as_called, every, tree
 from lmtools.core.errors import LmtoolsError
 from lmtools.core.progress import first_process
 
@@ -71,19 +72,18 @@ def _wrong_usage(error: typer.TyperException) -> Fault:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "lmtools"
     message = error.format_message() or "a command is missing"
-    meant = [f"`{one}`" for one in _elsewhere(message)]
+    meant = [f"`{one}`" for one in _elsewhere(message, context)]
     fix = f"did you mean {' or '.join(meant)}?" if meant else f"`{command} --help` lists what it takes"
     return Fault(message, fix, 2)
 
 
-def _elsewhere(message: str) -> list[str]:
+def _elsewhere(message: str, context: Any) -> list[str]:
     """The commands that have the name for which there was none where it was asked for: `lmtools train`."""
     unknown = re.match(r"No such command '([\w-]+)'", message)
-    if unknown is None:
+    if unknown is None or context is None:
         return []
-    from lmtools.cli.reference import every, tree
-
-    return [one.path for one in every(tree()) if one.path.split()[1:] and one.path.split()[-1] == unknown[1]]
+    root = tree(context.find_root().command)
+    return [one.path for one in every(root) if one.path.split()[1:] and one.path.split()[-1] == unknown[1]]
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -2,25 +2,41 @@
 
 import json as json_module
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
 
-from lmtools.cli.generate_options import BestOf, Calibrated, Confidence, Reward, Weights
-from lmtools.cli.options import Backend, BackendName, Json, Model, Seed, Set, emit, overrides
+from lmtools.cli.options import (
+    Backend,
+    BackendName,
+    BestOf,
+    Calibrated,
+    Confidence,
+    Json,
+    Model,
+    Reward,
+    Seed,
+    Set,
+    Weights,
+    emit,
+    overrides,
+)
 from lmtools.core.errors import LmtoolsError, RecipeError
 from lmtools.core.files import write_jsonl
-from lmtools.core.overrides import apply_override
 from lmtools.core.progress import say
 from lmtools.core.recipe_faults import describe_faults
+from lmtools.core.recipe_yaml import apply_override
 from lmtools.models.precision import resolve_dtypes
 
 if TYPE_CHECKING:
     from lmtools.calibration.recipe import ConfidenceName
     from lmtools.generation.protocol import Completion, Generator
     from lmtools.generation.requests import GenerateConfig, Opener, Request
+    from lmtools.hyre.reward import RewardModel
     from lmtools.models.spec import ModelSpec
 
 
@@ -95,8 +111,6 @@ def generate(
     own = {"max_tokens": max_tokens, "temperature": temperature, "samples": samples, "raw": raw or None}
     ranker = None
     if best_of is not None or reward is not None or weights is not None:
-        from lmtools.cli.best_of import check, sampling
-
         check(best_of, reward, weights, samples, raw, temperature)
         own |= sampling(best_of or 1, temperature)
     settings = [*_model_of(calibrated), *(settings or [])]
@@ -107,8 +121,6 @@ def generate(
     opened = None if calibrated is None else _opener(calibrated)
     kind = None if calibrated is None else confidence or "mean"
     if reward is not None and weights is not None:
-        from lmtools.cli.best_of import open_ranker
-
         ranker = open_ranker(reward, weights, config.system)
     answered = list(answer(requests, config, opened))
     rows = [row(request, found, kind) for request, found in answered]
@@ -140,7 +152,7 @@ def row(
 
 def certainty(done: "Completion", kind: "ConfidenceName") -> dict[str, Any]:
     """The ``confidence`` in a completion, and the ``probabilities`` of all its tokens."""
-    from lmtools.calibration.confidence import answer_confidence, answer_tokens
+    from lmtools.calibration.answering import answer_confidence, answer_tokens
 
     probabilities = [math.exp(value) for value in done.logprobs]
     value = answer_confidence(answer_tokens(probabilities, done), kind)
@@ -175,7 +187,7 @@ def _opener(head: Path) -> "Opener":
     """Opens the model with a head on it."""
 
     def opened(spec: "ModelSpec", cache: bool) -> "Generator":
-        from lmtools.ats.open import open_calibrated
+        from lmtools.ats.calibrated import open_calibrated
 
         return open_calibrated(spec, head, cache)
 
@@ -220,3 +232,91 @@ def _config(
     except ValidationError as error:
         faults = describe_faults(GenerateConfig, error, places)
         raise RecipeError("\n".join(faults), fix="mend the options above") from error
+
+
+# `lmtools generate --best-of`: of several completions, the one that a user's reward model ranks first.
+
+TEMPERATURE = 0.8
+"""At 0 all completions would be the same."""
+
+
+def check(
+    best_of: int | None,
+    reward: Path | None,
+    weights: Path | None,
+    samples: int | None,
+    raw: bool,
+    temperature: float | None,
+) -> None:
+    """Whether the options go together.
+
+    Raises:
+        LmtoolsError: they do not.
+    """
+    if best_of is None or reward is None or weights is None:
+        raise LmtoolsError(
+            "--best-of N, --reward RUN and --weights FILE go together",
+            fix="lmtools generate --prompt TEXT --best-of 4 --reward runs/hyre-train "
+            "--weights runs/hyre-adapt",
+        )
+    if samples is not None:
+        raise LmtoolsError("--best-of says how many completions are written", fix="leave --samples out")
+    if raw:
+        raise LmtoolsError("--best-of compares answers to what a user says", fix="leave --raw out")
+    if temperature == 0 and best_of > 1:
+        raise LmtoolsError(
+            f"{best_of} greedy completions are one and the same", fix="give a --temperature above 0"
+        )
+
+
+def sampling(best_of: int, temperature: float | None) -> dict[str, Any]:
+    """The settings of generation that the options stand for."""
+    return {"samples": best_of, "temperature": TEMPERATURE if temperature is None else temperature}
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """A reward model, and the system message that answers were written under, if any."""
+
+    reward: "RewardModel"
+    system: str | None
+
+    def rank(self, requests: "Sequence[Request]", rows: list[dict[str, Any]]) -> None:
+        """Give every completion its ``reward`` and put the best one of each row first, in place.
+
+        A completion without text cannot be read: its reward is None, and it comes last.
+        """
+        from lmtools.models.features import Answered
+
+        places = [
+            (row, place)
+            for row, one in enumerate(rows)
+            for place, completion in enumerate(one["completions"])
+            if completion["text"].strip()
+        ]
+        answered = [
+            Answered(self._turns(requests[row]), rows[row]["completions"][place]["text"])
+            for row, place in places
+        ]
+        rewards = dict(zip(places, self.reward(answered), strict=True)) if answered else {}
+        self.reward.reader.close()
+        for row, one in enumerate(rows):
+            for place, completion in enumerate(one["completions"]):
+                value = rewards.get((row, place))
+                completion["reward"] = None if value is None else float(value)
+            one["completions"].sort(key=lambda done: (done["reward"] is None, -(done["reward"] or 0.0)))
+
+    def _turns(self, request: "Request") -> tuple[Any, ...]:
+        from lmtools.models.chat import Message
+
+        turns = request.conversation()
+        if self.system is not None and turns[0].role != "system":
+            turns = [Message("system", self.system), *turns]
+        return tuple(turns)
+
+
+def open_ranker(run: Path, weights: Path, system: str | None) -> Ranker:
+    """The ranker of a trained run under the weights of a user; raises what ``open_reward`` does."""
+    from lmtools.hyre.reward import open_reward
+
+    return Ranker(open_reward(run, weights), system)

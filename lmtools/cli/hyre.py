@@ -9,32 +9,30 @@ import typer
 
 from lmtools.cli import completion
 from lmtools.cli.artefacts import ensemble_files, of_last_run, push
-from lmtools.cli.hyre_options import (
-    Ask,
-    Count,
-    Examples,
-    PairsFile,
-    Rule,
-    TargetName,
-    TrainedRun,
-    WeightsFile,
-)
 from lmtools.cli.hyre_run import DEFAULT, check_trainable, measure, trained, trained_or_new
 from lmtools.cli.hyre_run import train as run_train
 from lmtools.cli.options import (
+    Ask,
     Backend,
+    Count,
     DryRun,
+    Examples,
     Json,
     LmEval,
     Model,
     Out,
+    PairsFile,
     Public,
     PushToHub,
     Recipe,
     Resume,
+    Rule,
     Seed,
     Set,
+    TargetName,
     Track,
+    TrainedRun,
+    WeightsFile,
     emit,
     overrides,
 )
@@ -121,7 +119,7 @@ def evaluate(
     directory, results = measure(
         config, name, source, out=out, resume=resume, track=track, lm_eval_out=lm_eval_out
     )
-    from lmtools.report.labels import headline
+    from lmtools.report.label_curves import headline
 
     following = f"lmtools hyre adapt --examples 5 --run {source or directory}"
     ending(

@@ -15,13 +15,12 @@ from lmtools.core.progress import say
 
 if TYPE_CHECKING:
     from lmtools.core.run import Run
-    from lmtools.hyre.acquire import Acquisition
+    from lmtools.hyre.adapt import Weights
     from lmtools.hyre.ensemble import Ensemble
-    from lmtools.hyre.pair_files import Adaptation
+    from lmtools.hyre.personal import User
     from lmtools.hyre.recipe import HyreRecipe
-    from lmtools.hyre.reweighting import Floats
-    from lmtools.hyre.user import User
-    from lmtools.hyre.weights import Weights
+    from lmtools.hyre.reweighting import Acquisition, Floats
+    from lmtools.hyre.session import Adaptation
 
 
 @dataclass(frozen=True)
@@ -44,10 +43,10 @@ def adapt_user(
     """
     from lmtools.data.sources import source_hash
     from lmtools.hyre.ensemble import ensemble_digest
-    from lmtools.hyre.ensembles import MAIN
-    from lmtools.hyre.pair_files import PAIRS, STEPS
+    from lmtools.hyre.personal import gain, weigh, worth
     from lmtools.hyre.reward import open_ensemble, trained_recipe
-    from lmtools.hyre.user import gain, weigh, worth
+    from lmtools.hyre.session import PAIRS, STEPS
+    from lmtools.hyre.train import MAIN
 
     kind = acquisition(asked.by)
     recipe = trained_recipe(source, settings)
@@ -84,9 +83,9 @@ def adapt_user(
 def _labelled(ensemble: "Ensemble", reader: Any, recipe: "HyreRecipe", user: "User") -> "Adaptation":
     """The labels in the user's file."""
     from lmtools.hyre.adapt import adapted
-    from lmtools.hyre.pair_files import Adaptation, shown
     from lmtools.hyre.pairs import read_features
-    from lmtools.hyre.user import margins
+    from lmtools.hyre.personal import margins
+    from lmtools.hyre.session import Adaptation, shown
 
     found = read_features(reader, {"known": user.known, "others": user.others}, "pairs")
     known, others = (margins(ensemble, found[name], recipe.adapt) for name in ("known", "others"))
@@ -105,12 +104,10 @@ def _by_hand(
     kind: "Acquisition",
 ) -> "Adaptation":
     """Labels given in the terminal. Those of the file are not looked at, so there is nothing to test on."""
-    from lmtools.cli.ask import ask
-    from lmtools.cli.ask_screen import weight_line
+    from lmtools.cli.ask import ask, weight_line
     from lmtools.hyre.adapt import before
-    from lmtools.hyre.pair_files import Adaptation, answered
     from lmtools.hyre.pairs import messages
-    from lmtools.hyre.session import Session, candidates
+    from lmtools.hyre.session import Adaptation, Session, answered, candidates
     from lmtools.models.features import Answered
 
     found = candidates(user.others, recipe.seed)
@@ -129,7 +126,7 @@ def _by_hand(
 
 def _user(recipe: "HyreRecipe", asked: Asked) -> "User":
     """The user's pairs; with ``--ask`` none of them is labelled yet."""
-    from lmtools.hyre.user import read_user, split
+    from lmtools.hyre.personal import read_user, split
 
     name, pairs = read_user(asked.pairs or recipe.data.targets, asked.target, one_of_many=asked.pairs is None)
     if asked.pairs is None and asked.target is None:
@@ -138,7 +135,7 @@ def _user(recipe: "HyreRecipe", asked: Asked) -> "User":
 
 
 def _draw(run: "Run", weights: "Weights", history: "Sequence[Floats]") -> None:
-    from lmtools.report.head_weights import head_weights_svg, weights_over_answers_svg
+    from lmtools.report.hyre_weights import head_weights_svg, weights_over_answers_svg
 
     title = f"{len(weights.examples)} labelled pairs"
     before = history[0] if history and history[0].any() else None

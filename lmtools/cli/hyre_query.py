@@ -11,11 +11,11 @@ from lmtools.cli.options import emit
 from lmtools.core.errors import LmtoolsError
 from lmtools.core.files import write_jsonl
 from lmtools.core.progress import say
-from lmtools.core.text import short
+from lmtools.core.strings import short
 
 if TYPE_CHECKING:
     from lmtools.data.records import Preference
-    from lmtools.hyre.acquire import Acquisition
+    from lmtools.hyre.reweighting import Acquisition
 
 
 def acquisition(name: str) -> "Acquisition":
@@ -24,7 +24,7 @@ def acquisition(name: str) -> "Acquisition":
     Raises:
         LmtoolsError: it is none of them.
     """
-    from lmtools.hyre.acquire import Acquisition
+    from lmtools.hyre.reweighting import Acquisition
 
     known = {str(kind): kind for kind in get_args(Acquisition)}
     if name not in known:
@@ -45,11 +45,11 @@ def query_pairs(
     json: bool,
 ) -> None:
     """Name the pairs that would tell most."""
-    from lmtools.hyre.acquire import scores
     from lmtools.hyre.adapt import telling
     from lmtools.hyre.pairs import read_features
+    from lmtools.hyre.personal import margins, read_user, split
     from lmtools.hyre.reward import open_reward, trained_recipe
-    from lmtools.hyre.user import margins, read_user, split
+    from lmtools.hyre.reweighting import scores
 
     kind = acquisition(by)
     recipe = trained_recipe(source)

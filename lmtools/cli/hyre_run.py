@@ -28,7 +28,7 @@ def trained(directory: Path | None, root: Path = Path("runs")) -> Path | None:
         RunError: the named one is none.
     """
     if directory is not None:
-        from lmtools.hyre.ensembles import check_trained
+        from lmtools.hyre.train import check_trained
 
         check_trained(directory)
         return directory
@@ -60,7 +60,7 @@ def train(
 ) -> "tuple[Path, Results]":
     """Train ensembles to the end; gives the run's directory and what was measured in training."""
     from lmtools.hyre.commands import train as run_train
-    from lmtools.hyre.setup import prepare
+    from lmtools.hyre.inputs import prepare
 
     check_trainable(config)
     setup = prepare(config)
@@ -110,11 +110,10 @@ def measure(
     if config.task != "preference":
         return _measure_tables(config, recipe, out=out, resume=resume, track=track, lm_eval_out=lm_eval_out)
     from lmtools.hyre.commands import train_on_pairs
-    from lmtools.hyre.ensembles import load_ensembles
     from lmtools.hyre.evaluate import evaluate
-    from lmtools.hyre.lora import adapted_setup
+    from lmtools.hyre.inputs import adapted_setup, prepare
     from lmtools.hyre.reward import check_backbone
-    from lmtools.hyre.setup import prepare
+    from lmtools.hyre.train import load_ensembles
 
     setup = prepare(config, train=trained_run is None, targets=True)
     inputs = setup.inputs if trained_run is None else {**setup.inputs, **ensemble_hashes(trained_run)}
@@ -147,7 +146,7 @@ def _measure_tables(
     lm_eval_out: Path | None,
 ) -> "tuple[Path, Results]":
     from lmtools.data.sources import source_hash
-    from lmtools.hyre.tables import measure_tables, read_tables
+    from lmtools.hyre.tabular import measure_tables, read_tables
 
     data = read_tables(config)
     inputs = {source: source_hash(source) for source in config.data.tables}
@@ -163,7 +162,7 @@ def _measure_tables(
 def _finish(run: "Run", results: "Results", config: "HyreRecipe", lm_eval_out: Path | None) -> None:
     """Figures and metrics; the metrics end the run."""
     if run.writes and results.rows:
-        from lmtools.report.labels import write_label_curves
+        from lmtools.report.label_curves import write_label_curves
 
         write_label_curves(results, run.path("plots"), f"hyre/{config.name}", config.task)
     run.finish(results)
@@ -172,7 +171,7 @@ def _finish(run: "Run", results: "Results", config: "HyreRecipe", lm_eval_out: P
 
 def ensemble_hashes(run: Path) -> dict[str, str]:
     """SHA-256 of every ensemble of a trained run."""
-    from lmtools.models.fingerprint import fingerprint
+    from lmtools.models.files import fingerprint
 
     folders = sorted(path.parent for path in run.rglob("ensemble.json"))
     return {str(folder): sha256_text(fingerprint(folder)) for folder in folders}

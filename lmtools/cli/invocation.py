@@ -5,12 +5,16 @@
 puts the other in its place when it prints them.
 """
 
+import inspect
 import os
 import re
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 NAME = "lmtools"
 COMMANDS = "quickstart|leret|hyre|ats|eval|report|generate|models|recipes|data|doctor"
@@ -42,3 +46,52 @@ def _typed(name: str, file: Path) -> str:
     absolute, here = Path(os.path.abspath(file)), Path.cwd()
     below = absolute.is_relative_to(here)
     return shlex.quote(str(absolute.relative_to(here) if below else absolute))
+
+
+# Every command there is, as the reference lists them and as a mistyped one is looked for.
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command or command group: ``path`` is what is typed to call it, ``inner`` what a group holds."""
+
+    path: str
+    command: Any
+    context: Any
+    inner: tuple["Command", ...]
+
+    @property
+    def text(self) -> str:
+        """Its docstring."""
+        return inspect.cleandoc(self.command.help or "")
+
+    @property
+    def summary(self) -> str:
+        """The first paragraph of its docstring, on one line."""
+        return " ".join(self.text.split("\n\n")[0].split())
+
+    @property
+    def parameters(self) -> list[Any]:
+        """Its arguments and options, without ``--help``."""
+        return [one for one in self.command.params if not one.hidden and "--help" not in one.opts]
+
+
+def tree(command: Any) -> Command:
+    """All commands below the program's top, those imported that are only imported when called."""
+    return _found("lmtools", command, command.context_class(command, info_name="lmtools"))
+
+
+def _found(path: str, command: Any, context: Any) -> Command:
+    inner = []
+    for name in command.list_commands(context) if hasattr(command, "list_commands") else ():
+        _, member, _ = command.resolve_command(context, [name])
+        below = member.context_class(member, info_name=name, parent=context)
+        inner.append(_found(f"{path} {name}", member, below))
+    return Command(path, command, context, tuple(inner))
+
+
+def every(command: Command) -> Iterator[Command]:
+    """A command and all below it, each before those it holds."""
+    yield command
+    for one in command.inner:
+        yield from every(one)

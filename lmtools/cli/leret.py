@@ -31,7 +31,7 @@ from lmtools.cli.options import (
 from lmtools.cli.runs import finish
 from lmtools.core.errors import RunError
 from lmtools.core.recipe import recipe_system
-from lmtools.core.wrong_run import wrong_run
+from lmtools.core.run import wrong_run
 
 QUESTION = "Your question"
 app = typer.Typer(no_args_is_help=True, help="Learn to write search queries by trying them.")
@@ -64,7 +64,7 @@ def train(
     public: Public = False,
 ) -> None:
     """Explore, train and measure a query-writing policy; about 8 minutes as it stands, on two CPU cores."""
-    from lmtools.leret.setup import check_trainable
+    from lmtools.leret.inputs import check_trainable
 
     config = read_recipe(recipe, settings, model, backend, seed)
     check_trainable(config)

@@ -12,8 +12,8 @@ from lmtools.core.run import Run
 from lmtools.models.recipes import load_model_recipe
 
 if TYPE_CHECKING:
+    from lmtools.leret.inputs import Setup
     from lmtools.leret.recipe import LeretRecipe
-    from lmtools.leret.setup import Setup
 
 DEFAULT = "leret/quickstart"
 
@@ -49,8 +49,8 @@ def open_run(
         pick_up: without ``out``, continue the last unfinished run if it is the same one, as ``resume`` does.
         track: the name of a tracker.
     """
+    from lmtools.leret.inputs import policy_hash, prepare
     from lmtools.leret.processes import agree
-    from lmtools.leret.setup import policy_hash, prepare
 
     policy = policy_hash(trained) if trained else {}
     setup = prepare(recipe)

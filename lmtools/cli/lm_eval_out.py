@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmtools.core.lm_eval_results import Ran, write_lm_eval
+from lmtools.core.lm_eval import Ran, write_lm_eval
 from lmtools.core.progress import say
 
 if TYPE_CHECKING:
-    from lmtools.calibration.setup import Setup
+    from lmtools.calibration.inputs import Setup
     from lmtools.core.results import Results
     from lmtools.core.run import Run
     from lmtools.models.spec import ModelSpec
@@ -48,8 +48,8 @@ def write_calibration(directory: Path | None, setup: "Setup", run: "Run", result
     """The same for a calibration measurement, with every answer as a sample."""
     if directory is None or not run.path("predictions.jsonl").exists():
         return
-    from lmtools.calibration.lm_eval_samples import lm_eval_samples, shots
-    from lmtools.calibration.predictions import read_predictions
+    from lmtools.calibration.lm_eval import lm_eval_samples, shots
+    from lmtools.data.predictions import read_predictions
 
     recipe = setup.recipe
     predictions = read_predictions(run.path("predictions.jsonl"))

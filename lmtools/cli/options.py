@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -30,7 +30,7 @@ def _installed(name: "TrackerName | None") -> "TrackerName | None":
 def _can_push(repo: str | None) -> str | None:
     """Make sure that something could be sent to the hub, before anything is done."""
     if repo is not None:
-        from lmtools.models.upload import check_target
+        from lmtools.models.publish import check_target
 
         check_target(repo)
     return repo
@@ -231,3 +231,135 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json")
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+# The options of `lmtools generate` that put a head on the model, or choose among its answers.
+
+Calibrated = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibrated",
+        metavar="HEAD",
+        help="Put a temperature head on the model (a run of `lmtools ats fit`, or the head in it): "
+        "completions then carry calibrated `probabilities` of their tokens and a `confidence`. The model "
+        "is the run's unless named. hf backend only.",
+        autocompletion=completion.runs("head/head.json"),
+    ),
+]
+Confidence = Annotated[
+    Literal["mean", "product", "length-normalised"] | None,
+    typer.Option(
+        "--confidence",
+        help="With --calibrated, what the confidence is of the probabilities of the completion's "
+        "tokens (without the one that ended it): their mean, product or geometric mean. No cost.",
+        show_default="mean",
+    ),
+]
+BestOf = Annotated[
+    int | None,
+    typer.Option(
+        "--best-of",
+        metavar="N",
+        min=1,
+        help="Write N completions and keep the one that a user's reward model ranks first; time grows "
+        "with N. Needs --reward; the temperature is 0.8 unless given.",
+    ),
+]
+Reward = Annotated[
+    Path | None,
+    typer.Option(
+        "--reward",
+        metavar="RUN",
+        help="With --best-of, the ensemble: a run of `lmtools hyre train`, whose model reads every "
+        "completion.",
+        file_okay=False,
+        autocompletion=completion.runs("ensemble"),
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights",
+        metavar="FILE|RUN",
+        help="With --best-of, whose taste: the weights.json of `lmtools hyre adapt`, or its run. No cost.",
+        autocompletion=completion.weights,
+    ),
+]
+
+
+# The options of `lmtools hyre` that are its own.
+
+TrainedRun = Annotated[
+    Path | None,
+    typer.Option(
+        "--run",
+        metavar="RUN",
+        help="A run of `lmtools hyre train`; without it, the last finished one under runs/, or else a new "
+        "one on the bundled pairs, which takes a few minutes.",
+        file_okay=False,
+        autocompletion=completion.runs("ensemble"),
+    ),
+]
+PairsFile = Annotated[
+    str | None,
+    typer.Option(
+        "--pairs",
+        metavar="FILE",
+        help="The user's preference pairs; without it, those of the run's targets. The model reads each pair "
+        "once, which is what takes time. `lmtools data check FILE` says what is wrong with a file.",
+    ),
+]
+TargetName = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        metavar="NAME",
+        help="Of a file with several users, told apart by `distribution`, this one; without it, all pairs of "
+        "--pairs are one user's (of the run's own targets, the first one's).",
+    ),
+]
+WeightsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights",
+        metavar="FILE|RUN",
+        help="Whose taste: the weights.json of `lmtools hyre adapt`, or its run; without it, the weights "
+        "before any example, which are nobody's. No cost.",
+        autocompletion=completion.weights,
+    ),
+]
+Examples = Annotated[
+    int,
+    typer.Option(
+        "--examples",
+        metavar="N",
+        min=0,
+        help="How many labelled pairs to learn from; the others are tested on. More fit the user better, "
+        "and cost milliseconds and somebody's labels.",
+    ),
+]
+Ask = Annotated[
+    bool,
+    typer.Option(
+        "--ask",
+        help="Label pairs yourself, in the terminal: the most telling one is shown next, and a key says "
+        "which answer is better. The labels in the file are not looked at.",
+    ),
+]
+Rule = Annotated[
+    str,
+    typer.Option(
+        "--by",
+        metavar="RULE",
+        help="What makes a pair telling: bald (the heads disagree, each of them sure), entropy (they are "
+        "unsure together), variance (their margins differ), or random. All take as long. `adapt` looks at it "
+        "with --ask only.",
+        autocompletion=completion.words("bald", "entropy", "variance", "random"),
+    ),
+]
+Count = Annotated[
+    int,
+    typer.Option(
+        "--count", metavar="N", min=1, help="How many pairs to name; all are read and scored in any case."
+    ),
+]

@@ -12,7 +12,7 @@ from lmtools.cli.leret_run import open_run, read_recipe, search_line
 from lmtools.cli.options import Backend, DryRun, Json, Model, Out, Resume, Seed, Set, Track, emit, overrides
 from lmtools.cli.runs import ending
 from lmtools.core.progress import say, working
-from lmtools.core.resume import METRICS
+from lmtools.core.run import METRICS
 from lmtools.core.tracking import Within
 from lmtools.models.recipes import load_model_recipe
 
@@ -47,7 +47,7 @@ def quickstart(
     `--set` changes the recipe leret/quickstart; with `ats.`, `calibration.` or `hyre.` before the key, that
     of the other parts. A quickstart that was interrupted is continued, with or without --resume.
     """
-    from lmtools.leret.setup import check_trainable
+    from lmtools.leret.inputs import check_trainable
 
     given = settings or []
     own = [setting for setting in given if not setting.startswith(PARTS)]
@@ -59,7 +59,7 @@ def quickstart(
     if dry_run:
         _show_plans(recipe, *second, third, json)
         return
-    from lmtools.ats.head_config import method_name
+    from lmtools.ats.recipe import method_name
     from lmtools.leret.commands import train
 
     say("LeReT: a small language model learns to write search queries by trying them.")
@@ -89,7 +89,7 @@ def quickstart(
 @contextmanager
 def foreseeing(run: "Run", model: "ModelSpec") -> Iterator[None]:
     """Time a few batches first, so that every stage inside can say what it will take on this machine."""
-    from lmtools.core.pace import keeping
+    from lmtools.core.progress import keeping
     from lmtools.generation.pace import measure_pace
 
     if not run.writes or run.path(METRICS).exists():  # nothing is left to compute
@@ -153,7 +153,7 @@ def _show_plans(
 def _calibrate(whole: "Run", recipe: "AtsRecipe", measurement: "CalibrationRecipe") -> "Results":
     """Fit a temperature head and measure it, in folders of the run."""
     from lmtools.ats.commands import fit
-    from lmtools.ats.setup import prepare
+    from lmtools.ats.inputs import prepare
     from lmtools.cli import eval_run, runs
 
     say("\nATS: a small head learns when the model's next word is a guess, and lowers its confidence there.")
@@ -176,8 +176,8 @@ def _calibrate(whole: "Run", recipe: "AtsRecipe", measurement: "CalibrationRecip
 def _personalise(whole: "Run", recipe: "HyreRecipe") -> "Results":
     """Train an ensemble on the pairs of a crowd, measure it on every persona, and keep weights for each."""
     from lmtools.cli import hyre_run
+    from lmtools.hyre.personal import keep_weights
     from lmtools.hyre.reward import trained_recipe
-    from lmtools.hyre.user import keep_weights
 
     say("\nHyRe: reward heads learn from a crowd; five labelled pairs then say which of them a user is like.")
     own = Within(whole.tracker, "hyre")
@@ -207,7 +207,7 @@ def _personalised(measured: "Results", ensemble: str, directory: Path) -> str:
 
 def _searching(results: "Results", directory: Path, question: str) -> str:
     """What LeReT found, where the files are, and how to use the policy."""
-    from lmtools.leret.summary import finding, last_recall
+    from lmtools.leret.evaluate import finding, last_recall
 
     found = finding(results, last_recall(results)) if results.rows else ""
     return (

@@ -21,7 +21,7 @@ from lmtools.core.recipe import RUNS, RecipeInfo, find_recipe, list_recipes, loa
 SCHEMAS = {
     "leret": "lmtools.leret.recipe:LeretRecipe",
     "hyre": "lmtools.hyre.recipe:HyreRecipe",
-    "reward": "lmtools.hyre.reward_recipe:RewardRecipe",
+    "reward": "lmtools.hyre.recipe:RewardRecipe",
     "ats": "lmtools.ats.recipe:AtsRecipe",
     "calibration": "lmtools.calibration.recipe:CalibrationRecipe",
 }

@@ -4,11 +4,9 @@ python -m lmtools.cli.reference docs/commands.md           write it
 python -m lmtools.cli.reference docs/commands.md --check   exit 1 if it is out of date
 """
 
-import inspect
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import typer
 
 from lmtools.cli.app import app
+from lmtools.cli.invocation import Command, every, tree
 from lmtools.core.files import write_text
 
 HEADING = """# Commands
@@ -27,56 +26,9 @@ What a recipe can set is told by `lmtools recipes show NAME --explain`.
 PANELS = {"argument": "Arguments", "option": "Options"}
 
 
-@dataclass(frozen=True)
-class Command:
-    """A command or command group: ``path`` is what is typed to call it, ``inner`` what a group holds."""
-
-    path: str
-    command: Any
-    context: Any
-    inner: tuple["Command", ...]
-
-    @property
-    def text(self) -> str:
-        """Its docstring."""
-        return inspect.cleandoc(self.command.help or "")
-
-    @property
-    def summary(self) -> str:
-        """The first paragraph of its docstring, on one line."""
-        return " ".join(self.text.split("\n\n")[0].split())
-
-    @property
-    def parameters(self) -> list[Any]:
-        """Its arguments and options, without ``--help``."""
-        return [one for one in self.command.params if not one.hidden and "--help" not in one.opts]
-
-
-def tree() -> Command:
-    """All commands, those imported that are only imported when called."""
-    command: Any = typer.main.get_command(app)
-    return _found("lmtools", command, command.context_class(command, info_name="lmtools"))
-
-
-def _found(path: str, command: Any, context: Any) -> Command:
-    inner = []
-    for name in command.list_commands(context) if hasattr(command, "list_commands") else ():
-        _, member, _ = command.resolve_command(context, [name])
-        below = member.context_class(member, info_name=name, parent=context)
-        inner.append(_found(f"{path} {name}", member, below))
-    return Command(path, command, context, tuple(inner))
-
-
-def every(command: Command) -> Iterator[Command]:
-    """A command and all below it, each before those it holds."""
-    yield command
-    for one in command.inner:
-        yield from every(one)
-
-
 def reference() -> str:
     """The whole document."""
-    root = tree()
+    root = tree(typer.main.get_command(app))
     parts = [HEADING, "## Contents\n", "\n".join(_contents(root)) + "\n"]
     return "\n".join([*parts, *map(_section, every(root))])
 

@@ -13,8 +13,7 @@ from lmtools.core.config import Config
 from lmtools.core.files import sha256_text
 from lmtools.core.progress import say
 from lmtools.core.recipe import dump_recipe
-from lmtools.core.resume import started_with
-from lmtools.core.run import Run, default_out, last_unfinished
+from lmtools.core.run import Run, default_out, last_unfinished, started_with
 from lmtools.core.tracking import Tracked, Tracker, open_tracker
 from lmtools.models.precision import describe_precisions
 
@@ -104,7 +103,7 @@ def finish(
 
 def ending(results: "Results", closing: str, metrics: Sequence[str] = ()) -> None:
     """For people: a table, and ``closing``, in which command lines become typeable."""
-    from lmtools.report.table import print_table
+    from lmtools.report.markdown import print_table
 
     print_table(results, metrics)
     say(f"\n{as_called(closing)}")

@@ -14,10 +14,9 @@ from pydantic import ValidationError
 
 from lmtools.core.config import Config
 from lmtools.core.errors import RecipeError
-from lmtools.core.overrides import apply_override
-from lmtools.core.paths import bundled
+from lmtools.core.files import bundled
 from lmtools.core.recipe_faults import describe_faults
-from lmtools.core.recipe_yaml import key_places, parse_yaml, to_yaml
+from lmtools.core.recipe_yaml import apply_override, key_places, parse_yaml, to_yaml
 
 __all__ = [
     "RecipeInfo",

@@ -4,15 +4,22 @@ A run keeps its figures in its own files in any case. trackio and TensorBoard wr
 WANDB_MODE: nothing goes anywhere but where the tracker's own settings say.
 """
 
+import errno
+import json
 import math
+import os
+import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
 
 from lmtools.core.errors import MachineError, MissingPackageError
+from lmtools.core.files import cannot_write
 from lmtools.core.progress import say
 
 PACKAGES = {"trackio": "trackio", "wandb": "wandb", "tensorboard": "tensorboard"}
@@ -119,7 +126,7 @@ def open_tracker(name: str, tracked: Tracked) -> Tracker:
     """
     check_tracker(name)
     try:
-        opened: Tracker = getattr(import_module("lmtools.core.trackers"), f"open_{name}")(tracked)
+        opened: Tracker = getattr(import_module("lmtools.core.tracking"), f"open_{name}")(tracked)
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise MachineError(f"--track {name}: {reason}", fix=FIXES[name]) from error
@@ -135,3 +142,210 @@ FIXES = {
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# The trackers themselves, each a thin form of its package's own; imported only when one is named.
+
+PROJECT = "lmtools"
+
+
+def open_trackio(tracked: Tracked) -> Tracker:
+    """Trackio: a local database, shown by `trackio show --project lmtools`."""
+    import trackio
+
+    with redirect_stdout(sys.stderr):  # stdout is the command's
+        run = trackio.init(
+            project=PROJECT,
+            name=f"{tracked.name}-{tracked.key[:8]}",
+            config=dict(tracked.recipe),
+            resume="allow",
+            embed=False,
+            auto_log_gpu=False,
+            auto_log_cpu=False,
+        )
+    return _Trackio(run)
+
+
+class _Trackio:
+    def __init__(self, run: Any) -> None:
+        self._run = run
+
+    def log(self, part: str, record: Mapping[str, Any], step: int | None = None) -> None:
+        self._run.log(_named(part, record), step=step)
+
+    def close(self) -> None:
+        import trackio
+
+        with redirect_stdout(sys.stderr):
+            trackio.finish()  # not the run's own: that is called once more at the end of the process
+
+
+def open_wandb(tracked: Tracked) -> Tracker:
+    """Weights & Biases, as the user's settings and environment (WANDB_MODE, WANDB_PROJECT ...) have it."""
+    import os
+
+    import wandb
+
+    return _Wandb(
+        wandb.init(
+            project=os.environ.get("WANDB_PROJECT", PROJECT),
+            name=tracked.name,
+            id=tracked.key,
+            resume="allow",
+            config=dict(tracked.recipe),
+            dir=str(tracked.directory),
+            # Neither code, nor git, nor what is printed; the rest is as the user's own settings have it.
+            settings=wandb.Settings(console="off", disable_git=True, disable_code=True, save_code=False),
+        )
+    )
+
+
+class _Wandb:
+    """Steps are numbers of their own, since several parts of a run each count from 1."""
+
+    def __init__(self, run: Any) -> None:
+        self._run = run
+        self._parts: set[str] = set()
+
+    def log(self, part: str, record: Mapping[str, Any], step: int | None = None) -> None:
+        if step is None:
+            self._run.summary.update(_named(part, record))
+            return
+        if part not in self._parts:
+            self._parts.add(part)
+            self._run.define_metric(f"{part}/*", step_metric=f"{part}/step")
+        self._run.log(_named(part, {**record, "step": step}))
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+def open_tensorboard(tracked: Tracked) -> Tracker:
+    """TensorBoard: event files in the run, shown by `tensorboard --logdir RUN`."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    return _TensorBoard(SummaryWriter(str(tracked.directory / "tensorboard")))
+
+
+class _TensorBoard:
+    def __init__(self, writer: Any) -> None:
+        self._writer = writer
+
+    def log(self, part: str, record: Mapping[str, Any], step: int | None = None) -> None:
+        for name, value in _named(part, record).items():
+            self._writer.add_scalar(name, value, step or 0)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def _named(part: str, record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record's figures by their full names."""
+    return {f"{part}/{name}": value for name, value in record.items()}
+
+
+# ``training.jsonl``: the curves of a run's training loops, one record for every step or epoch.
+#
+#     {"part": "linear", "step": 40, "epoch": 2, "loss": 1.93, "learning_rate": 1e-4, "validation_loss": 1.9}
+#
+# ``part`` names what is trained, ``step`` counts its optimiser steps from 1, losses are means, in nats
+# unless the loop says otherwise. ``learning_rate`` and ``validation_loss`` are left out where there is
+# none. A loop that a resumed run goes through once more adds nothing that is there.
+
+TRAINING_FILE = "training.jsonl"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a curve: after ``step`` optimiser steps, in or at the end of ``epoch``, both from 1."""
+
+    step: int
+    epoch: int
+    loss: float
+    learning_rate: float | None = None
+    validation_loss: float | None = None
+
+    def record(self) -> dict[str, Any]:
+        """What is known of it, by name; what is not finite is not known."""
+        return {name: value for name, value in asdict(self).items() if value is not None and isfinite(value)}
+
+
+StepCallback = Callable[[Point], None]
+"""What a training loop tells its progress to."""
+
+
+CurveCallback = Callable[[str], StepCallback]
+"""From the name of a part to what its training loop tells its progress to."""
+
+
+def no_callback(point: Point) -> None:
+    """For a loop that nobody watches."""
+
+
+def no_curve(part: str) -> StepCallback:
+    """For loops that nobody watches."""
+    return no_callback
+
+
+class Curves:
+    """The file, open for appending.
+
+    Args:
+        path: made when the first point comes; a torn last line is cut off.
+
+    Raises:
+        MachineError: the file cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._known: set[tuple[str, int]] = set()
+        self._file: int | None = None
+        try:
+            data = path.read_bytes() if path.exists() else b""
+            whole = data[: data.rfind(b"\n") + 1]
+            if len(whole) < len(data):
+                os.truncate(path, len(whole))
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        for record in read_curves(path):
+            self._known.add((str(record.get("part")), int(record.get("step", 0))))
+
+    def add(self, part: str, point: Point) -> bool:
+        """Append a point; False where that step of that part is there already.
+
+        Raises:
+            MachineError: the disk is full or gone.
+        """
+        if (part, point.step) in self._known:
+            return False
+        line = json.dumps({"part": part, **point.record()}).encode("ascii") + b"\n"
+        try:
+            if self._file is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            if os.write(self._file, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        self._known.add((part, point.step))
+        return True
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def read_curves(path: Path) -> list[dict[str, Any]]:
+    """The records of a ``training.jsonl``, in order; none where there is no file, and no broken ones."""
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            found.append(record)
+    return found

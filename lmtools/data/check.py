@@ -1,22 +1,24 @@
 """What a data source is, and what is wrong with it."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
+from pathlib import Path
 from typing import Any, cast
 
 from pydantic import AliasChoices, BaseModel
 from pydantic.fields import FieldInfo
 
 from lmtools.core.errors import DataError
-from lmtools.core.near import near_miss
+from lmtools.core.files import write_jsonl
+from lmtools.core.strings import near_miss
 from lmtools.data.formats import QUESTIONS, READERS, closest, detect
-from lmtools.data.gold import check_questions
-from lmtools.data.open import iter_made, open_source, peek
 from lmtools.data.places import read_source
 from lmtools.data.reader import NOUNS, Kind, Reader, Tally, read_originals, unique_passages
 from lmtools.data.records import MultipleChoice, Passage, Preference, Question, Record
+from lmtools.data.rows import json_object
+from lmtools.data.sources import check_questions, iter_made, open_source, peek
 
 
 @dataclass(frozen=True)
@@ -157,3 +159,43 @@ def _about(made: Mapping[Kind, Sequence[Record]]) -> list[str]:
         "pairs that another one contradicts": sum((turns, b, a) in told for turns, a, b in pairs),
     }
     return [f"{count} {what}" for what, count in counts.items() if count]
+
+
+# Convert any source that lmtools can read into JSONL in the contract.
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """How many ``records`` were read, how many lines ``written``, and what was ``left_out`` and why."""
+
+    source: str
+    format: str
+    out: Path
+    records: int
+    written: int
+    left_out: dict[str, int]
+
+
+def prepare(
+    source: str, kind: Kind, out: Path, *, limit: int | None = None, format: str = "auto"
+) -> Prepared:
+    """Write the records of one kind of ``source`` to ``out``, which appears whole or not at all.
+
+    Repeated records and pages are written once. The whole source is checked, also beyond ``limit``.
+
+    Raises:
+        DataError: there is no such source, it holds nothing of that kind, or its records are wrong.
+        MachineError: ``out`` cannot be written, or the hub cannot be reached.
+    """
+    opened = open_source(source, kind, format)
+    tally = Tally(drop_repeats=True)
+    found = _first(iter_made(opened, kind, tally), limit, tally)
+    written = write_jsonl(out, map(json_object, found))
+    return Prepared(source, opened.reader.name, out, tally.records, written, tally.left_out)
+
+
+def _first(records: Iterator[Record], limit: int | None, tally: Tally) -> Iterable[Record]:
+    """The first ``limit`` records; the rest is still read, so that its faults are found."""
+    yield from islice(records, limit)
+    for _ in records:
+        tally.leave_out("is beyond the limit")

@@ -1,9 +1,15 @@
 """The faults of a data source: each names place, field and mend, and all are told together, up to 20."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
 
 from lmtools.core.errors import DataError
+from lmtools.core.strings import near_miss
+from lmtools.data.records import BROKEN
 
 MAX_SHOWN = 20
 
@@ -80,3 +86,160 @@ class Faults:
         """Raises: BrokenRecordsError: there is a fault."""
         if self._total:
             raise BrokenRecordsError(self._place, tuple(self._shown), self._total, self._unit)
+
+
+# Why a line or a JSON value is not the record it should be, in the words of the data contract.
+
+MAX_TEXT = 1_000_000
+"""The longest text of a field, in characters: far above any passage, and too long for any prompt."""
+
+EXPECTED = {
+    "string_type": "text", "int_type": "a whole number", "float_type": "a number",
+    "bool_type": "true or false", "list_type": "a list", "tuple_type": "a list",
+    "dict_type": "an object", "model_type": "an object",
+}  # fmt: skip
+MENDS = {"string_type": "put it in quotes", "tuple_type": "write [...]", "list_type": "write [...]"}
+
+
+def explain(line: int, data: bytes, model: type[BaseModel]) -> list[Fault]:
+    """Why ``data``, line ``line`` of a file, is no record of ``model``; empty if it is one."""
+    value, faults = decode(line, data)
+    return faults or explain_value(line, value, model) or _rejected(line, value, data, model)
+
+
+def decode(line: int, data: bytes) -> tuple[Any, list[Fault]]:
+    """The JSON value of a line, or what is wrong with it."""
+    try:
+        return json.loads(data.decode("utf-8")), []
+    except UnicodeDecodeError as error:
+        problem = f"byte {error.start + 1} (0x{data[error.start]:02x}) is not UTF-8"
+        mend = "save the file as UTF-8: iconv -f LATIN1 -t UTF-8 OLD > NEW, if it is Latin-1"
+        return None, [Fault(line, "", problem, mend)]
+    except json.JSONDecodeError as error:
+        if "\x00" in error.doc:
+            problem = f"a NUL byte at column {error.doc.index(chr(0)) + 1}"
+            return None, [Fault(line, "", problem, "remove it: the file may be damaged")]
+        problem = f"broken JSON at column {error.colno}: {error.msg.removesuffix(' at')}"
+        return None, [Fault(line, "", problem, "write one JSON object on the line")]
+    except RecursionError:
+        return None, [_too_deep(line)]
+    except ValueError as error:
+        return None, [Fault(line, "", f"JSON that cannot be read: {error}", "simplify the record")]
+
+
+def explain_value(line: int, value: Any, model: type[BaseModel]) -> list[Fault]:
+    """Why a decoded JSON value is no record of ``model``; empty if it is one."""
+    if not isinstance(value, dict):
+        return [
+            Fault(
+                line, "", f"an object is expected, found {describe(value)}", "write {...} with named fields"
+            )
+        ]
+    try:
+        faults = [Fault(line, *fault) for fault in text_faults("", value)]
+        return faults or _rejected(line, value, json.dumps(value), model)
+    except RecursionError:
+        return [_too_deep(line)]
+
+
+def _rejected(line: int, value: Any, data: str | bytes, model: type[BaseModel]) -> list[Fault]:
+    """What the model itself says of ``data``, whose JSON value is ``value``."""
+    try:
+        model.model_validate_json(data)
+    except ValidationError as error:
+        return [_translate(line, dict(item), value) for item in error.errors(include_url=False)]
+    return []
+
+
+def _too_deep(line: int) -> Fault:
+    return Fault(line, "", "JSON nested too deep", "simplify the record")
+
+
+def text_faults(field: str, value: Any) -> Iterator[tuple[str, str, str]]:
+    """(field, problem, mend) of every text that no passage, prompt or file should hold."""
+    if isinstance(value, str):
+        if "\x00" in value:
+            yield field, f"a NUL character at position {value.index(chr(0)) + 1}", "remove it"
+        if (place := _lone_surrogate(value)) is not None:
+            code = f"\\u{ord(value[place]):04x}"
+            yield (
+                field,
+                f"half a surrogate pair, {code}, at position {place + 1}",
+                "remove it or write the whole pair",
+            )
+        if len(value) > MAX_TEXT:
+            problem = f"{len(value):,} characters, more than the {MAX_TEXT:,} that a field may have"
+            yield field, problem, "split it into several records, each with an id of its own"
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if list(text_faults("", key)):
+                yield field, f"the name {key!r} has a character that no text should hold", "rename the field"
+            yield from text_faults(f"{field}.{key}" if field else key, item)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from text_faults(f"{field}[{index}]", item)
+
+
+def _lone_surrogate(text: str) -> int | None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return error.start
+    return None
+
+
+def _translate(line: int, error: Mapping[str, Any], record: dict[str, Any]) -> Fault:
+    """A pydantic error in the words of the data contract."""
+    kind, place = error["type"], error["loc"]
+    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
+    if kind == "missing":
+        near = near_miss(str(place[-1]), record) if len(place) == 1 else None
+        if near:
+            return Fault(line, field, f"missing, but there is `{near}`", f"rename `{near}` to `{field}`")
+        return Fault(line, field, "missing", f"add `{field}`")
+    if kind == "json_invalid":
+        broken = Fault(
+            line, "", error["msg"].replace("Invalid", "broken"), "write one JSON object on the line"
+        )
+        return _too_deep(line) if "recursion" in error["msg"] else broken
+    if kind == "string_too_short":
+        return Fault(line, field, "is empty", "write at least one character")
+    if kind == BROKEN:
+        return Fault(line, field, error["msg"], error["ctx"]["mend"])
+    if kind == "literal_error":
+        expected = error["ctx"]["expected"].replace("'", "`")
+        return Fault(
+            line, field, f"expected {expected}, found {describe(error['input'])}", f"write {expected}"
+        )
+    if kind == "too_short":
+        wanted = f"at least {error['ctx']['min_length']}"
+        problem = f"{wanted} expected, found {describe(error['input'])}"
+        return Fault(line, field, problem, f"write {wanted}")
+    if error["input"] is None and kind in EXPECTED:
+        return Fault(
+            line,
+            field,
+            f"expected {EXPECTED[kind]}, found null",
+            "give it a value, or leave an optional field out",
+        )
+    if kind in EXPECTED:
+        problem = f"expected {EXPECTED[kind]}, found {describe(error['input'])}"
+        return Fault(line, field, problem, MENDS.get(kind, f"write {EXPECTED[kind]}"))
+    return Fault(line, field, f"{error['msg']}, found {describe(error['input'])}", "mend the value")
+
+
+def describe(value: Any) -> str:
+    """A JSON value in a few words: ``a number (3)``, ``a list of 2``."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return f"{value}".lower()
+        case int() | float():
+            return f"a number ({value})"
+        case str():
+            return f"text ({value[:30]!r})" if len(value) <= 30 else f"text ({value[:30]!r}...)"
+        case list() | tuple():
+            return f"a list of {len(value)}"
+        case _:
+            return "an object"

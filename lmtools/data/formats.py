@@ -4,23 +4,23 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from lmtools.core.errors import DataError
-from lmtools.core.near import did_you_mean, near_miss
-from lmtools.data.alpaca import ALPACA
-from lmtools.data.golden_answers import GOLDEN_ANSWERS, POPQA
-from lmtools.data.hh_rlhf import HH_RLHF
-from lmtools.data.hotpotqa import HOTPOTQA
-from lmtools.data.hover import HOVER
-from lmtools.data.instructions import CONVERSATIONS, INSTRUCTIONS
-from lmtools.data.llmbar import LLMBAR
-from lmtools.data.mmlu import MMLU
-from lmtools.data.musique import MUSIQUE
-from lmtools.data.preferences import PREFERENCES
+from lmtools.core.strings import did_you_mean, near_miss
 from lmtools.data.reader import Kind, Reader, itself
+from lmtools.data.readers.alpaca import ALPACA
+from lmtools.data.readers.golden_answers import GOLDEN_ANSWERS, POPQA
+from lmtools.data.readers.hh_rlhf import HH_RLHF
+from lmtools.data.readers.hotpotqa import HOTPOTQA
+from lmtools.data.readers.hover import HOVER
+from lmtools.data.readers.instructions import CONVERSATIONS, INSTRUCTIONS
+from lmtools.data.readers.llmbar import LLMBAR
+from lmtools.data.readers.mmlu import MMLU
+from lmtools.data.readers.musique import MUSIQUE
+from lmtools.data.readers.preferences import PREFERENCES
+from lmtools.data.readers.reward_bench import REWARD_BENCH
+from lmtools.data.readers.rm_bench import RM_BENCH
+from lmtools.data.readers.truthfulqa import TRUTHFULQA, TRUTHFULQA_CHOICES, TRUTHFULQA_HUB
+from lmtools.data.readers.two_wiki import TWO_WIKI
 from lmtools.data.records import MultipleChoice, Passage, Question, TruthfulQuestion
-from lmtools.data.reward_bench import REWARD_BENCH
-from lmtools.data.rm_bench import RM_BENCH
-from lmtools.data.truthfulqa import TRUTHFULQA, TRUTHFULQA_CHOICES, TRUTHFULQA_HUB
-from lmtools.data.two_wiki import TWO_WIKI
 
 QUESTIONS = Reader(
     name="questions",

@@ -10,20 +10,19 @@ data:preferences/targets      a folder of JSONL files of pairs, one for each dis
 anything else                 a file: JSONL in the contract, or a known original format, gzipped or not
 """
 
+import hashlib
+import json
 import os
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lmtools.core.errors import DataError
-from lmtools.core.files import sha256_file, sha256_text
-from lmtools.core.near import did_you_mean
-from lmtools.core.paths import PACKAGE, bundled
-from lmtools.data import hub
-from lmtools.data.mmlu import is_mmlu, mmlu_rows, tables
-from lmtools.data.raw import open_data
-from lmtools.data.rows import Row, Rows, read_rows
+from lmtools.core.errors import DataError, MachineError
+from lmtools.core.files import PACKAGE, bundled, sha256_file, sha256_text
+from lmtools.core.strings import did_you_mean
+from lmtools.data.readers.mmlu import is_mmlu, mmlu_rows, tables
+from lmtools.data.rows import Row, Rows, open_data, read_rows
 
 DATA_PREFIX = "data:"
 PAIR_SUFFIXES = (".jsonl", ".jsonl.gz")
@@ -40,8 +39,8 @@ ATLAS = {
 
 def read_source(source: str) -> Rows:
     """The rows of a source of any format; raises as ``open_source`` does."""
-    if source.startswith(hub.PREFIX):
-        return Rows(source, hub.rows(hub.load(source)), unit="record ")
+    if source.startswith(HUB_PREFIX):
+        return Rows(source, hub_rows(load_hub(source)), unit="record ")
     path = source_path(source)
     if pair_files(path):
         return Rows(source, _rows_of_pairs(path))
@@ -77,8 +76,8 @@ def source_hash(source: str) -> str:
 
     Raises as ``load_questions`` does.
     """
-    if source.startswith(hub.PREFIX):
-        return hub.content_hash(hub.load(source))
+    if source.startswith(HUB_PREFIX):
+        return hub_hash(load_hub(source))
     path = source_path(source)
     if path.is_dir():
         files = tables(path) or pair_files(path) or sorted(path.glob("*.txt"))
@@ -120,3 +119,89 @@ def data_folder() -> Path:
             fix="export LMTOOLS_DATA=FOLDER, or name your own files with --set data.train=FILE and so on",
         )
     return folder
+
+
+# Data sets of the Hugging Face hub: ``hf:repo[:config][:split]``, read through ``datasets``.
+#
+# ``repo`` is a name on the hub or a local folder that ``datasets`` can load. Without a split it is
+# ``train``; ``hf:repo::validation`` names a split of a repository without configurations.
+
+HUB_PREFIX = "hf:"
+
+
+@dataclass(frozen=True)
+class HubName:
+    """The parts of ``hf:repo[:config][:split]``."""
+
+    repo: str
+    config: str | None
+    split: str
+
+
+def parse_hub_name(source: str) -> HubName:
+    """Take a source apart.
+
+    Raises:
+        DataError: it has no repository, or more than three parts.
+    """
+    repo, *rest = source.removeprefix(HUB_PREFIX).split(":")
+    if not repo or len(rest) > 2:
+        raise DataError(f"{source}: not a hub data set", fix="write hf:REPO[:CONFIG][:SPLIT]")
+    config, split = [*rest, "", ""][:2]
+    return HubName(repo, config or None, split or "train")
+
+
+def load_hub(source: str) -> Any:
+    """The ``datasets.Dataset`` of a source; its class labels are turned into their names.
+
+    Raises:
+        DataError: there is no such repository, configuration or split.
+        MachineError: the hub cannot be reached and the data set is not in its cache.
+    """
+    import datasets
+
+    name = parse_hub_name(source)
+    try:
+        found = datasets.load_dataset(name.repo, name.config, split=name.split)
+    except Exception as error:  # whatever the hub's client, the file system or a parser may raise
+        raise _explained(source, name, error) from error
+    labels = {
+        column: feature
+        for column, feature in found.features.items()
+        if isinstance(feature, datasets.ClassLabel)
+    }
+    for column, feature in labels.items():
+        names = [feature.int2str(number) if number >= 0 else "" for number in found[column]]
+        found = found.remove_columns(column).add_column(column, names)
+    return found
+
+
+def hub_rows(dataset: Any) -> Iterator[Row]:
+    """The records of a data set, counted from 1."""
+    for number, value in enumerate(dataset, start=1):
+        yield Row(number, value)
+
+
+def hub_hash(dataset: Any) -> str:
+    """SHA-256 of the records, whatever files or cache they came from."""
+    digest = hashlib.sha256()
+    for value in dataset:
+        text = json.dumps(value, sort_keys=True, ensure_ascii=True, default=str)
+        digest.update(text.encode("ascii") + b"\n")
+    return digest.hexdigest()
+
+
+def _explained(source: str, name: HubName, error: Exception) -> DataError | MachineError:
+    """What the user can do about an error of ``datasets``, told by name: its classes move about."""
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if kinds & {"ConnectionError", "OfflineModeIsEnabled", "LocalEntryNotFoundError", "TimeoutException"}:
+        fix = f"check the network, or fetch {name.repo} elsewhere and give its path"
+        return MachineError(f"{source}: the Hugging Face hub cannot be reached: {first}", fix=fix)
+    if kinds & {"DatasetNotFoundError", "RepositoryNotFoundError", "FileNotFoundError"}:
+        return DataError(
+            f"{source}: no such data set: {first}", fix="check the repository's name, or log in to the hub"
+        )
+    return DataError(
+        f"{source}: cannot be loaded: {first}", fix="check configuration and split: hf:REPO:CONFIG:SPLIT"
+    )

@@ -11,8 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from lmtools.core.errors import DataError
-from lmtools.data.explain import explain_value, text_faults
-from lmtools.data.faults import Fault, Faults
+from lmtools.data.faults import Fault, Faults, explain_value, text_faults
 from lmtools.data.records import Passage, Record
 from lmtools.data.rows import Rows
 

@@ -1,18 +1,20 @@
 """Records of a source, read whole and checked; what a source may be: ``lmtools.data.places``."""
 
+import difflib
+import html
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar, cast
 
-from lmtools.core.files import write_jsonl
-from lmtools.core.paths import cache_dir
-from lmtools.data.formats import CORPUS
-from lmtools.data.gold import check_questions
-from lmtools.data.hub import PREFIX
-from lmtools.data.jsonl import json_object
-from lmtools.data.open import iter_made, open_source
-from lmtools.data.places import source_hash, source_path
-from lmtools.data.raw import BOM
-from lmtools.data.reader import Kind, Tally
+from lmtools.core.errors import DataError
+from lmtools.core.files import cache_dir, write_jsonl
+from lmtools.data.faults import MAX_SHOWN
+from lmtools.data.formats import CONTRACTS, CORPUS, by_name, detect
+from lmtools.data.places import HUB_PREFIX, read_source, source_hash, source_path
+from lmtools.data.reader import EXAMPLES, NOUNS, Kind, Reader, Tally, itself, read_originals, unique_passages
 from lmtools.data.records import (
     Instruction,
     MultipleChoice,
@@ -22,6 +24,148 @@ from lmtools.data.records import (
     Record,
     TruthfulQuestion,
 )
+from lmtools.data.rows import BOM, Row, Rows, iter_records, json_object
+
+# A source opened: its format found by the fields of its first record, its records made one by one.
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A source whose format is known: its rows, to be read once, and their reader."""
+
+    rows: Rows
+    reader: Reader
+
+
+def open_source(source: str, kind: Kind, format: str = "auto") -> Opened:
+    """Open a source and find its reader: where no format fits, the contract's, which says what is missing.
+
+    Raises:
+        DataError: there is no such source, or its format holds nothing of that kind.
+        MachineError: the hub cannot be reached.
+    """
+    rows, first = peek(read_source(source))
+    record = first.value if first is not None and isinstance(first.value, dict) else {}
+    reader = by_name(format) if format != "auto" else detect(record, kind) or CONTRACTS[kind]
+    if kind not in reader.makes:
+        wanted = NOUNS[kind]
+        raise DataError(
+            f"{source}: {reader.label}: no {wanted} in it",
+            fix=f"give {wanted}, on each line {EXAMPLES[kind]}",
+        )
+    return Opened(rows, reader)
+
+
+def peek(rows: Rows) -> tuple[Rows, Row | None]:
+    """The same rows, and the first of them that could be read."""
+    iterator = iter(rows.rows)
+    read: list[Row] = []
+    for row in iterator:
+        read.append(row)
+        if not row.faults:
+            break
+    found = read[-1] if read and not read[-1].faults else None
+    return replace(rows, rows=chain(read, iterator)), found
+
+
+def iter_made(opened: Opened, kind: Kind, tally: Tally) -> Iterator[Record]:
+    """The records of a kind one by one; faults are raised after the last, so use them only then."""
+    reader, jsonl = opened.reader, opened.rows.jsonl
+    if reader is CONTRACTS[kind] and reader.makes[kind] is itself and jsonl and not tally.drop_repeats:
+        yield from iter_records(jsonl, cast("type[Record]", reader.model))  # several times faster
+        return
+    made = _make(opened, kind, tally)
+    if kind == "corpus" and reader is not CORPUS:
+        yield from unique_passages(cast("Iterator[Passage]", made), tally)
+    else:
+        yield from made
+
+
+def _make(opened: Opened, kind: Kind, tally: Tally) -> Iterator[Record]:
+    convert = opened.reader.makes[kind]
+    for record in read_originals(opened.reader, opened.rows, tally):
+        made = list(convert(record))
+        if not made and kind != "corpus":
+            tally.leave_out(opened.reader.unused)
+        yield from made
+
+
+def iter_passages(opened: Opened, tally: Tally) -> Iterator[Passage]:
+    """The passages one by one, as ``iter_made`` does."""
+    return cast("Iterator[Passage]", iter_made(opened, "corpus", tally))
+
+
+# Do questions and corpus belong together? A gold title that is not in the corpus can never be found.
+
+MAX_CANDIDATES = 2000
+"""Titles compared letter by letter with a missing one; bounds the time on corpora of millions."""
+
+
+def check_questions(questions: Sequence[Question], titles: Iterable[str]) -> None:
+    """Make sure that every question has gold titles and that the corpus has them all, letter for letter.
+
+    Args:
+        titles: the title of every passage; titles may repeat.
+
+    Raises:
+        DataError: no question, an empty corpus, questions without gold, or gold titles that the corpus lacks;
+            all of them together, up to 20.
+    """
+    known = titles if isinstance(titles, set | frozenset) else set(titles)
+    if not questions:
+        raise DataError("no questions", fix="give a source with at least one question")
+    if not known:
+        raise DataError("the corpus is empty", fix="give a corpus with at least one passage")
+    bare = [question for question in questions if not question.supporting]
+    missing: dict[str, str] = {}
+    for question in questions:
+        for title in question.supporting:
+            if title not in known:
+                missing.setdefault(title, question.id)
+    if not bare and not missing:
+        return
+    lines = [
+        f"question {question.id!r}: no gold title (`supporting` is empty)" for question in bare[:MAX_SHOWN]
+    ]
+    shown = dict(list(missing.items())[: MAX_SHOWN - len(lines)])
+    near = near_titles(shown, known)
+    lines += [
+        f"question {id!r}: gold title {title!r} is not in the corpus{near[title]}"
+        for title, id in shown.items()
+    ]
+    total = len(bare) + len(missing)
+    if total > len(lines):
+        lines.append(f"and {total - len(lines)} more")
+    fix = "give the corpus that these questions were made for, or mend the titles"
+    if not missing:
+        fix = "name the titles of the passages that answer each question in `supporting`"
+    raise DataError(
+        "\n  ".join([f"questions and corpus do not fit: {total} fault{'s' * (total > 1)}", *lines]), fix=fix
+    )
+
+
+def near_titles(missing: Collection[str], known: Collection[str]) -> dict[str, str]:
+    """For each missing title what may be meant: ``; it has 'Grant Hill'``, or nothing."""
+    if not missing:
+        return {}
+    folded = {_folded(title): title for title in known}
+    return {title: _meant(title, folded) for title in missing}
+
+
+def _meant(title: str, folded: dict[str, str]) -> str:
+    key = _folded(title)
+    if key in folded:
+        return f"; it has {folded[key]!r}, which differs in case, spacing or Unicode form ({folded[key]!a})"
+    candidates = [other for other in folded if other[:2] == key[:2] and abs(len(other) - len(key)) <= 5]
+    close = difflib.get_close_matches(key, candidates[:MAX_CANDIDATES], n=1, cutoff=0.9)
+    return f"; it has {folded[close[0]]!r}" if close else ""
+
+
+def _folded(title: str) -> str:
+    """A title without what copies of Wikipedia differ in: HTML entities, Unicode form, case, underscores."""
+    plain = unicodedata.normalize("NFKC", html.unescape(title)).replace("_", " ")
+    return " ".join(plain.casefold().split())
+
 
 __all__ = [
     "check_questions",
@@ -103,7 +247,7 @@ def load_targets(
 
     Arguments and errors as ``load_preferences``.
     """
-    name = source if source.startswith(PREFIX) else source_path(source).name.partition(".")[0]
+    name = source if source.startswith(HUB_PREFIX) else source_path(source).name.partition(".")[0]
     found: dict[str, list[Preference]] = {}
     for pair in load_preferences(source, format=format, tally=tally):
         found.setdefault(pair.distribution or name, []).append(pair)

@@ -16,8 +16,7 @@ import numpy as np
 from lmtools.core.errors import DataError
 from lmtools.data.faults import Fault, Faults
 from lmtools.data.places import source_path
-from lmtools.data.raw import read_text
-from lmtools.data.rows import Row, Rows, read_rows
+from lmtools.data.rows import Row, Rows, read_rows, read_text
 
 
 @dataclass(frozen=True)

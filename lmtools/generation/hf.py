@@ -8,21 +8,78 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import compress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from lmtools.core.errors import MachineError
+from lmtools.core.errors import MachineError, ModelError
 from lmtools.generation.decode import Row, decode_batch, pad
-from lmtools.generation.encoding import Encoding
-from lmtools.generation.past import Pasts
-from lmtools.generation.prefix import pack, plan_groups
-from lmtools.generation.protocol import Completion, Sampling
-from lmtools.generation.samples import by_prompt, draws, sample_seed
+from lmtools.generation.past import Pasts, pack, plan_groups
+from lmtools.generation.protocol import Completion, Sampling, by_prompt, draws, sample_seed
 from lmtools.models.chat import end_ids
 from lmtools.models.load import LoadedModel, base_model, load, may_merge
 from lmtools.models.spec import ModelSpec
+
+# Texts to token ids and back, for prompts that carry their own markup and must fit a model's context.
+
+
+class Encoding:
+    """A tokenizer, and ``longest``, the length of the model's context in tokens."""
+
+    def __init__(self, tokenizer: Any, longest: int) -> None:
+        self._tokenizer, self.longest = tokenizer, longest
+
+    def encode(self, texts: Sequence[str], empty: bool = False) -> list[list[int]]:
+        """Token ids of each text, nothing added.
+
+        Raises:
+            ModelError: one has no tokens, and they must not be ``empty``.
+        """
+        if not texts:
+            return []
+        encoded: list[list[int]] = self._tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        if not empty and not all(encoded):
+            raise ModelError("a prompt has no tokens", fix="give every prompt at least one character")
+        return encoded
+
+    def one_token(self, option: str) -> int:
+        """The token of an option.
+
+        Raises:
+            ModelError: it is not exactly one.
+        """
+        [ids] = self.encode([option], empty=True)
+        if len(ids) != 1:
+            raise ModelError(
+                f"option {option!r} is {len(ids)} tokens for this model, not one",
+                fix="use options that are single tokens, such as ' A' or 'A'",
+            )
+        return ids[0]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens left out."""
+        return str(
+            self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        )
+
+    def room(self, ids: Sequence[int], most: int) -> int:
+        """How many tokens, up to ``most``, may follow within the context; raises as ``check_length``."""
+        self.check_length(ids)
+        return min(most, self.longest - len(ids))
+
+    def check_length(self, ids: Sequence[int]) -> None:
+        """Whether a prompt leaves room for a token.
+
+        Raises:
+            ModelError: it does not.
+        """
+        if len(ids) >= self.longest:
+            raise ModelError(
+                f"a prompt has {len(ids)} tokens, and the model's context is {self.longest}",
+                fix="shorten the prompts, or use a model with a longer context",
+            )
+
 
 T = TypeVar("T")
 MOST_ROWS = 256

@@ -5,8 +5,7 @@ from collections.abc import Callable
 
 import torch
 
-from lmtools.core.pace import Pace
-from lmtools.core.progress import say
+from lmtools.core.progress import Pace, say
 from lmtools.generation.hf import HfGenerator
 from lmtools.generation.protocol import Sampling
 from lmtools.models.load import base_model, load

@@ -11,8 +11,8 @@ from pydantic import Field, field_validator, model_validator
 
 from lmtools.core.config import Config
 from lmtools.core.progress import progress
-from lmtools.data.jsonl import read_records
 from lmtools.data.records import Record, Turn
+from lmtools.data.rows import read_records
 from lmtools.generation.open import open_generator
 from lmtools.generation.protocol import Completion, Generator, Sampling
 from lmtools.models.chat import Message, render

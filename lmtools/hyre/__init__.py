@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lmtools.data.records import Preference
-    from lmtools.hyre.acquire import scores
     from lmtools.hyre.ensemble import Ensemble, load_ensemble
     from lmtools.hyre.from_python import Rewarder, load_reward, run_training
-    from lmtools.hyre.reweighting import blend, pair_losses, reweight
+    from lmtools.hyre.reweighting import blend, pair_losses, reweight, scores
     from lmtools.metrics.preference import effective_heads
 else:
     from lmtools.core.exports import exports
@@ -22,10 +21,9 @@ else:
         __name__,
         {
             "lmtools.data.records": ["Preference"],
-            "lmtools.hyre.acquire": ["scores"],
             "lmtools.hyre.ensemble": ["Ensemble", "load_ensemble"],
             "lmtools.hyre.from_python": ["Rewarder", "load_reward", "run_training"],
-            "lmtools.hyre.reweighting": ["blend", "pair_losses", "reweight"],
+            "lmtools.hyre.reweighting": ["blend", "pair_losses", "reweight", "scores"],
             "lmtools.metrics.preference": ["effective_heads"],
         },
     )

@@ -6,11 +6,10 @@ import yaml
 
 from lmtools.core.recipe_yaml import parse_yaml
 from lmtools.hyre.ensemble import read_info
-from lmtools.hyre.ensembles import MAIN, SINGLE
 from lmtools.hyre.recipe import HyreRecipe
+from lmtools.hyre.train import MAIN, SINGLE
 from lmtools.hyre.tuned import ADAPTER
-from lmtools.models.card import FILE, Artefact
-from lmtools.models.published import base_of_card, code, public_name
+from lmtools.models.publish import FILE, Artefact, base_of_card, code, public_name
 
 RECIPE = "recipe.yaml"
 LIMITS = (

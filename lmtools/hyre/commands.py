@@ -4,14 +4,12 @@ from contextlib import closing
 from functools import partial
 
 from lmtools.core.progress import say
-from lmtools.core.results import Results, Row, read_results
+from lmtools.core.results import Results, Row, bootstrap, bootstrap_mean, read_results
 from lmtools.core.run import Run
-from lmtools.core.statistics import bootstrap, bootstrap_mean
 from lmtools.hyre.ensemble import EnsembleInfo
-from lmtools.hyre.ensembles import Ensembles, train_ensembles
-from lmtools.hyre.lora import adapted_setup
+from lmtools.hyre.inputs import Setup, adapted_setup
 from lmtools.hyre.pairs import PairFeatures, read_features, reading
-from lmtools.hyre.setup import Setup
+from lmtools.hyre.train import Ensembles, train_ensembles
 from lmtools.metrics.preference import correct, pairwise_disagreement
 from lmtools.models.load import pick_device
 

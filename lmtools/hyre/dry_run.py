@@ -4,19 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lmtools.core.attempts import Attempts, say_model, say_unchecked
+from lmtools.core.dry_run import Attempts, say_model, say_unchecked
 from lmtools.core.progress import say
 from lmtools.data.records import Preference
 from lmtools.data.sources import source_hash
-from lmtools.hyre.ensembles import others
 from lmtools.hyre.lora import check_lora
 from lmtools.hyre.pairs import answers, read_targets, read_training
 from lmtools.hyre.recipe import HyreRecipe
-from lmtools.models.answered import Text, tokenised
-from lmtools.models.files import resolve_texts
+from lmtools.hyre.train import others
+from lmtools.models.chat import Text, tokenised
+from lmtools.models.files import resolve_texts, weights_gib
 from lmtools.models.load import load_tokenizer
 from lmtools.models.precision import describe_precision
-from lmtools.models.size import weights_gib
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def dry_run(recipe: HyreRecipe, *, targets: bool, train: bool = True) -> Plan:
 
 
 def _of_tables(recipe: HyreRecipe, names: tuple[str, ...]) -> Plan:
-    from lmtools.hyre.tables import read_tables
+    from lmtools.hyre.tabular import read_tables
 
     data = read_tables(recipe)
     for source in recipe.data.tables:

@@ -24,9 +24,64 @@ from lmtools.core.files import atomic_writer, sha256_text, write_json
 from lmtools.hyre.heads import Epinet, Heads, LinearHeads, SharedBase
 from lmtools.hyre.recipe import AdaptSettings, Task
 from lmtools.hyre.reweighting import Floats
-from lmtools.hyre.standard import Features, Standard
 from lmtools.models.feature_settings import FeatureSettings
-from lmtools.models.fingerprint import fingerprint
+from lmtools.models.files import fingerprint
+
+# Features on one scale: each to mean 0 and standard deviation 1 on the training data.
+
+Features = NDArray[np.float32]
+LEAST_SCALE = 1e-6
+"""Features that vary less are constant, and become 0."""
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """``mean`` (D,) and ``scale`` (D,), the factor that brings the standard deviation to 1."""
+
+    mean: Features
+    scale: Features
+
+    @classmethod
+    def of(cls, features: Features) -> "Scaler":
+        """Of training data (n, D).
+
+        Raises:
+            ModelError: a feature is NaN or infinite.
+        """
+        check_finite(features)
+        wide = features.astype(np.float64)
+        deviation = wide.std(axis=0)
+        scale = np.where(deviation > LEAST_SCALE, 1 / np.maximum(deviation, LEAST_SCALE), 0.0)
+        return cls(wide.mean(axis=0).astype(np.float32), scale.astype(np.float32))
+
+    def __call__(self, features: Features) -> Features:
+        """Standardised features, (n, D) float32.
+
+        Raises:
+            ModelError: a feature is NaN or infinite, or their number is another.
+        """
+        if features.shape[-1] != len(self.mean):
+            raise ModelError(
+                f"{features.shape[-1]} features, where the ensemble has {len(self.mean)}",
+                fix="use the model and the `features` settings that the ensemble was trained with",
+            )
+        check_finite(features)
+        return np.asarray((features - self.mean) * self.scale, dtype=np.float32)
+
+
+def check_finite(features: Features) -> None:
+    """Whether all features are numbers.
+
+    Raises:
+        ModelError: naming the first row that is not.
+    """
+    wrong = np.flatnonzero(~np.isfinite(features).all(axis=tuple(range(1, features.ndim))))
+    if len(wrong):
+        raise ModelError(
+            f"the features of text {wrong[0] + 1} are not finite ({len(wrong)} of {len(features)} texts)",
+            fix="read the texts with model.dtype=float32, or leave these out",
+        )
+
 
 FORMAT = 1
 WEIGHTS, SETTINGS = "ensemble.safetensors", "ensemble.json"
@@ -77,7 +132,7 @@ class Ensemble:
     """
 
     info: EnsembleInfo
-    standard: Standard
+    standard: Scaler
     parts: tuple[Heads, ...]
     size: Floats
     fit: Floats
@@ -228,9 +283,7 @@ def load_ensemble(directory: Path) -> Ensemble:
     except Exception as error:  # OSError, SafetensorError, RuntimeError, KeyError: missing, truncated, others
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{path} cannot be loaded: {reason}", fix="train the ensemble again") from error
-    return Ensemble(
-        info, Standard(mean, scale), tuple(parts), size.astype(np.float64), fit.astype(np.float64)
-    )
+    return Ensemble(info, Scaler(mean, scale), tuple(parts), size.astype(np.float64), fit.astype(np.float64))
 
 
 def ensemble_digest(directory: Path) -> str:

@@ -17,31 +17,29 @@ import numpy as np
 import torch
 
 from lmtools.core.files import atomic_writer, file_name, write_jsonl
-from lmtools.core.pace import Work
-from lmtools.core.progress import progress, say
+from lmtools.core.progress import Work, progress, say
 from lmtools.core.results import Results
 from lmtools.core.run import Run
-from lmtools.hyre.baselines import Pairs
-from lmtools.hyre.draws import draws
-from lmtools.hyre.ensemble import Ensemble
-from lmtools.hyre.ensembles import Ensembles, settings_of
+from lmtools.hyre.ensemble import Ensemble, Features
 from lmtools.hyre.heads import SharedBase
-from lmtools.hyre.measure import (
+from lmtools.hyre.inputs import Setup
+from lmtools.hyre.label_draws import draws
+from lmtools.hyre.methods import (
     Measured,
     Method,
+    Pairs,
     asked_in_turn,
     baseline_methods,
     hyre_method,
     measure,
     shared_methods,
 )
-from lmtools.hyre.pair_files import PAIRS, shown, target_records
 from lmtools.hyre.pairs import PairFeatures, content, read_features, reading
 from lmtools.hyre.recipe import HyreRecipe
+from lmtools.hyre.results import Target, result_rows
 from lmtools.hyre.reweighting import Floats
-from lmtools.hyre.setup import Setup
-from lmtools.hyre.standard import Features
-from lmtools.hyre.table import Target, table
+from lmtools.hyre.session import PAIRS, shown, target_records
+from lmtools.hyre.train import Ensembles, settings_of
 from lmtools.metrics.preference import disagreements
 
 FOLDER = "measured"
@@ -74,7 +72,7 @@ def evaluate(setup: Setup, run: Run, found: Ensembles, recipe_name: str) -> Resu
     for n, names in examples_left_out(targets, setup.recipe).items():
         say(f"@{n}: left out, since half of their pairs are fewer: {', '.join(names)}")
     with run.stage("intervals", Work):
-        rows, differences = table(targets, setup.recipe)
+        rows, differences = result_rows(targets, setup.recipe)
     return run.results(recipe_name, rows, differences)
 
 

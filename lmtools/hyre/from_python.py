@@ -9,9 +9,9 @@ from lmtools.core.results import Results
 from lmtools.core.run import Run
 from lmtools.data.records import Preference
 from lmtools.hyre.pairs import read_features
+from lmtools.hyre.personal import margins, weigh
 from lmtools.hyre.recipe import HyreRecipe
 from lmtools.hyre.reward import RewardModel, open_reward
-from lmtools.hyre.user import margins, weigh
 from lmtools.models.chat import Message
 from lmtools.models.features import Answered
 from lmtools.models.precision import describe_precisions
@@ -40,7 +40,7 @@ def run_training(
     ['pca', 'single head']
     """
     from lmtools.hyre.commands import train
-    from lmtools.hyre.setup import prepare
+    from lmtools.hyre.inputs import prepare
 
     name, config = named_recipe(HyreRecipe, recipe, settings, default=DEFAULT)
     setup = prepare(config)

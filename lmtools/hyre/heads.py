@@ -8,10 +8,21 @@
 """
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
+
+from lmtools.core.errors import ModelError, RecipeError
+from lmtools.core.progress import Progress, progress
+from lmtools.core.tracking import Point, StepCallback, no_callback
+from lmtools.hyre.recipe import SourceName, Task, TrainSettings
+from lmtools.hyre.reweighting import Floats, posterior_mode
 
 
 class Heads(nn.Module):
@@ -125,3 +136,336 @@ def _trunk(width: int, hidden: int) -> nn.Module:
 
 def _frozen(module: Any) -> Any:
     return module.requires_grad_(False)
+
+
+# What heads are trained on, each a pure function of all heads' outputs on a batch.
+#
+# Losses of single heads are summed over the heads, not averaged: the gradient of each head is then that of
+# a head trained alone.
+
+
+def bradley_terry(margins: Tensor) -> Tensor:
+    """-log sigmoid(m), mean over pairs, summed over heads: (B, K) to a number, in nats."""
+    return functional.softplus(-margins).mean(dim=0).sum()
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over examples, summed over heads; ``logits`` (B, K, C), ``labels`` (B,)."""
+    heads = logits.shape[1]
+    flat = functional.cross_entropy(logits.flatten(0, 1), labels.repeat_interleave(heads), reduction="sum")
+    return flat / len(labels)
+
+
+def squared_error(predictions: Tensor, targets: Tensor) -> Tensor:
+    """(f_k(x) - y)^2 / 2, mean over examples, summed over heads; (B, K) and (B,)."""
+    return (
+        functional.mse_loss(predictions, targets[:, None].expand_as(predictions), reduction="none")
+        .mean(dim=0)
+        .sum()
+        / 2
+    )
+
+
+def mixture_bradley_terry(margins: Tensor, log_prior: Tensor, entropy: float) -> Tensor:
+    """A mixture of Bradley-Terry models (MiCRo, arXiv 2505.24846), with a pull towards equal shares.
+
+    -mean log sum_k pi_k sigmoid(m_k) - ``entropy`` H(pi), in nats: each pair needs one head that explains it,
+    so heads specialise, and the entropy of the shares keeps all of them in use.
+
+    Args:
+        margins: (B, K).
+        log_prior: (K,), unnormalised logarithms of the shares pi.
+    """
+    log_pi = functional.log_softmax(log_prior, dim=0)
+    likelihood = torch.logsumexp(log_pi + functional.logsigmoid(margins), dim=1)
+    return -likelihood.mean() + entropy * (log_pi.exp() * log_pi).sum()
+
+
+def correlation_penalty(outputs: Tensor) -> Tensor:
+    """The mean squared correlation of two heads' outputs over a batch: (B, K) to a number in [0, 1].
+
+    As an addition to the loss it buys diversity; 0 for a single head.
+    """
+    count, heads = outputs.shape
+    if heads < 2 or count < 2:
+        return outputs.new_zeros(())
+    centred = outputs - outputs.mean(dim=0)
+    unit = centred / centred.norm(dim=0).clamp_min(1e-12)
+    # ||U'U||^2 = ||UU'||^2: the smaller of the two products will do.
+    gram = unit.T @ unit if heads <= count else unit @ unit.T
+    # Less a head's product with itself: 1, or 0 of a head that says the same of every example.
+    own = unit.square().sum(dim=0).square().sum()
+    penalty: Tensor = (gram.square().sum() - own) / (heads * (heads - 1))
+    return penalty
+
+
+# The short training loop of all heads together, on standardised features that are at hand.
+
+WARMUP = 20
+"""Steps over which the rate rises to its peak."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What heads are trained on: pairs, or rows with their targets.
+
+    ``x`` (n, D) are the rows, or the chosen answers of pairs; ``other`` (n, D) the rejected ones; ``y`` (n,)
+    the classes or numbers; ``groups`` (n,) says which pairs are of one distribution, where that is known.
+    """
+
+    x: Tensor
+    other: Tensor | None = None
+    y: Tensor | None = None
+    groups: NDArray[Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+Loss = Callable[[Tensor, Tensor | None], Tensor]
+"""From all heads' outputs on a batch, margins (B, K) or outputs (B, K, C), and its targets, to a number."""
+
+
+def fixed_outputs(heads: Heads, examples: Examples) -> Tensor:
+    """The frozen parts' outputs on all examples, margins for pairs: computed once, (n, K, C) or a zero."""
+    with torch.no_grad():
+        own = heads.fixed(examples.x)
+        return own if examples.other is None else own - heads.fixed(examples.other)
+
+
+def outputs(heads: Heads, examples: Examples, rows: Tensor, fixed: Tensor) -> Tensor:
+    """Margins of pairs (B, K), or outputs of rows (B, K, C), of those numbers."""
+    known = fixed[rows] if fixed.ndim else fixed
+    if examples.other is None:
+        return heads.learned(examples.x[rows]) + known
+    both = heads.learned(torch.cat([examples.x[rows], examples.other[rows]]))
+    chosen, rejected = both.chunk(2)
+    return (chosen - rejected + known)[:, :, 0]
+
+
+def train_heads(
+    heads: Heads,
+    examples: Examples,
+    loss: Loss,
+    settings: TrainSettings,
+    seed: int,
+    bar: Progress | None = None,
+    extra: tuple[torch.nn.Parameter, ...] = (),
+    told: StepCallback = no_callback,
+) -> float:
+    """Train in place with AdamW, the rate along a cosine; returns the mean loss of the last pass.
+
+    Args:
+        heads: new ones.
+        loss: of all heads on a batch, summed over them.
+        seed: of the order of the examples.
+        bar: is advanced by each step.
+        extra: parameters of the loss itself, trained along.
+        told: is told of every pass: its mean loss, and the rate of its last step.
+
+    Raises:
+        ModelError: the loss is not a number.
+    """
+    trained = [*(weight for weight in heads.parameters() if weight.requires_grad), *extra]
+    optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    order = torch.Generator().manual_seed(seed % 2**63)
+    fixed = fixed_outputs(heads, examples)
+    steps = settings.epochs * math.ceil(len(examples) / settings.batch)
+    step, mean = 0, 0.0
+    for epoch in range(1, settings.epochs + 1):
+        total = 0.0
+        for rows in torch.split(torch.randperm(len(examples), generator=order), settings.batch):
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * rate(step, steps)
+            y = None if examples.y is None else examples.y[rows]
+            found = loss(outputs(heads, examples, rows, fixed), y)
+            if not torch.isfinite(found):
+                raise ModelError("the loss of the heads is not a number", fix="lower train.learning_rate")
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(found)
+            optimizer.step()
+            total += float(found.detach()) * len(rows)
+            step += 1
+            if bar is not None:
+                bar.advance()
+        mean = total / len(examples)
+        told(Point(step, epoch, mean, optimizer.param_groups[0]["lr"]))
+    heads.eval().requires_grad_(False)
+    return mean
+
+
+def rate(step: int, steps: int) -> float:
+    """The share of the peak rate at a step, from 0: linear up, then along a cosine to 0."""
+    return min(1.0, (step + 1) / WARMUP) * (0.5 + 0.5 * math.cos(math.pi * step / steps))
+
+
+# Directions among standardised features that need no training: principal ones, and those of a prior.
+#
+# The prior over linear heads is learned from the training pairs: w ~ N(0, A) with
+#
+#     A = (1 - r) I / c  +  r / G  sum_g w_g w_g'
+#
+# where w_g is the logistic regression of one group of pairs (a `distribution`), brought to margins of size
+# 1, and c the mean squared length of a pair's difference, so that both parts give margins of size 1. r is
+# ``SHARED``: what users have wanted before is likelier to be wanted again, in either direction. Heads drawn
+# from it are the source ``gaussian``; the limit of infinitely many of them is Bayesian logistic regression
+# under A, which the columns of a square root of A give exactly (``posterior.posterior_mode``): the source
+# ``gaussian_limit``.
+
+SHARED = 0.05
+"""The share of the prior's variance that lies along the groups' own directions."""
+
+
+def principal_axes(difference: Tensor, count: int) -> Tensor:
+    """The first principal directions of differences (n, D), through the origin: (count, D), of length 1.
+
+    The sign of a pair's difference is who was chosen; no centre is subtracted, so it does not matter here.
+    """
+    wide = difference.double()
+    # Of the eigenvectors of D'D the last are the largest; one sign of each is as good as the other.
+    vectors = torch.linalg.eigh(wide.T @ wide).eigenvectors.flip(1)[:, :count].T
+    leading = vectors.gather(1, vectors.abs().argmax(dim=1, keepdim=True)).sign()
+    axes: Tensor = (vectors * leading).float()
+    return axes
+
+
+def group_directions(difference: Floats, groups: Floats) -> Floats:
+    """The logistic regression of each group's pairs, with margins of size 1 over all pairs: (G, D).
+
+    Args:
+        difference: (n, D), chosen less rejected.
+        groups: (n,), any labels.
+    """
+    variance = 1 / np.maximum(np.square(difference).sum(axis=1).mean(), 1e-12)
+    found = np.stack(
+        [posterior_mode(difference[groups == group], float(variance)) for group in np.unique(groups)]
+    )
+    size = np.sqrt(np.square(difference @ found.T).mean(axis=0))
+    return np.asarray(found / np.maximum(size, 1e-12)[:, None], dtype=np.float64)
+
+
+def prior_root(difference: Floats, groups: Floats) -> Floats:
+    """Rows R with R'R = A, the covariance of linear heads: (G + D, D)."""
+    directions = group_directions(difference, groups)
+    squared = np.square(difference).sum(axis=1).mean()
+    plain = np.sqrt((1 - SHARED) / max(float(squared), 1e-12)) * np.eye(difference.shape[1])
+    return np.concatenate([np.sqrt(SHARED / len(directions)) * directions, plain])
+
+
+def prior_draws(difference: Floats, groups: Floats, count: int, seed: int) -> Floats:
+    """``count`` heads drawn from N(0, A): (count, D)."""
+    root = prior_root(difference, groups)
+    drawn: Floats = np.random.default_rng(seed).standard_normal((count, len(root))) @ root
+    return drawn
+
+
+# Where heads come from: each source makes K heads out of the standardised training examples.
+#
+# shared_base one trunk, K linear heads, frozen random priors, trained together diverse the same, with a
+# penalty on correlated heads epinet one network and K draws of its index mixture K heads trained as a
+# mixture of Bradley-Terry models pca plus and minus the principal directions of differences of features
+# random random directions, plus and minus gaussian heads drawn from a normal prior over linear heads
+# learned from the pairs, plus and minus gaussian_limit all axes of that prior, for the rule `gaussian`: the
+# limit of infinitely many such heads
+
+SOLVED: tuple[SourceName, ...] = ("pca", "random", "gaussian", "gaussian_limit")
+"""The sources that need no training."""
+
+
+def make_heads(
+    source: SourceName,
+    count: int,
+    task: Task,
+    outputs: int,
+    examples: Examples,
+    settings: TrainSettings,
+    seed: int,
+    told: StepCallback = no_callback,
+) -> Heads:
+    """K = ``count`` heads, trained or solved for; the same for the same seed.
+
+    Args:
+        outputs: classes, or 1.
+        examples: standardised, on the device to train on.
+        told: of heads that are trained is told of every pass, with the mean loss of a head.
+
+    Raises:
+        RecipeError: the features have fewer directions than are asked for.
+        ModelError: the loss is not a number.
+    """
+    if source in SOLVED:
+        return LinearHeads(directions(source, count, examples, seed))
+    width = examples.x.shape[1]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed % 2**63)
+        heads: Heads
+        if source == "epinet":
+            hidden = settings.hidden or 64
+            heads = Epinet(width, count, outputs, hidden, settings.prior_scale, settings.index_dim)
+        else:
+            # What a mixture's heads are kept apart by is the mixture.
+            scale = 0.0 if source == "mixture" else settings.prior_scale
+            heads = SharedBase(width, count, outputs, settings.hidden, scale)
+    heads = heads.to(examples.x.device)
+    shares = nn.Parameter(torch.zeros(count, device=examples.x.device))
+    extra = (shares,) if source == "mixture" else ()
+    loss = _loss(source, task, settings, shares)
+    steps = settings.epochs * math.ceil(len(examples) / settings.batch)
+    summed = 1 if source == "mixture" else count  # all other losses are summed over heads
+    with progress(steps, f"training {count} heads ({source})") as bar:
+        train_heads(
+            heads, examples, loss, settings, seed, bar, extra,
+            lambda point: told(replace(point, loss=point.loss / summed)),
+        )  # fmt: skip
+    return heads.cpu()
+
+
+def directions(source: SourceName, count: int, examples: Examples, seed: int) -> Tensor:
+    """Linear heads that are not trained, (K, D): half of them, and the same with the other sign.
+
+    An odd K leaves the last one without its opposite. The limit has as many axes as its prior, of one sign.
+
+    Raises:
+        RecipeError: there are fewer principal directions than half of K.
+    """
+    assert examples.other is not None
+    half, width = math.ceil(count / 2), examples.x.shape[1]
+    difference = (examples.x - examples.other).cpu()
+    wide = difference.double().numpy()
+    groups = np.zeros(len(wide)) if examples.groups is None else examples.groups
+    if source == "gaussian_limit":
+        return torch.from_numpy(prior_root(wide, groups))
+    if source == "random":
+        generator = torch.Generator().manual_seed(seed % 2**63)
+        found = torch.randn(half, width, generator=generator) / math.sqrt(width)
+    elif source == "gaussian":
+        found = torch.from_numpy(prior_draws(wide, groups, half, seed)).float()
+    else:
+        most = min(len(difference), width)
+        if half > most:
+            raise RecipeError(
+                f"heads: {count} of source pca need {half} directions, and {most} pairs or features have "
+                "no more",
+                fix=f"set count to {2 * most} or less, or train on more pairs",
+            )
+        found = principal_axes(difference, half)
+    return torch.stack([found, -found], dim=1).flatten(0, 1)[:count]
+
+
+def _loss(source: SourceName, task: Task, settings: TrainSettings, shares: Tensor) -> Loss:
+    """What the heads of a source are trained on."""
+
+    def fitted(found: Tensor, y: Tensor | None) -> Tensor:
+        if task == "preference":
+            if source == "mixture":
+                return mixture_bradley_terry(found, shares, settings.entropy)
+            return bradley_terry(found)
+        assert y is not None
+        return cross_entropy(found, y) if task == "classification" else squared_error(found[:, :, 0], y)
+
+    def with_penalty(found: Tensor, y: Tensor | None) -> Tensor:
+        heads = found.shape[1]
+        flat = found if found.ndim == 2 else found.transpose(1, 2).flatten(0, 1)
+        return fitted(found, y) + settings.diversity * heads * correlation_penalty(flat)
+
+    return with_penalty if source == "diverse" else fitted

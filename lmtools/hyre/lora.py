@@ -10,35 +10,29 @@ head has a frozen random prior of its own, so that the backbone does not come to
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from lmtools.core.curves import Point
 from lmtools.core.errors import ModelError, RecipeError, RunError
 from lmtools.core.files import atomic_writer
 from lmtools.core.progress import progress
 from lmtools.core.run import Run
 from lmtools.core.seeds import derive
+from lmtools.core.tracking import Point
 from lmtools.data.records import Preference
-from lmtools.generation.open_features import open_features
-from lmtools.hyre.heads import SharedBase
-from lmtools.hyre.losses import bradley_terry
+from lmtools.hyre.ensemble import Scaler
+from lmtools.hyre.heads import SharedBase, bradley_terry, rate
 from lmtools.hyre.pairs import answers, drawn
 from lmtools.hyre.recipe import HyreRecipe, LoraSettings
-from lmtools.hyre.standard import Standard
-from lmtools.hyre.train import rate
-from lmtools.hyre.tuned import ADAPTER, Pair, TunedBackbone, out_of_memory, with_adapter
+from lmtools.hyre.tuned import ADAPTER, Pair, TunedBackbone, out_of_memory
 from lmtools.models.files import is_adapter, resolve
 from lmtools.models.spec import ModelSpec
-
-if TYPE_CHECKING:
-    from lmtools.hyre.setup import Setup
 
 STATE = "lora-state.safetensors"
 LOOK = 32
@@ -47,30 +41,6 @@ STEPS_KEPT = 25
 """A killed training loses at most so many steps."""
 MOST_GRADIENT = 1.0
 """The norm to which the gradient of all weights together is clipped."""
-
-
-def adapted_setup(setup: "Setup", run: Run) -> "Setup":
-    """The setup with the fine-tuned backbone, which is trained where the run has none yet.
-
-    Without ``lora`` in the recipe it is the setup as it was. Else its reader is a new one, to be closed.
-
-    Raises:
-        RecipeError: the recipe's model has an adapter already.
-        ModelError: its backend cannot be trained, or the loss is not a number.
-        MachineError: there is not enough memory, or the run cannot be written.
-        RunError: the state of an unfinished training is broken.
-    """
-    recipe, target = setup.recipe, run.path(ADAPTER)
-    check_lora(recipe)
-    if recipe.lora is None:
-        return setup
-    if not target.exists():
-        setup.reader.close()
-        with run.stage("LoRA under the heads"):
-            train_adapter(recipe, recipe.lora, setup.train, run)
-    run.path(STATE).unlink(missing_ok=True)
-    tuned = recipe.model_copy(update={"model": with_adapter(recipe.model, run.directory)})
-    return replace(setup, recipe=tuned, reader=open_features(tuned.model, tuned.features))
 
 
 def check_lora(recipe: HyreRecipe) -> None:
@@ -110,7 +80,7 @@ class Tuning:
     scale: Tensor
     step: int = 0
 
-    def set_scale(self, standard: Standard) -> None:
+    def set_scale(self, standard: Scaler) -> None:
         """Standardise the features so from now on."""
         self.mean = torch.from_numpy(standard.mean).to(self.mean)
         self.scale = torch.from_numpy(standard.scale).to(self.scale)
@@ -177,7 +147,7 @@ class Tuning:
                 for name, weight in self.backbone.weights.items():
                     weight.copy_(tensors[f"lora.{name}"])
             self.heads.load_state_dict(_below("heads.", tensors))
-            self.set_scale(Standard(tensors["standard.mean"].numpy(), tensors["standard.scale"].numpy()))
+            self.set_scale(Scaler(tensors["standard.mean"].numpy(), tensors["standard.scale"].numpy()))
             state: dict[int, dict[str, Tensor]] = {}
             for name, value in _below("optimizer.", tensors).items():
                 place, _, what = name.partition(".")
@@ -195,7 +165,7 @@ def train_adapter(recipe: HyreRecipe, lora: LoraSettings, found: Sequence[Prefer
     """Train on the pairs and write the adapter; goes on from the last state of a killed training.
 
     Raises:
-        RecipeError, ModelError, MachineError, RunError: as ``adapted_setup``.
+        RecipeError, ModelError, MachineError, RunError: as ``inputs.adapted_setup``.
     """
     if resolve(recipe.model).adapter is not None:  # a hub name may be one
         raise _has_adapter(recipe.model)

@@ -10,15 +10,14 @@ from numpy.typing import NDArray
 
 from lmtools.core.errors import DataError
 from lmtools.core.files import sha256_text
-from lmtools.core.pace import Work, tokens_in
-from lmtools.core.progress import say
+from lmtools.core.progress import Work, say, tokens_in
 from lmtools.core.seeds import derive
 from lmtools.data.reader import Tally
 from lmtools.data.records import Preference, Turn
 from lmtools.data.sources import load_preferences, load_targets
-from lmtools.hyre.make import Training
+from lmtools.hyre.ensemble import Features
 from lmtools.hyre.recipe import DataSettings
-from lmtools.hyre.standard import Features
+from lmtools.hyre.train import Training
 from lmtools.models.chat import Message
 from lmtools.models.features import Answered, FeatureReader
 

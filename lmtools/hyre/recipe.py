@@ -5,17 +5,142 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
 from lmtools.core.config import SYSTEM, Config, Seed
-from lmtools.hyre.acquire import Acquisition
-from lmtools.hyre.adapt_settings import AdaptSettings, Rule
-from lmtools.hyre.training_settings import (
-    EVERY_TASK,
-    LoraSettings,
-    SourceName,
-    SourceSettings,
-    TrainSettings,
-)
+from lmtools.hyre.reweighting import Acquisition, LossName, Reduction
 from lmtools.models.feature_settings import FeatureSettings
 from lmtools.models.spec import ModelSpec
+
+# Which heads an ensemble has and how they are trained: `heads:`, `train:` and `lora:` of a HyRe recipe.
+
+SourceName = Literal[
+    "shared_base", "epinet", "mixture", "pca", "random", "gaussian", "gaussian_limit", "diverse"
+]
+EVERY_TASK: tuple[SourceName, ...] = ("shared_base", "epinet", "diverse")
+"""The sources that learn any task; the others are made of pairs."""
+
+
+class SourceSettings(Config):
+    """Where a group of heads comes from."""
+
+    source: SourceName = Field(
+        description="`shared_base`: trained together on one trunk, held apart by frozen random priors; "
+        "`diverse`: the same with a penalty on heads that agree; `epinet`: one network and an index; "
+        "`mixture`: trained so that each pair is explained by some head; `pca`: plus and minus the "
+        "principal directions of differences of features; `random`: random directions; `gaussian`: "
+        "drawn from a normal prior over linear heads that was learned from the training pairs; "
+        "`gaussian_limit`: all axes of that prior, as many as there are features, whatever `count` says; "
+        "it needs the rule `gaussian`, and stands alone."
+    )
+    count: int = Field(
+        default=100,
+        ge=1,
+        description="How many heads, K. Disk grows with it, and for trained ones time.",
+    )
+
+
+class TrainSettings(Config):
+    """How trained heads are trained; the others are solved for."""
+
+    epochs: int = Field(default=8, ge=1, description="Passes over the cached features; time grows with it.")
+    batch: int = Field(
+        default=64, ge=2, description="Pairs or rows a step; more makes fewer steps, each a little slower."
+    )
+    learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate of AdamW. No cost.")
+    weight_decay: float = Field(
+        default=1e-2, ge=0, description="AdamW's decoupled weight decay, against overfitting. No cost."
+    )
+    hidden: int = Field(
+        default=128,
+        ge=0,
+        description="Width of the trunk that all heads share; 0: linear heads. Time and size grow with it.",
+    )
+    prior_scale: float = Field(
+        default=1.0,
+        ge=0,
+        description="Size of the frozen random priors; more keeps heads further apart. No cost.",
+    )
+    diversity: float = Field(
+        default=1.0,
+        ge=0,
+        description="Source `diverse`: weight, per head, of the mean squared correlation of two heads; "
+        "more keeps them apart and costs accuracy soon.",
+    )
+    entropy: float = Field(
+        default=1.0,
+        ge=0,
+        description="Source `mixture`: pull of the heads' shares towards equal ones; 0 lets one head take "
+        "all pairs.",
+    )
+    index_dim: int = Field(
+        default=16,
+        ge=1,
+        description="Source `epinet`: length of the normal index; more lets heads differ in more ways, at "
+        "a little more time.",
+    )
+
+
+class LoraSettings(Config):
+    """Fine-tuning of the backbone under the heads, before its features are kept."""
+
+    rank: int = Field(
+        default=8,
+        ge=1,
+        description="Rank of the LoRA matrices: the adapter's size, and a little of the time, grow with it.",
+    )
+    epochs: int = Field(default=1, ge=1, description="Passes over the training pairs; time grows with it.")
+    pairs: int | None = Field(
+        default=None,
+        gt=0,
+        description="Train on at most this many pairs, drawn by seed; null: all. A step costs about three "
+        "times what reading does.",
+    )
+    batch: int = Field(default=8, ge=1, description="Pairs a step; memory grows with it.")
+    learning_rate: float = Field(default=2e-4, gt=0, description="Peak learning rate of AdamW. No cost.")
+
+
+# How labelled examples become weights of the heads: the `adapt:` block of a HyRe recipe.
+
+Rule = Literal["reweight", "gaussian"]
+
+
+class AdaptSettings(Config):
+    """How labelled examples become weights."""
+
+    rule: Rule = Field(
+        default="reweight",
+        description="`reweight`: generalised Bayes over the heads. `gaussian`: a normal prior over "
+        "combinations of heads, whose posterior mode becomes the weights (they may be negative): with "
+        "heads of the source `gaussian_limit`, the limit of infinitely many heads.",
+    )
+    loss: LossName = Field(
+        default="nll",
+        description="A head's loss on an example: `nll`, the negative log-likelihood of the label; "
+        "`zero_one`, whether it is wrong, however sure. No cost.",
+    )
+    reduction: Reduction = Field(
+        default="sum",
+        description="`sum` over the examples, or their `mean`, which leaves the weights of five nearly as "
+        "they were. No cost.",
+    )
+    temperature: float = Field(
+        default=1.0, gt=0, description="Divides the losses: low ones trust few heads, high ones all. No cost."
+    )
+    standardise: bool = Field(
+        default=False,
+        description="Bring each head's margins to the same size on the training pairs, so that none is heard "
+        "for being loud. false: one factor for all heads, which leaves their sizes as they are to each "
+        "other.",
+    )
+    scale: float = Field(
+        default=1.0,
+        gt=0,
+        description="That size: the root mean square of a head's margins on the training pairs (of all "
+        "heads together without `standardise`). More makes every example count for more.",
+    )
+    prior: Literal["uniform", "train"] = Field(
+        default="uniform",
+        description="Weights before any example: equal ones, or by how well a head does on training pairs.",
+    )
+
 
 Task = Literal["preference", "classification", "regression"]
 
@@ -217,3 +342,53 @@ class HyreRecipe(Config):
         if self.lora is not None:
             raise ValueError("lora: tables have no backbone")
         return self
+
+
+# Every setting of `lmtools eval reward`.
+
+
+class RewardRecipe(Config):
+    """The measurement of a reward model: which model, on which pairs."""
+
+    system: Literal["reward"] = Field(default="reward", description=SYSTEM)
+    seed: int = Field(
+        default=0,
+        ge=0,
+        description="Everything random follows from it: which pairs a limit draws, and the intervals.",
+    )
+    model: ModelSpec | None = Field(
+        default=None,
+        description="A sequence-classification reward model; null: an ensemble of `lmtools hyre train`. "
+        "Time and memory grow with its size.",
+    )
+    features: FeatureSettings = Field(
+        default=FeatureSettings(layers=(-1,), pooling=("last",)),
+        description="How the reward model reads; its `max_tokens` is what may be worth changing: time "
+        "grows with it.",
+    )
+    run: str | None = Field(
+        default=None,
+        description="A run of `lmtools hyre train`, measured where no model is named; null: the last one, "
+        "or a new one.",
+    )
+    weights: str | None = Field(
+        default=None,
+        description="The weights of a user for that run: a weights.json, or a run of `lmtools hyre adapt`; "
+        "null: its single head, which is one reward for all.",
+    )
+    pairs: str = Field(
+        default="atlas:preferences.targets",
+        description="Preference pairs: a file, `atlas:...`, `data:FILE` or `hf:REPO...`, told apart by "
+        "`distribution`, or a folder with a file of each. Reading them is what takes time.",
+    )
+    limit: int | None = Field(
+        default=None,
+        gt=0,
+        description="At most this many pairs of each distribution, drawn by seed; null: all. Fewer are "
+        "faster and make intervals wider.",
+    )
+    resamples: int = Field(
+        default=2000,
+        ge=100,
+        description="Bootstrap resamples of each interval; more makes its ends steadier and takes seconds.",
+    )

@@ -8,11 +8,12 @@ numbers. Everything is in log space, so that neither ten thousand examples nor a
 NaN.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logsumexp
+from scipy.special import expit, logsumexp, xlogy
 
 Floats = NDArray[np.float64]
 LossName = Literal["nll", "zero_one"]
@@ -128,3 +129,167 @@ def _finite(values: ArrayLike) -> NDArray[Any]:
     if np.isnan(array).any():
         raise ValueError("a head's output is not a number")
     return array
+
+
+# A normal prior over combinations of heads, and its posterior mode: Bayesian logistic regression.
+#
+#     a ~ N(0, v I),   P(pair i as labelled) = sigmoid(m_i a),   m_i (K,) the heads' margins on pair i
+#
+# With heads along the axes of a prior over linear heads this is the limit of infinitely many heads drawn
+# from that prior. The mode is found in the space of the n examples, or of the K coefficients where these
+# are fewer.
+
+STEPS = 50
+CLOSE = 1e-10
+LEAST = 1e-12
+"""Curvature of a pair that is as good as certain."""
+
+
+def posterior_mode(margins: ArrayLike, variance: float, offset: ArrayLike = 0.0) -> Floats:
+    """The most probable coefficients (K,); zeros without examples.
+
+    a = v M' alpha with alpha = sigmoid(-o - G alpha), G = v M M', solved by Newton's method with halved steps
+    (the objective is strictly convex in a).
+
+    Args:
+        margins: (n, K), of the labelled pairs; of heads, or the differences of any features.
+        variance: v of the prior of each coefficient.
+        offset: (n,), margins that are there before any coefficient.
+
+    Raises:
+        ValueError: a margin is not finite, or the variance is not above 0.
+    """
+    found = np.asarray(margins, dtype=np.float64)
+    if not np.isfinite(found).all():
+        raise ValueError("a head's margin is not finite")
+    if not variance > 0:
+        raise ValueError("the variance of a prior must be above 0")
+    known = np.broadcast_to(np.asarray(offset, dtype=np.float64), (len(found),))
+    if len(found) > found.shape[1]:
+        return _among_coefficients(found, variance, known)
+    gram = variance * (found @ found.T)
+
+    def objective(alpha: Floats) -> float:
+        margins = gram @ alpha
+        return float(np.logaddexp(0.0, -known - margins).sum() + 0.5 * alpha @ margins)
+
+    def step(alpha: Floats) -> Floats:
+        p = expit(-known - gram @ alpha)
+        found: Floats = np.linalg.solve(np.eye(len(alpha)) + (p * (1 - p))[:, None] * gram, p - alpha)
+        return found
+
+    # From no reward at all: half-way coefficients overshoot under a wide prior.
+    alpha = _newton(np.zeros(len(found)), objective, step)
+    return np.asarray(variance * (found.T @ alpha), dtype=np.float64)
+
+
+def _among_coefficients(margins: Floats, variance: float, known: Floats) -> Floats:
+    """The same mode in the space of the K coefficients, for many examples."""
+
+    def objective(a: Floats) -> float:
+        return float(np.logaddexp(0.0, -known - margins @ a).sum() + a @ a / (2 * variance))
+
+    def step(a: Floats) -> Floats:
+        p = expit(-known - margins @ a)
+        curvature = (margins * (p * (1 - p))[:, None]).T @ margins + np.eye(len(a)) / variance
+        found: Floats = np.linalg.solve(curvature, margins.T @ p - a / variance)
+        return found
+
+    return _newton(np.zeros(margins.shape[1]), objective, step)
+
+
+def _newton(start: Floats, objective: Callable[[Floats], float], step: Callable[[Floats], Floats]) -> Floats:
+    """Newton's method, each step halved until the objective does not rise."""
+    at, value = start, objective(start)
+    for _ in range(STEPS):
+        way, size = step(at), 1.0
+        while (new := objective(at + size * way)) > value and size > CLOSE:
+            size /= 2
+        at, value = at + size * way, new
+        if np.abs(way).max(initial=0.0) * size < CLOSE:
+            break
+    return at
+
+
+def margin_variances(pool: ArrayLike, margins: ArrayLike, coefficients: Floats, variance: float) -> Floats:
+    """How unsure the posterior is of the margins of other pairs, by Laplace's approximation: (m,).
+
+    m (I / v + M' W M)^-1 m' = v |m|^2 - v m M' (W^-1 + v M M')^-1 v M m', W the curvature p (1 - p) of each
+    labelled pair.
+
+    Args:
+        pool: (m, K), heads' margins of pairs without labels.
+        margins: (n, K), of the labelled ones; n may be 0.
+        coefficients: (K,), the mode.
+        variance: v of the prior of each coefficient.
+    """
+    asked, known = np.asarray(pool, dtype=np.float64), np.asarray(margins, dtype=np.float64)
+    before: Floats = variance * np.square(asked).sum(axis=1)
+    if not len(known):
+        return before
+    p = expit(known @ coefficients)
+    curvature = np.maximum(p * (1 - p), LEAST)
+    across = variance * (known @ asked.T)
+    gram = variance * (known @ known.T) + np.diag(1 / curvature)
+    told: Floats = (across * np.linalg.solve(gram, across)).sum(axis=0)
+    return np.asarray(np.maximum(before - told, 0.0), dtype=np.float64)
+
+
+# Which example to label next: scores of a pool under the current weights; the highest is asked about.
+#
+# For pairs, head k says with p_k = sigmoid(m_k) that the first answer is the better one, and the ensemble
+# with p = sum_k w_k p_k. With H the entropy of a coin in nats:
+#
+#     entropy   H(p)                            what the ensemble does not know, noise of the labels included
+#     bald      H(p) - sum_k w_k H(p_k)         what the heads disagree about (Houlsby et al., 2011)
+#     variance  sum_k w_k (m_k - m)^2           their disagreement in reward, m = sum_k w_k m_k
+#     random    a draw by seed
+
+Acquisition = Literal["entropy", "bald", "variance", "random"]
+NODES = 24
+"""Of the rule for expectations over a normal margin."""
+
+
+def scores(kind: Acquisition, margins: ArrayLike, weights: ArrayLike, seed: int = 0) -> Floats:
+    """How much each pair of the pool would tell: (n,), higher is more.
+
+    Args:
+        margins: (n, K), of the pool's pairs, in any orientation: turning a pair around changes no score.
+        weights: (K,).
+        seed: of ``random``.
+
+    >>> agreed, disputed = [2.0, 2.0], [2.0, -2.0]
+    >>> scores("variance", [agreed, disputed], weights=[0.5, 0.5]).tolist()
+    [0.0, 4.0]
+    """
+    if kind == "random":
+        return np.random.default_rng(seed).random(len(np.asarray(margins)))
+    values, w = np.asarray(margins, dtype=np.float64), np.asarray(weights, dtype=np.float64)
+    if kind == "variance":
+        return np.maximum(np.square(values) @ w - np.square(values @ w), 0.0)
+    single = expit(values)
+    total = coin_entropy(single @ w)
+    return total if kind == "entropy" else np.maximum(total - coin_entropy(single) @ w, 0.0)
+
+
+def coin_entropy(p: ArrayLike) -> Floats:
+    """The entropy of a coin that shows heads with probability ``p``, in nats; 0 where it is sure."""
+    values = np.clip(np.asarray(p, dtype=np.float64), 0.0, 1.0)
+    return np.asarray(-xlogy(values, values) - xlogy(1 - values, 1 - values), dtype=np.float64)
+
+
+def normal_scores(kind: Acquisition, means: ArrayLike, variances: ArrayLike, seed: int = 0) -> Floats:
+    """The same scores where a pair's margin is normal, N(mean, variance), (n,) each, in place of K heads.
+
+    Expectations over the margin are by Gauss and Hermite's rule.
+    """
+    mean, variance = np.asarray(means, dtype=np.float64), np.asarray(variances, dtype=np.float64)
+    if kind == "random":
+        return np.random.default_rng(seed).random(len(mean))
+    if kind == "variance":
+        return variance
+    points, weights = np.polynomial.hermite_e.hermegauss(NODES)
+    single = expit(mean[:, None] + np.sqrt(variance)[:, None] * points)
+    share = weights / weights.sum()
+    total = coin_entropy(single @ share)
+    return total if kind == "entropy" else np.maximum(total - coin_entropy(single) @ share, 0.0)

@@ -10,16 +10,14 @@ from torch import Tensor, nn
 
 from lmtools.core.errors import MachineError
 from lmtools.core.files import written_by_others
-from lmtools.hyre.standard import Standard
-from lmtools.models.answered import Answered, Text, tokenised
+from lmtools.hyre.ensemble import Scaler
+from lmtools.models.chat import Answered, Text, tokenised
 from lmtools.models.feature_settings import FeatureSettings
-from lmtools.models.features import count_layers
+from lmtools.models.features import count_layers, is_reward_model
 from lmtools.models.files import is_adapter, resolve
 from lmtools.models.load import base_model, load
-from lmtools.models.packing import rows, tensors
-from lmtools.models.pooled import MOST_ON_CPU, layer_states, packs, pool
+from lmtools.models.pooling import MOST_ON_CPU, layer_states, packs, pool, rows, tensors
 from lmtools.models.precision import resolve_dtype
-from lmtools.models.reward_head import is_reward_model
 from lmtools.models.spec import ModelSpec
 
 ADAPTER = "adapter"
@@ -75,7 +73,7 @@ class TunedBackbone:
         return {name: value for name, value in self._model.named_parameters() if value.requires_grad}
 
     def tokenised(self, answered: Sequence[Answered]) -> tuple[Text, ...]:
-        """Texts as the reader of features cuts them; raises as ``lmtools.models.answered.tokenised``."""
+        """Texts as the reader of features cuts them; raises as ``lmtools.models.chat.tokenised``."""
         most = self._settings.max_tokens
         context = getattr(self._config, "max_position_embeddings", None) or most
         return tokenised(self._tokenizer, answered, min(most, int(context))).texts
@@ -106,13 +104,13 @@ class TunedBackbone:
         }
         return torch.stack([found[place] for place in range(len(texts))])
 
-    def standard(self, pairs: Sequence[Pair]) -> Standard:
+    def standard(self, pairs: Sequence[Pair]) -> Scaler:
         """The scale of the features of some pairs, as the model is now; raises as ``features``."""
         with torch.no_grad():
             blocks = [
                 self.features([text for pair in some for text in pair]) for some in self.portions(pairs)
             ]
-        return Standard.of(torch.cat(blocks).cpu().numpy())
+        return Scaler.of(torch.cat(blocks).cpu().numpy())
 
     def save(self, target: Path) -> None:
         """Write the matrices as a PEFT adapter, whole or not at all.

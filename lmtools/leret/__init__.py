@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lmtools.data.records import Passage, Question
     from lmtools.leret.context import Context
+    from lmtools.leret.explore import outcome_weights
     from lmtools.leret.from_python import load_searcher, run_evaluation, run_exploration, run_training
-    from lmtools.leret.losses import ipo_loss
-    from lmtools.leret.outcome import outcome_weights
     from lmtools.leret.pairs import Tried, best_query, preference_pairs
     from lmtools.leret.rewards import title_reward
     from lmtools.leret.search import HopFound, Searcher
+    from lmtools.leret.trainer import ipo_loss
     from lmtools.metrics.retrieval import average_precision, ndcg, recall
     from lmtools.retrieval.protocol import Hit
 else:
@@ -29,8 +29,8 @@ else:
             "lmtools.leret.from_python": [
                 "load_searcher", "run_evaluation", "run_exploration", "run_training",
             ],
-            "lmtools.leret.losses": ["ipo_loss"],
-            "lmtools.leret.outcome": ["outcome_weights"],
+            "lmtools.leret.trainer": ["ipo_loss"],
+            "lmtools.leret.explore": ["outcome_weights"],
             "lmtools.leret.pairs": ["Tried", "best_query", "preference_pairs"],
             "lmtools.leret.rewards": ["title_reward"],
             "lmtools.leret.search": ["HopFound", "Searcher"],

@@ -4,13 +4,12 @@ import json
 from functools import partial
 from pathlib import Path
 
-from lmtools.core.results import Results, Row, read_results
+from lmtools.core.results import Results, Row, bootstrap_mean, read_results
 from lmtools.core.run import Run
-from lmtools.core.statistics import bootstrap_mean
 from lmtools.leret import evaluate as evaluation
-from lmtools.leret.setup import Setup, check_trainable, keeping_passages, slices
+from lmtools.leret.inputs import Setup, check_trainable, keeping_passages, slices
 from lmtools.leret.train import explore_iteration, train_policy
-from lmtools.leret.work import exploring, measuring
+from lmtools.leret.workload import exploring, measuring
 
 
 def train(setup: Setup, run: Run, recipe_name: str) -> Results:

@@ -9,11 +9,11 @@ from itertools import groupby
 
 from lmtools.core.seeds import derive
 from lmtools.data.records import Question
+from lmtools.leret.explore import Group
 from lmtools.leret.pairs import best_query, draw, preference_pairs
 from lmtools.leret.policy import Ask, Policy, show
 from lmtools.leret.prompts import ZERO_SHOT
 from lmtools.leret.recipe import LeretRecipe
-from lmtools.leret.samples import Group
 from lmtools.retrieval.protocol import Retriever
 
 

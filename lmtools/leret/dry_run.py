@@ -4,21 +4,20 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from lmtools.core.attempts import Attempts, say_model, say_unchecked
+from lmtools.core.dry_run import Attempts, say_model, say_unchecked
 from lmtools.core.progress import say
-from lmtools.data.jsonl import iter_records
 from lmtools.data.records import Passage
+from lmtools.data.rows import iter_records
 from lmtools.leret.context import Context, search_hop
-from lmtools.leret.data import Data, check_data, corpus, questions_to_learn, questions_to_measure
+from lmtools.leret.inputs import Data, check_data, corpus, questions_to_learn, questions_to_measure
 from lmtools.leret.policy import Ask, show
 from lmtools.leret.prompts import ZERO_SHOT, Shown, encode, query_messages, shorten
 from lmtools.leret.recipe import LeretRecipe
-from lmtools.leret.work import generations
+from lmtools.leret.workload import generations
 from lmtools.models.chat import render
-from lmtools.models.files import on_hub, resolve_texts
+from lmtools.models.files import bytes_of, on_hub, resolve_texts, weights_gib
 from lmtools.models.load import load_tokenizer
 from lmtools.models.precision import describe_precision
-from lmtools.models.size import bytes_of, weights_gib
 from lmtools.retrieval.config import DenseConfig, HybridConfig, RetrieverConfig
 from lmtools.retrieval.open import open_retriever
 

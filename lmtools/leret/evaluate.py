@@ -1,22 +1,135 @@
 """`lmtools leret eval`: what the question alone, the base model and the trained policy find, hop by hop."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from lmtools.core.errors import RunError
-from lmtools.core.results import Results
+from lmtools.core.errors import RetrieverError, RunError
+from lmtools.core.files import write_jsonl
+from lmtools.core.results import Difference, Results, Row, bootstrap_mean, paired_difference
 from lmtools.core.run import Run
-from lmtools.leret.policy import Policy, accepted_answers, show
-from lmtools.leret.prompt_file import read_prompts
-from lmtools.leret.prompts import ZERO_SHOT
+from lmtools.core.strings import cut
+from lmtools.data.records import Question
+from lmtools.leret.inputs import Setup, answerer_spec, open_policy, policy_spec
+from lmtools.leret.policy import Policy, Trace, accepted_answers, question_as_query, rollout, show
+from lmtools.leret.prompts import ZERO_SHOT, read_prompts
 from lmtools.leret.recipe import LeretRecipe
-from lmtools.leret.rollout import Trace, question_as_query, rollout
-from lmtools.leret.setup import Setup, answerer_spec, open_policy, policy_spec
-from lmtools.leret.table import Scores, differences, row, scores
-from lmtools.leret.trace_files import write_passages, write_questions, write_traces
 from lmtools.metrics.answers import exact_match, f1
+from lmtools.metrics.retrieval import average_precision, hop_of, recall
 from lmtools.models.spec import ModelSpec
+from lmtools.retrieval.protocol import Retriever
+
+# From traces to the table: recall and average precision per hop, with intervals and paired differences.
+
+MIN_KIND = 5
+"""A kind of question with fewer examples gets no row of its own."""
+
+Scores = dict[str, list[float]]
+"""Metric name -> one value per question."""
+
+
+def scores(traces: Sequence[Trace], questions: Sequence[Question]) -> Scores:
+    """`recall@hopN` and `ap@hopN` of every question, in order."""
+    by_metric: Scores = {}
+    for question, trace in zip(questions, traces, strict=True):
+        gold = list(question.supporting)
+        for hop, context in enumerate(trace.contexts, 1):
+            by_metric.setdefault(f"recall@hop{hop}", []).append(recall(context.titles, gold))
+            by_metric.setdefault(f"ap@hop{hop}", []).append(average_precision(context.titles, gold))
+    return by_metric
+
+
+def row(name: str, values: Scores, questions: Sequence[Question], resamples: int, seed: int) -> Row:
+    """One row: every metric over all questions, and `KIND/metric` for each kind of question."""
+    ids = [question.id for question in questions]
+    kinds: dict[str, list[int]] = {}
+    for index, question in enumerate(questions):
+        kinds.setdefault(question.kind, []).append(index)
+    metrics = {metric: bootstrap_mean(v, ids, resamples, seed) for metric, v in values.items()}
+    for kind, members in sorted(kinds.items()):
+        if kind and MIN_KIND <= len(members) < len(questions):
+            for metric, v in values.items():
+                part = [v[index] for index in members]
+                metrics[f"{kind}/{metric}"] = bootstrap_mean(
+                    part, [ids[index] for index in members], resamples, seed
+                )
+    return Row(name, metrics)
+
+
+def differences(
+    table: Mapping[str, Scores], a: str, questions: Sequence[Question], resamples: int, seed: int
+) -> list[Difference]:
+    """Row ``a`` minus every other row, paired by question, in every metric that both have."""
+    ids = [question.id for question in questions]
+    return [
+        Difference.of(
+            a, b, metric, paired_difference(table[a][metric], table[b][metric], ids, resamples, seed)
+        )
+        for b in table
+        if b != a
+        for metric in table[a]
+        if metric in table[b]
+    ]
+
+
+# `traces/`: what every policy asked and found on the test questions, question by question, to be read.
+#
+#     traces/KIND.jsonl        {"question_id", "row", "queries": [QUERY of hop 1, ...],
+#                              "titles": [titles in the context after hop 1, ...],
+#                              "found": [[[id, title] new in hop 1, ...], ...]}
+#     traces/questions.jsonl   {"id", "question", "answer", "supporting", "kind"} of the test questions
+#     traces/passages.jsonl    {"id", "title", "text"} of every passage retrieved, long texts cut
+#
+# ``row`` is the policy's name in `metrics.json`. Exploration leaves `samples.questions.jsonl`, of the form
+# of `traces/questions.jsonl`, beside its `samples.jsonl`.
+
+LONGEST = 2000
+"""Characters of a passage that are kept for readers."""
+
+
+def write_traces(folder: Path, kind: str, row: str, traces: Iterable[Trace]) -> None:
+    """One policy's traces; ``row`` is its name in the results."""
+    write_jsonl(folder / f"{kind}.jsonl", (trace_row(row, trace) for trace in traces))
+
+
+def trace_row(row: str, trace: Trace) -> dict[str, Any]:
+    """A line of a trace file. A passage is found in the first hop whose context has it."""
+    known: set[str] = set()
+    found = []
+    for context in trace.contexts:
+        found.append([[hit.id, hit.title] for hit in context.hits if hit.id not in known])
+        known.update(context.ids)
+    return {
+        "question_id": trace.question_id,
+        "row": row,
+        "queries": list(trace.queries),
+        "titles": [context.titles for context in trace.contexts],
+        "found": found,
+    }
+
+
+def write_questions(path: Path, questions: Iterable[Question]) -> None:
+    """The questions, with what a reader needs to judge what was found for them."""
+    fields = {"id", "question", "answer", "supporting", "kind"}
+    write_jsonl(path, (question.model_dump(mode="json", include=fields) for question in questions))
+
+
+def write_passages(path: Path, traces: Mapping[str, Sequence[Trace]], retriever: Retriever) -> None:
+    """The passages that any policy retrieved, each once."""
+    write_jsonl(path, _passages(traces, retriever))
+
+
+def _passages(traces: Mapping[str, Sequence[Trace]], retriever: Retriever) -> Iterator[dict[str, Any]]:
+    last = (trace.contexts[-1] for own in traces.values() for trace in own if trace.contexts)
+    for id in dict.fromkeys(id for context in last for id in context.ids):
+        try:
+            passage = retriever.passage(id)
+        except RetrieverError:  # a service that found it may not have its text
+            continue
+        text = cut(passage.text, LONGEST)
+        yield {"id": id, "title": passage.title, "text": text}
+
 
 ALIGNED = "SFT + preference"
 NAMES = {
@@ -137,3 +250,47 @@ def answer_scores(traces: Sequence[Trace], setup: Setup, answerer: Policy) -> Sc
     answers = answerer.answer([question.question for question in setup.test], shown)
     pairs = [(answer, accepted_answers(q)) for answer, q in zip(answers, setup.test, strict=True)]
     return {"em": [exact_match(*pair) for pair in pairs], "f1": [f1(*pair) for pair in pairs]}
+
+
+# What a run found, in plain words.
+
+
+def finding(results: Results, metric: str) -> str:
+    """What improved, by how much, with the interval, in one or two sentences.
+
+    >>> from lmtools.core.results import Row
+    >>> from lmtools.core.results import Interval
+    >>> interval = Interval(0.5, 0.4, 0.6, 100)
+    >>> gain = Difference("SFT", "zero-shot base", "recall@hop2", 0.3, 0.2, 0.4, 100)
+    >>> rows = (Row("SFT", {"recall@hop2": interval}),)
+    >>> print(finding(Results("r", "c", 0, {}, {}, rows, (gain,)), "recall@hop2"))
+    After 2 hops SFT finds 50 % of the gold passages (100 questions).
+    That is 30 points more than zero-shot base (95 % interval 20 to 40): an improvement.
+    """
+    last = results.row(results.differences[0].a) if results.differences else results.rows[-1]
+    value = last.metrics[metric]
+    hops = metric.rpartition("hop")[2]
+    after = f"After {hops} hop{'s' if hops != '1' else ''}"
+    lines = [
+        f"{after} {last.name} finds {100 * value.value:.0f} % of the gold passages ({value.n} questions)."
+    ]
+    lines += [_sentence(d) for d in results.differences if d.metric == metric and d.a == last.name]
+    return "\n".join(lines)
+
+
+def _sentence(difference: Difference) -> str:
+    value, low, high = (100 * x for x in (difference.value, difference.low, difference.high))
+    verdict = "an improvement" if low > 0 else "a loss" if high < 0 else "not distinguishable from chance"
+    word = "more" if value >= 0 else "fewer"
+    return (
+        f"That is {abs(value):.0f} points {word} than {difference.b} "
+        f"(95 % interval {low:.0f} to {high:.0f}): {verdict}."
+    )
+
+
+def last_recall(results: Results) -> str:
+    """The name of the recall after the last hop."""
+    return max(
+        (name for name in results.rows[-1].metrics if name.startswith("recall@hop")),
+        key=hop_of,
+    )

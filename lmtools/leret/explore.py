@@ -4,8 +4,10 @@ Work is done in chunks of questions, hop by hop. A chunk is always computed whol
 run killed anywhere and resumed has met the same batches, and with them the same bits, as one that was not.
 """
 
-from collections.abc import Iterator, Sequence
+import random
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from lmtools.core.journal import Journal
 from lmtools.core.progress import Progress
@@ -13,14 +15,164 @@ from lmtools.core.seeds import derive
 from lmtools.data.records import Question
 from lmtools.generation.protocol import Sampling
 from lmtools.leret.context import Context, search_hop
-from lmtools.leret.outcome import sample_outcomes
+from lmtools.leret.pairs import Tried
 from lmtools.leret.policy import Ask, Policy, show
 from lmtools.leret.prompts import ZERO_SHOT, Prompt, Shown
 from lmtools.leret.recipe import Explorer, ExploreSettings, HopSettings
 from lmtools.leret.rewards import Reward
 from lmtools.leret.rules import RULES, propose
-from lmtools.leret.samples import Group, Sample
-from lmtools.retrieval.protocol import Retriever
+from lmtools.retrieval.protocol import Hit, Retriever
+
+# What exploration leaves behind: groups of samples, in the journal and in `samples.jsonl`.
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One tried query: who proposed it, what it found, what it earned."""
+
+    prompt_id: str
+    query: str
+    hits: tuple[Hit, ...]
+    reward: float
+    phrase: str | None = None
+    """What a rule built the query around; None where a model wrote it."""
+
+    @property
+    def explorer(self) -> str:
+        """The explorer behind the prompt id: `few-shot-2` -> `few-shot`, `rule:phrase` -> `phrase`."""
+        name = self.prompt_id.removeprefix("rule:")
+        stem, _, number = name.rpartition("-")
+        return stem if stem and number.isdigit() else name
+
+
+@dataclass(frozen=True)
+class Group:
+    """All samples of one question at one hop, from one shared context."""
+
+    question_id: str
+    iteration: int
+    hop: int
+    trail: str
+    context: Context
+    before: float
+    """The reward of the context itself, before this hop's search."""
+    samples: tuple[Sample, ...]
+
+    def tried(self) -> list[Tried]:
+        """The samples as pair building sees them."""
+        return [Tried(sample.query, sample.reward, sample.explorer, sample.phrase) for sample in self.samples]
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object from which ``from_json`` makes an equal group."""
+        return {
+            "question_id": self.question_id,
+            "iteration": self.iteration,
+            "hop": self.hop,
+            "trail": self.trail,
+            "context": [_hit_json(hit) for hit in self.context.hits],
+            "before": self.before,
+            "samples": [_sample_json(sample) for sample in self.samples],
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Group":
+        """The group that ``to_json`` wrote."""
+        return cls(
+            data["question_id"],
+            data["iteration"],
+            data["hop"],
+            data["trail"],
+            Context(tuple(Hit(*hit) for hit in data["context"])),
+            data["before"],
+            tuple(
+                Sample(prompt_id, query, tuple(Hit(*hit) for hit in hits), reward, phrase)
+                for prompt_id, query, hits, reward, phrase in data["samples"]
+            ),
+        )
+
+
+def _sample_json(sample: Sample) -> list[Any]:
+    hits = [_hit_json(hit) for hit in sample.hits]
+    return [sample.prompt_id, sample.query, hits, sample.reward, sample.phrase]
+
+
+def _hit_json(hit: Hit) -> list[Any]:
+    return [hit.id, hit.title, hit.score]
+
+
+def sample_rows(groups: Iterable[Group]) -> Iterator[dict[str, Any]]:
+    """The lines of `samples.jsonl`: one tried query each, with the ids of the context it was tried in."""
+    for group in groups:
+        for sample in group.samples:
+            yield {
+                "question_id": group.question_id,
+                "iteration": group.iteration,
+                "hop": group.hop,
+                "context": list(group.context.ids),
+                "prompt_id": sample.prompt_id,
+                "query": sample.query,
+                "hits": [{"id": hit.id, "title": hit.title, "score": hit.score} for hit in sample.hits],
+                "reward": sample.reward,
+            }
+
+
+def earnings(groups: Iterable[Group]) -> dict[str, dict[str, float]]:
+    """Per prompt id: how often it proposed, its mean reward, and how often it was among a group's best."""
+    totals: dict[str, list[float]] = {}
+    for group in groups:
+        top = max((sample.reward for sample in group.samples), default=0.0)
+        for sample in group.samples:
+            row = totals.setdefault(sample.prompt_id, [0.0, 0.0, 0.0])
+            row[0] += 1
+            row[1] += sample.reward
+            row[2] += sample.reward == top > group.before
+    return {
+        name: {"queries": n, "reward": total / n, "best": best / n}
+        for name, (n, total, best) in sorted(totals.items())
+    }
+
+
+# The sampled-outcome rule: which of the tried queries a question goes on with.
+
+TOP_BONUS = 0.5
+"""Added to the weight of the best level (LeReT's public code; the paper does not say)."""
+
+
+def outcome_weights(rewards: Sequence[float]) -> list[float]:
+    """Each sample's probability of being the outcome that the next hop starts from.
+
+    Samples with reward 1 are out, since nothing is left to find there. A reward level is chosen with weight
+    equal to its reward, plus ``TOP_BONUS`` for the highest level left; inside a level samples are equal.
+
+    Returns:
+        Probabilities, one per sample, summing to 1; all 0 where every sample has reward 1.
+
+    >>> outcome_weights([0.0, 0.5, 0.5, 1.0])
+    [0.0, 0.5, 0.5, 0.0]
+    """
+    levels = sorted({reward for reward in rewards if reward < 1.0})
+    if not levels:
+        return [0.0] * len(rewards)
+    weights = {level: level + (TOP_BONUS if level == levels[-1] else 0.0) for level in levels}
+    total = sum(weights.values())
+    counts = {level: sum(reward == level for reward in rewards) for level in levels}
+    return [weights[reward] / total / counts[reward] if reward in weights else 0.0 for reward in rewards]
+
+
+def sample_outcomes(rewards: Sequence[float], n: int, seed: int) -> list[int]:
+    """Up to ``n`` distinct samples to go on with, drawn without replacement by ``outcome_weights``.
+
+    Returns:
+        Indices into ``rewards``; empty where every reward is 1.
+    """
+    rng = random.Random(seed)
+    weights = outcome_weights(rewards)
+    chosen: list[int] = []
+    while len(chosen) < n and sum(weights) > 0:
+        index = rng.choices(range(len(weights)), weights)[0]
+        chosen.append(index)
+        weights[index] = 0.0
+    return chosen
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,10 @@ from lmtools.core.progress import progress, say
 from lmtools.core.seeds import derive
 from lmtools.data.records import Question
 from lmtools.leret.context import search_hop
-from lmtools.leret.explore import Explorers
+from lmtools.leret.explore import Explorers, Group
 from lmtools.leret.pairs import best_query
 from lmtools.leret.policy import Ask, show
 from lmtools.leret.prompts import Demonstration, Prompt
-from lmtools.leret.samples import Group
 
 STAGES = ("first", "later")
 BOOTSTRAP = 0

@@ -6,9 +6,9 @@ from pathlib import Path
 from lmtools.core.results import Results
 from lmtools.core.run import Run
 from lmtools.leret import commands
+from lmtools.leret.inputs import Setup, policy_hash, prepare
 from lmtools.leret.recipe import LeretRecipe
 from lmtools.leret.search import Searcher
-from lmtools.leret.setup import Setup, policy_hash, prepare
 from lmtools.models.precision import describe_precisions
 from lmtools.models.recipes import load_model_recipe, named_recipe
 

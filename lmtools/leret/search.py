@@ -6,11 +6,10 @@ from typing import Any, Self
 
 from lmtools.core.errors import DataError
 from lmtools.data.records import Passage
-from lmtools.leret.data import corpus
+from lmtools.leret.inputs import corpus, open_policy, policy_spec
+from lmtools.leret.policy import search_with
 from lmtools.leret.prompts import ZERO_SHOT
 from lmtools.leret.recipe import LeretRecipe
-from lmtools.leret.rollout import search_with
-from lmtools.leret.setup import open_policy, policy_spec
 from lmtools.retrieval.open import open_retriever
 
 

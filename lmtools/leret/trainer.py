@@ -1,23 +1,171 @@
 """Training a policy with TRL: context-distillation SFT, then preference optimisation, token for token."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import gcd
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from datasets import Dataset, load_from_disk
+from torch.utils.data import Sampler
 from transformers import PrinterCallback, TrainerCallback
-from trl import DPOConfig, SFTConfig
+from transformers.trainer_pt_utils import get_length_grouped_indices
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from lmtools.core.errors import DataError
 from lmtools.core.files import write_jsonl
 from lmtools.core.progress import Progress, first_process
+from lmtools.core.seeds import derive
 from lmtools.leret.processes import wait_for_everyone
 from lmtools.leret.prompts import training_tokens
 from lmtools.leret.recipe import PreferenceSettings, SftSettings, TrainSettings
-from lmtools.leret.trl_trainers import CompletionSftTrainer, PreferenceTrainer, SummedIpoTrainer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+# The preference loss in which LeReT differs from TRL, and log-probabilities that spare a processor.
+
+
+def ipo_loss(delta: "Tensor", beta: float) -> "Tensor":
+    """Identity preference optimisation (Azar et al. 2023, eq. 17) on *summed* log-probabilities, as in LeReT.
+
+    ``(delta - 1 / (2 beta))^2`` with
+    ``delta = [log pi(y_w|x) - log ref(y_w|x)] - [log pi(y_l|x) - log ref(y_l|x)]``.
+
+    TRL's ``ipo`` divides each log-ratio by its completion's length first, so that beta does not carry over.
+
+    Args:
+        delta: (pairs,) in nats.
+        beta: regularisation, > 0; the target margin is ``1 / (2 beta)`` nats.
+
+    Returns:
+        (pairs,) losses.
+
+    >>> import torch
+    >>> ipo_loss(torch.tensor([5.0, 0.0]), beta=0.1)
+    tensor([ 0., 25.])
+    """
+    return (delta - 1 / (2 * beta)) ** 2
+
+
+def completion_log_probs(
+    model: Any, input_ids: "Tensor", attention_mask: "Tensor", labels: "Tensor"
+) -> "Tensor":
+    """Log-probabilities of the labelled tokens; only positions from the first label on meet the vocabulary.
+
+    TRL scores every position where it has no Triton kernel, so on a processor: a third of a training step.
+
+    Args:
+        model: a causal language model; its forward is called as it is, so wrappers of it see the call.
+        input_ids, attention_mask: (batch, length), padded on the right.
+        labels: (batch, length), -100 where a token is not scored.
+
+    Returns:
+        (batch, positions) in nats, 0 where there is no label.
+    """
+    labelled = (labels != -100).any(dim=0).nonzero()
+    keep = labels.size(1) - int(labelled[0]) + 1 if len(labelled) else 2
+    logits = model(
+        input_ids=input_ids, attention_mask=attention_mask, use_cache=False, logits_to_keep=keep
+    ).logits
+    targets = labels[:, 1 - keep :]
+    scored = targets != -100
+    chosen = logits[:, :-1].float().log_softmax(dim=-1).gather(-1, targets.clamp(min=0).unsqueeze(-1))
+    values: Tensor = chosen.squeeze(-1).masked_fill(~scored, 0.0)
+    return values
+
+
+# TRL's trainers, changed only where LeReT or a processor needs it: the summed IPO loss, token ids that are
+# ours already, and no scoring of prompt positions where TRL has no GPU kernel to leave them out.
+
+
+class ByLength(Sampler[int]):
+    """Examples of like length together, in an order that follows from the epoch: resumed, it is the same.
+
+    transformers' own draws from the global generator, which a resumed process has used differently.
+
+    Args:
+        lengths: of the examples, in tokens.
+        together: examples in one optimiser step.
+        epoch: the epoch that begins when the sampler is iterated over.
+    """
+
+    def __init__(self, lengths: list[int], together: int, seed: int, epoch: Callable[[], int]) -> None:
+        self.lengths, self.together, self.seed, self.epoch = lengths, together, seed, epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(derive(self.seed, "epoch", self.epoch()))
+        return iter(get_length_grouped_indices(self.lengths, self.together, generator=generator))
+
+
+class CompletionSftTrainer(SFTTrainer):  # type: ignore[misc]  # TRL has no types here
+    """SFT by length; on a processor its loss meets the vocabulary only from the first completion token on."""
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> ByLength:
+        lengths = [len(ids) for ids in (train_dataset or self.train_dataset)["input_ids"]]
+        together = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return ByLength(lengths, together, self.args.seed, lambda: int(self.state.epoch or 0))
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: "torch.Tensor | None" = None,
+    ) -> Any:
+        """The negative log-likelihood of the completions: TRL's on a GPU, and its equal on a processor."""
+        if return_outputs or inputs["input_ids"].device.type != "cpu":
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        labels = inputs["labels"]
+        total = -completion_log_probs(model, inputs["input_ids"], inputs["attention_mask"], labels).sum()
+        if num_items_in_batch is None:
+            return total / (labels[:, 1:] != -100).sum().clamp(min=1)
+        # The count is of the tokens on every process, and gradients are averaged over processes.
+        every = self.args.average_tokens_across_devices
+        return total * (self.accelerator.num_processes if every else 1) / num_items_in_batch
+
+
+class PreferenceTrainer(DPOTrainer):  # type: ignore[misc]
+    """TRL's DPO trainer on token ids that are ours already."""
+
+    def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:
+        return dataset
+
+
+class SummedIpoTrainer(PreferenceTrainer):
+    """IPO on summed log-probabilities, with the reference's log-probabilities computed beforehand."""
+
+    def compute_ref_log_probs(self, model: Any, inputs: dict[str, Any]) -> Any:
+        """(chosen, rejected) log-probabilities under the model as it is before training, (pairs,) each."""
+        with torch.no_grad(), self.accelerator.autocast():
+            return self._log_probs(model, inputs).chunk(2)
+
+    def _log_probs(self, model: Any, inputs: dict[str, Any]) -> Any:
+        """Summed log-probabilities of the completions, chosen first: (2 x pairs,)."""
+        ids, mask = inputs["input_ids"], inputs["attention_mask"]
+        labels = ids.masked_fill(inputs["completion_mask"] == 0, -100)
+        if ids.device.type == "cpu":
+            return completion_log_probs(model, ids, mask, labels).sum(dim=1)
+        outputs = model(
+            input_ids=ids, attention_mask=mask, use_cache=False, labels=labels, fused_lm_head=True
+        )
+        return outputs.log_probs[:, 1 - ids.size(1) :].sum(dim=1)
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
+        chosen, rejected = self._log_probs(model, inputs).chunk(2)
+        delta = (chosen - inputs["ref_chosen_logps"]) - (rejected - inputs["ref_rejected_logps"])
+        mode = "train" if self.model.training else "eval"
+        gathered = self.accelerator.gather_for_metrics(delta.detach())
+        self._metrics[mode]["rewards/margins"].append(gathered.mean().item())
+        self._metrics[mode]["rewards/accuracies"].append((gathered > 0).float().mean().item())
+        loss = ipo_loss(delta, self.beta).mean()
+        return (loss, {"delta": delta}) if return_outputs else loss
+
 
 Mixed = Literal["bf16", "fp16"]
 Tell = Callable[[Mapping[str, Any], int], None]

@@ -15,10 +15,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lmtools.core.statistics import Interval, percentile_interval, resample_weights
-from lmtools.metrics.calibration import BINS, accuracy, bin_of, brier, ece, mce, nll, rms_ce
-from lmtools.metrics.selection import auroc_each, selective_accuracy
-from lmtools.metrics.tally import Answers, Floats, Tally, answers
+from lmtools.core.results import Interval, percentile_interval, resample_weights
+from lmtools.metrics.calibration import (
+    BINS,
+    Answers,
+    Floats,
+    Tally,
+    accuracy,
+    answers,
+    auroc_each,
+    bin_of,
+    brier,
+    ece,
+    mce,
+    nll,
+    rms_ce,
+    selective_accuracy,
+)
 
 METRICS: Mapping[str, Callable[[Tally], Floats]] = {
     "accuracy": accuracy.each,

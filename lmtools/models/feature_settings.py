@@ -1,10 +1,14 @@
 """Which features of an answer are kept: the `features:` block of a recipe."""
 
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from lmtools.core.config import Config
+from lmtools.models.chat import Text
 
 Pooling = Literal["last", "mean"]
 
@@ -52,3 +56,21 @@ class FeatureSettings(Config):
         if len(set(value)) < len(value):
             raise ValueError("name each pooling once")
         return value
+
+
+# What computes features: transformers in this process (``pooled``), or an engine of the generation layer.
+
+Pooled = tuple[list[int], NDArray[np.float32]]
+"""Places in a list of texts, and as many rows of features."""
+
+
+class Pass(Protocol):
+    """A loaded model that reads texts."""
+
+    def read(self, texts: Sequence[Text]) -> Iterator[Pooled]:
+        """Features of every text, some at a time, in any order."""
+        ...
+
+    def close(self) -> None:
+        """Free the model's memory."""
+        ...

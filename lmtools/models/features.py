@@ -6,26 +6,117 @@
 A row is computed once and kept on disk. If all that is asked for is there, no model is loaded.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmtools.core.errors import ModelError
-from lmtools.core.files import sha256_text
-from lmtools.core.paths import cache_dir
+from lmtools.core.files import cache_dir, sha256_text
 from lmtools.core.progress import progress, say
-from lmtools.models.answered import Answered, Text, tokenised
-from lmtools.models.feature_cache import FeatureCache, key_of
-from lmtools.models.feature_pass import Pass
-from lmtools.models.feature_settings import FeatureSettings
-from lmtools.models.files import resolve
+from lmtools.core.sqlite_store import KeyedTable
+from lmtools.models.chat import Answered, Text, tokenised
+from lmtools.models.feature_settings import FeatureSettings, Pass
+from lmtools.models.files import ModelFiles, read_json, resolve
 from lmtools.models.load import identity, load, load_config, load_tokenizer, may_merge
 from lmtools.models.precision import resolve_dtype
-from lmtools.models.reward_head import is_reward_model, reward_head
 from lmtools.models.spec import ModelSpec
+
+# Features on disk, by key: one SQLite file for each model, which several processes may use at once.
+
+STORED = np.dtype("<f4")
+
+
+def key_of(text: Text) -> bytes:
+    """The key of a text: a hash of its token ids and of where the answer begins."""
+    ids = np.array([len(text.prompt), *text.prompt, *text.answer], dtype="<i8")
+    return hashlib.sha256(ids.tobytes()).digest()
+
+
+class FeatureCache:
+    """Rows of ``width`` float32 numbers, each under its key.
+
+    Raises:
+        MachineError: the file cannot be written or is no such cache.
+    """
+
+    def __init__(self, path: Path, width: int) -> None:
+        self._table, self._width = KeyedTable(path, "features", "features", "BLOB"), width
+
+    def read(self, keys: Sequence[bytes]) -> dict[bytes, NDArray[np.float32]]:
+        """The rows that are there; one of another width counts as absent."""
+        return {
+            key: np.frombuffer(value, dtype=STORED).astype(np.float32)
+            for key, value in self._table.read(keys).items()
+            if len(value) == self._width * STORED.itemsize
+        }
+
+    def write(self, keys: Sequence[bytes], values: NDArray[np.float32]) -> None:
+        """Keep rows (len(keys), width)."""
+        rows = (row.astype(STORED, copy=False).tobytes() for row in values)
+        self._table.write(zip(keys, rows, strict=True), replace=True)
+
+
+# The output layer of a sequence-classification reward model, read from its files.
+
+HEAD = "score.weight"
+CLASSIFIER = "ForSequenceClassification"
+
+
+def is_reward_model(files: ModelFiles) -> bool:
+    """Whether a model, or the adapter on top of it, was trained to classify sequences."""
+    if files.adapter and read_json(files.adapter / "adapter_config.json").get("task_type") == "SEQ_CLS":
+        return True
+    names = read_json(files.path / "config.json").get("architectures") or []
+    return any(str(name).endswith(CLASSIFIER) for name in names)
+
+
+def reward_head(files: ModelFiles, dtype: str) -> NDArray[np.float32]:
+    """The weights (hidden,) whose product with the last token's state is the reward.
+
+    Args:
+        files: a reward model; an adapter's head comes before the model's own.
+        dtype: the precision the model is loaded at, to which they are rounded.
+
+    Raises:
+        ModelError: there is no such layer, or it has several labels.
+    """
+    import torch
+
+    for folder in (files.adapter, files.path):
+        weight = _tensor(folder, HEAD) if folder else None
+        if weight is None:
+            continue
+        if weight.shape[0] != 1:
+            raise ModelError(
+                f"{folder} is a classifier of {weight.shape[0]} labels; a reward model has one",
+                fix="name a reward model with num_labels=1, or a causal language model",
+            )
+        rounded: NDArray[np.float32] = weight[0].to(getattr(torch, dtype)).float().numpy()
+        return rounded
+    raise ModelError(
+        f"{files.path} is a sequence classifier without the layer {HEAD}: no reward head that is linear in "
+        "the last token's state",
+        fix="name a reward model made of a decoder (LlamaForSequenceClassification ...), or a causal "
+        "language model",
+    )
+
+
+def _tensor(folder: Path, name: str) -> Any:
+    """The tensor of a folder's safetensors files that is ``name``, PEFT's prefix aside; None without one."""
+    from safetensors import safe_open
+
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            for key in tensors.keys():  # noqa: SIM118
+                if key.removeprefix("base_model.model.") == name:
+                    return tensors.get_tensor(key)
+    return None
+
 
 __all__ = ["Answered", "FeatureReader"]
 
@@ -37,7 +128,7 @@ class FeatureReader:
     """Reads answers with one model, at one setting.
 
     Args:
-        spec: the model. Its backend is hf; for vllm, ``lmtools.generation.open_features`` gives the pass.
+        spec: the model. Its backend is hf; for vllm, ``lmtools.generation.open`` gives the pass.
         settings: which layers, how they are pooled, how long a text may be.
         open_pass: loads what computes features, in place of transformers.
 
@@ -155,7 +246,7 @@ class FeatureReader:
         return FeatureCache(cache_dir("features", f"{name}.sqlite"), self.width)
 
     def _load(self) -> Pass:
-        from lmtools.models.pooled import HfPass
+        from lmtools.models.pooling import HfPass
 
         loaded = load(self._spec, merge=may_merge(self._spec), reward=self._reward)
         return HfPass(loaded, self._layers, self._settings.pooling, self._spec.batch_tokens)

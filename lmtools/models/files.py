@@ -2,16 +2,64 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from lmtools.core.errors import LmtoolsError, MachineError, MissingPackageError, ModelError
+from lmtools.core.files import cache_dir, sha256_file, sha256_text, write_json
 from lmtools.models.builtin import BUILTINS, PREFIX, pull
-from lmtools.models.fingerprint import fingerprint, weights_fingerprint
+from lmtools.models.precision import resolve_dtype
 from lmtools.models.spec import BUILTIN_LM, ModelSpec
+
+# What a model directory is, by content: the name under which caches and manifests know it.
+
+WEIGHTS = (".safetensors",)
+TEXTS = (".json", ".jinja", ".model", ".txt", ".py")
+
+
+def fingerprint(directory: Path) -> str:
+    """One SHA-256 over the names and contents of a model's or adapter's files, in hexadecimal.
+
+    Weights, configuration, tokenizer and chat template count, in this folder alone: neither the folder's name
+    nor a training state beside them does.
+    """
+    files = sorted(path for path in directory.iterdir() if path.is_file() and path.suffix in WEIGHTS + TEXTS)
+    return sha256_text("\n".join(f"{path.name} {file_sha256(path)}" for path in files))
+
+
+def weights_fingerprint(directory: Path) -> str:
+    """One SHA-256 over the weights alone."""
+    return sha256_text("\n".join(file_sha256(path) for path in sorted(directory.glob("*.safetensors"))))
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file; for weights, remembered as long as the file's size and time stay the same."""
+    if path.suffix not in WEIGHTS:
+        return sha256_file(path)
+    stat = path.stat()
+    name = str(path.resolve())
+    seen = [name, stat.st_size, stat.st_mtime_ns, stat.st_ino]
+    note = cache_dir("hashes", f"{sha256_text(name)[:32]}.json")
+    known = _read(note)
+    if known.get("file") == seen and isinstance(known.get("sha256"), str):
+        return str(known["sha256"])
+    digest = sha256_file(path)
+    with suppress(LmtoolsError):  # a cache that cannot be written costs time only
+        write_json(note, {"file": seen, "sha256": digest})
+    return digest
+
+
+def _read(note: Path) -> dict[str, object]:
+    try:
+        value = json.loads(note.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
 
 PATTERNS = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 HEAD_KEY = "lmtools_ats"
@@ -144,7 +192,6 @@ def check_adapter(adapter: Path, base: Path) -> None:
     Raises:
         ModelError: it is incomplete, or made for another model.
     """
-    from lmtools.models.adapter import misfits
 
     for file in ("adapter_config.json", "adapter_model.safetensors"):
         if not (adapter / file).is_file():
@@ -228,3 +275,105 @@ def hub_faults(name: str) -> Iterator[None]:
             f"cannot fetch {name} from the hub: {first}",
             fix=f"connect to the hub, or use a model that needs none: a local directory, or {BUILTIN_LM}",
         ) from error
+
+
+# Whether a PEFT adapter fits a model, told from names and shapes alone.
+
+PEFT_PREFIX = "base_model.model."
+
+
+def misfits(adapter: Path, base: Path) -> list[str]:
+    """What in an adapter's weights does not fit the base model's, one line each; empty if it fits.
+
+    A LoRA pair adapts one weight W of shape (out, in): A is (rank, in), B is (out, rank). Layers whose
+    weights have other forms (embeddings, merged or transposed ones) are only looked up by name.
+    """
+    shapes = tensor_shapes(base)
+    faults = []
+    for key, shape in tensor_shapes(adapter).items():
+        layer, _, part = key.removeprefix(PEFT_PREFIX).partition(".lora_")
+        weight = shapes.get(f"{layer}.weight")
+        if part and weight is None and not _is_tied_head(layer, shapes):
+            faults.append(f"the model has no layer {layer}")
+        elif part in ("A.weight", "B.weight") and weight is not None and len(weight) == 2 == len(shape):
+            side, mine = ("inputs", shape[1]) if part[0] == "A" else ("outputs", shape[0])
+            if mine not in weight:
+                theirs = weight[1] if part[0] == "A" else weight[0]
+                faults.append(f"{layer} has {theirs} {side} in the model and {mine} in the adapter")
+    return faults
+
+
+def tensor_shapes(directory: Path) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every tensor in a directory's safetensors files; reads their headers only."""
+    from safetensors import safe_open
+
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in sorted(directory.glob("*.safetensors")):
+        with safe_open(file, framework="numpy") as tensors:
+            shapes |= {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+    return shapes
+
+
+def _is_tied_head(layer: str, shapes: dict[str, tuple[int, ...]]) -> bool:
+    """An output projection that shares the embedding's weights is not in the file."""
+    return layer == "lm_head" and not any(name.startswith("lm_head.") for name in shapes)
+
+
+# What a run's manifest says of a model: its content, by name.
+
+
+def model_hashes(spec: ModelSpec) -> dict[str, str]:
+    """Name -> SHA-256 of a model's content, and of its adapter's.
+
+    A server does not tell its weights: there it is the hash of its address and the model's name.
+
+    Raises:
+        ModelError: one of them cannot be used.
+    """
+    if spec.backend == "server":
+        return {spec.name: sha256_text(f"{spec.server_url} {spec.adapter or spec.name}")}
+    files = resolve(spec)
+    adapter = {str(spec.adapter or files.adapter): files.adapter_digest} if files.adapter else {}
+    return {spec.name: files.digest, **adapter}
+
+
+# How large a model is, told from its files without loading a weight.
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+"""Of one weight, by precision."""
+
+
+def weights_gib(spec: ModelSpec) -> float:
+    """What a model's weights take at the precision of ``spec``, in GiB; raises as ``parameters``."""
+    return parameters(spec) * bytes_of(spec) / 2**30
+
+
+def bytes_of(spec: ModelSpec) -> int:
+    """Bytes of one weight; for a device that is not here, those of the 16 bits that a GPU has."""
+    try:
+        return BYTES[resolve_dtype(spec).dtype]
+    except ModelError:
+        return BYTES["bfloat16"]
+
+
+def parameters(spec: ModelSpec) -> int:
+    """The number of weights in a model's safetensors files; a tied output matrix counts once.
+
+    Of a hub model only the heads of these files are fetched.
+
+    Raises:
+        ModelError: the model cannot be found, or holds no safetensors.
+        MachineError: the hub cannot be reached.
+    """
+    from safetensors import safe_open
+
+    if on_hub(spec.name):
+        with hub_faults(spec.name):
+            from huggingface_hub import get_safetensors_metadata
+
+            return sum(get_safetensors_metadata(spec.name).parameter_count.values())
+    total = 0
+    for file in sorted(resolve(spec).path.glob("*.safetensors")):
+        with safe_open(file, framework="numpy") as tensors:
+            total += sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+    return total

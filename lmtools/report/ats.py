@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lmtools.core.curves import FILE as TRAINING
-from lmtools.core.curves import read_curves
-from lmtools.report.chart_data import said
-from lmtools.report.parts import (
+from lmtools.core.tracking import TRAINING_FILE as TRAINING
+from lmtools.core.tracking import read_curves
+from lmtools.report.charts import by_part, curve, said
+from lmtools.report.elements import (
     Dots,
     Grid,
     Line,
@@ -23,10 +23,8 @@ from lmtools.report.parts import (
     Token,
     Tokens,
 )
-from lmtools.report.records import number, records, text, texts
-from lmtools.report.source import Source
-from lmtools.report.training_curves import by_part, curve
-from lmtools.report.words import unit
+from lmtools.report.run_files import Source, number, records, text, texts
+from lmtools.report.sentences import unit
 
 SYSTEM, FILE = "ats", "tokens.jsonl"
 METRICS = {

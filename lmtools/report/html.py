@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
-from lmtools.report.chart_data import chart_json, chart_table
-from lmtools.report.entries import Room, browser_json
-from lmtools.report.parts import (
+from lmtools.report.budget import ByteBudget, browser_json
+from lmtools.report.charts import chart_json, chart_table
+from lmtools.report.elements import (  # fmt: skip
     Bars,
     Browser,
     Code,
@@ -31,7 +31,7 @@ from lmtools.report.parts import (
     Section,
     Table,
     Tokens,
-)  # fmt: skip
+)
 
 SCRIPTS = ("draw.js", "charts.js", "bins.js", "browse.js", "tokens.js", "page.js")
 STYLE = "page.css"
@@ -52,7 +52,7 @@ class Chapter:
 class _Page:
     """What is collected while a page is written: the script's data, and the names that are taken."""
 
-    room: Room
+    room: ByteBudget
     charts: list[dict[str, Any]] = field(default_factory=list)
     browsers: list[dict[str, Any]] = field(default_factory=list)
     tokens: list[dict[str, Any]] = field(default_factory=list)
@@ -60,7 +60,7 @@ class _Page:
     prefix: str = ""
 
 
-def page_html(title: str, chapters: Sequence[Chapter], room: Room) -> str:
+def page_html(title: str, chapters: Sequence[Chapter], room: ByteBudget) -> str:
     """The whole document.
 
     Args:

@@ -8,16 +8,18 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from lmtools.core.curves import FILE
 from lmtools.core.results import Results
+from lmtools.core.tracking import TRAINING_FILE
 from lmtools.report import hyre_labels
-from lmtools.report.hyre_disagreement import disagreement_charts
-from lmtools.report.hyre_measured import evaluated
+from lmtools.report.charts import by_part, curve
+from lmtools.report.elements import Bars, Dots, Grid, Line, Lines, Part, Prose, Section
+from lmtools.report.hyre_labels import disagreement_charts
 from lmtools.report.hyre_pairs import (
     LABELLED,
     TESTED,
     Pair,
     adapted_browser,
+    evaluated,
     examples,
     left_out,
     read_pairs,
@@ -25,11 +27,8 @@ from lmtools.report.hyre_pairs import (
     scored_browser,
 )
 from lmtools.report.hyre_weights import Weights, read_steps, read_weights, weight_bars, weight_parts
-from lmtools.report.parts import Bars, Dots, Grid, Line, Lines, Part, Prose, Section
-from lmtools.report.records import records
-from lmtools.report.source import Source
-from lmtools.report.training_curves import by_part, curve
-from lmtools.report.words import unit
+from lmtools.report.run_files import Source, records
+from lmtools.report.sentences import unit
 
 WEIGHTS, KEPT = "weights.json", "hyre-weights"
 MOST_USERS, MOST_ROWS = 24, 60
@@ -91,7 +90,7 @@ def _training(run: Source) -> list[Part]:
     """The loss of every ensemble's heads, and how the ensembles fit the pairs they were trained on."""
     if run.settings.get("system") != "hyre":
         return []
-    parts = by_part(records(run.path(FILE), dict))
+    parts = by_part(records(run.path(TRAINING_FILE), dict))
     charts: list[Lines | Dots] = []
     for name, log in list(parts.items())[:MOST_USERS]:
         drawn = {"loss": "training", "validation_loss": "validation"}

@@ -1,20 +1,74 @@
 """An evaluation of few labels: accuracy against their number, effective heads, pairs, disagreement."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from lmtools.core.results import Results
-from lmtools.core.statistics import bootstrap_mean
-from lmtools.report.chart_data import cell
-from lmtools.report.hyre_disagreement import disagreement_charts
-from lmtools.report.hyre_measured import MeasuredTarget, measured, of_all
-from lmtools.report.hyre_pairs import Pair, left_out, measured_browser
-from lmtools.report.label_curve import Curve
-from lmtools.report.label_rows import Curves, Shown, curves, shown
-from lmtools.report.parts import Dots, Grid, Line, Lines, Part, Prose, Section, Table
-from lmtools.report.source import Source
-from lmtools.report.words import unit
+from lmtools.core.results import Results, bootstrap_mean
+from lmtools.metrics.preference import Floats
+from lmtools.report.charts import cell, said
+from lmtools.report.elements import Bars, Chart, Dots, Grid, Line, Lines, Part, Prose, Section, Table
+from lmtools.report.hyre_pairs import MeasuredTarget, Pair, left_out, measured, measured_browser, of_all
+from lmtools.report.label_curves import Curve, Curves, Shown, curves, shown
+from lmtools.report.run_files import Source
+from lmtools.report.sentences import unit
+
+# How much the heads of an ensemble disagree on single pairs, and what that says about its accuracy.
+
+BINS, FEWEST = 20, 5
+"""Bins of disagreement; with fewer pairs than this one has no accuracy worth a point."""
+
+
+def disagreement_charts(values: Mapping[str, ArrayLike], right: Mapping[str, ArrayLike]) -> list[Part]:
+    """How often heads disagree on a pair, and how often the ensemble is right on such pairs.
+
+    Args:
+        values: when -> (n,), how often two heads disagree on each pair.
+        right: what -> (n,) 1, 0 or between, NaN where a pair was not tested; over the first of ``values``.
+    """
+    charts: list[Chart] = []
+    told: list[Part] = []
+    for name, own in values.items():
+        every = np.asarray(own, dtype=np.float64)
+        if not every.size:
+            continue
+        if np.ptp(every) < 1e-6:
+            share = said(float(every[0]), "rate")
+            told.append(Prose(f"Two heads disagree on every pair in {share} of cases, {name}."))
+            continue
+        edges = _edges(every)
+        counts = np.bincount(_bin(every, edges), minlength=BINS)
+        rows = [(f"{100 * low:.0f} %", float(count)) for low, count in zip(edges, counts, strict=False)]
+        charts.append(Bars(f"How often two heads disagree on a pair, {name}", rows, upright=True, y="pairs"))
+        if name == next(iter(values)):
+            charts += _accuracy(every, edges, right)
+    return [*told, *([Grid(charts)] if charts else [])]
+
+
+def _accuracy(values: Floats, edges: Floats, right: Mapping[str, ArrayLike]) -> list[Chart]:
+    """How often what was right, by disagreement."""
+    lines = []
+    middles, spot = (edges[:-1] + edges[1:]) / 2, _bin(values, edges)
+    for name, each in right.items():
+        found = np.asarray(each, dtype=np.float64)
+        tested = np.isfinite(found)
+        times = np.bincount(spot[tested], minlength=BINS)
+        total = np.bincount(spot[tested], weights=found[tested], minlength=BINS)
+        points = [(float(middles[k]), float(total[k] / times[k])) for k in np.flatnonzero(times >= FEWEST)]
+        if len(points) > 1:
+            lines.append(Line(name, points))
+    title = "How often the order is right, by how much heads disagree"
+    return [Lines(title, lines, "how often two heads disagree", "right", "rate")] if lines else []
+
+
+def _edges(values: Floats) -> Floats:
+    return np.linspace(0.0, max(0.5, float(values.max())), BINS + 1)
+
+
+def _bin(values: Floats, edges: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.intp]]:
+    return np.clip(np.digitize(values, edges) - 1, 0, BINS - 1)
+
 
 MOST_TARGETS = 24
 """Charts of single targets; a table has all of them."""

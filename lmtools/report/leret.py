@@ -3,17 +3,14 @@
 import re
 from collections.abc import Iterator
 
-from lmtools.core.results import Results, Row
-from lmtools.core.statistics import Interval
+from lmtools.core.results import Interval, Results, Row
 from lmtools.metrics.retrieval import hop_of
-from lmtools.report import leret_traces
-from lmtools.report.chart_data import cell
-from lmtools.report.leret_questions import questions
-from lmtools.report.leret_traces import trace_files
-from lmtools.report.leret_training import training
-from lmtools.report.leret_tried import tried
-from lmtools.report.parts import Dots, Grid, Line, Lines, Part, Section, Table
-from lmtools.report.source import Source
+from lmtools.report import leret_questions
+from lmtools.report.charts import cell
+from lmtools.report.elements import Dots, Grid, Line, Lines, Part, Section, Table
+from lmtools.report.leret_explored import training, tried
+from lmtools.report.leret_questions import questions, trace_files
+from lmtools.report.run_files import Source
 
 METRICS = {"recall": "Recall of the gold passages", "ap": "Average precision"}
 MOST_HOPS = 3
@@ -34,7 +31,7 @@ def sections(run: Source) -> list[Section]:
 
 def outcomes(run: Source) -> dict[str, dict[str, dict[str, float]]]:
     """Row -> `recall@hopN` and `ap@hopN` -> question id -> value."""
-    return leret_traces.outcomes(run)
+    return leret_questions.outcomes(run)
 
 
 def by_hop(results: Results) -> Iterator[Part]:

@@ -23,8 +23,7 @@ from typing import Literal
 
 from lmtools.core.errors import DataError
 from lmtools.core.files import write_text
-from lmtools.core.results import Difference, Results, Row, read_results
-from lmtools.core.statistics import Interval
+from lmtools.core.results import Difference, Interval, Results, Row, read_results
 
 TABLE = re.compile(
     r"(<!-- table: (?P<path>\S+)(?P<metrics>[^>]*?) -->\n).*?(<!-- end of table -->)", re.DOTALL
@@ -169,3 +168,29 @@ def main(arguments: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
+
+
+# A run's table for the terminal.
+
+
+def print_table(results: Results, metrics: Sequence[str] = ()) -> None:
+    """The rows on stderr, with intervals; without ``metrics`` all those that have no prefix."""
+    from rich.console import Console
+    from rich.table import Table
+
+    if not results.rows:
+        return
+    names = list(metrics) or [name for name in results.rows[0].metrics if "/" not in name]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for name in names:
+        table.add_column(name, justify="right")
+    for row in results.rows:
+        cells = []
+        for name in names:
+            interval = row.metrics.get(name)
+            cells.append(
+                f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]" if interval else "-"
+            )
+        table.add_row(row.name, *cells)
+    Console(stderr=True).print(table)

@@ -3,22 +3,240 @@
 Raises what reading a run raises: a damaged file is a DataError that names it.
 """
 
+import math
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from lmtools.core.errors import RunError
 from lmtools.core.files import write_jsonl, write_text
-from lmtools.report import compare, general
-from lmtools.report.compare import Outcomes
-from lmtools.report.entries import Room
+from lmtools.core.progress import duration
+from lmtools.core.results import Difference, Interval, paired_difference
+from lmtools.report.budget import ByteBudget
+from lmtools.report.charts import cell
+from lmtools.report.elements import Bars, Code, Dots, Facts, Part, Prose, Section, Table
 from lmtools.report.html import Chapter, page_html
-from lmtools.report.parts import Section
-from lmtools.report.source import Source, read_source
+from lmtools.report.run_files import Source, read_source
+from lmtools.report.sentences import (  # fmt: skip
+    compared,
+    headline_metrics,
+    headline_rows,
+    main_differences,
+    main_row,
+    measured,
+    unit,
+)
 
-VIEWS = ("leret", "hyre", "ats", "calibration_view")
+# What every run's page has: its headline in words and as a plot, what was run, and how long it took.
+
+MOST_HEADLINES = 6
+
+
+def run_sections(run: Source) -> list[Section]:
+    """Headline and origin of a run, finished or not."""
+    return [Section("What came out", _headline(run)), Section("What was run", _origin(run))]
+
+
+def _headline(run: Source) -> list[Part]:
+    if run.results is None or not run.results.rows:
+        state = "has measured nothing" if run.results else "is not finished: nothing has been measured yet"
+        return [Prose(f"This run {state}.", "warning")]
+    metrics = headline_metrics(run.results)[:MOST_HEADLINES]
+    told = {metric: main_row(run.results, metric, run.head) for metric in metrics}
+    parts: list[Part] = [
+        Prose(measured(name, metric, run.results.row(name).metrics[metric]), "lead")
+        for metric, name in told.items()
+    ]
+    differences, others = main_differences(run.results, told)
+    parts += [Prose(compared(one)) for one in differences]
+    if others:
+        parts.append(Prose(f"{others} more comparisons of these rows are in metrics.json.", "note"))
+    for metric, name in told.items():
+        rows = headline_rows(run.results, metric)
+        dots = [(row.name, row.metrics[metric]) for row in rows]
+        parts.append(Dots(f"{metric}, with 95 % intervals", dots, unit(metric), strong=name))
+    return [*parts, _all_figures(run)]
+
+
+def _all_figures(run: Source) -> Part:
+    """Every metric without a task or target before its name; they have their own sections."""
+    rows = run.results.rows if run.results else ()
+    names = list(dict.fromkeys(name for row in rows for name in row.metrics if "/" not in name))
+    cells = [(row.name, *(cell(row.metrics.get(name), unit(name)) for name in names)) for row in rows]
+    return Table(["", *names], cells if names else [], "All figures", folded=True)
+
+
+def facts(run: Source) -> dict[str, str]:
+    """What was run, when and where; without what the run does not know."""
+    manifest = run.manifest
+    found = {
+        "Command": shlex.join(manifest.command),
+        "Recipe": run.results.recipe if run.results else "",
+        "Seed": str(manifest.seed),
+        "lmtools": manifest.versions.get("lmtools", ""),
+        "Started": manifest.started,
+        "Resumed": ", ".join(manifest.resumed),
+        "Finished": manifest.finished or "not yet",
+        "Machine": _machine(manifest.machine),
+        **{f"Precision of {name}": why for name, why in manifest.precision.items()},
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _origin(run: Source) -> list[Part]:
+    manifest = run.manifest
+    took = {name: seconds for name, seconds in manifest.stages.items() if math.isfinite(seconds)}
+    stages = [(f"{name} ({duration(seconds)})", seconds) for name, seconds in took.items()]
+    total = sum(took.values())
+    timings: list[Part] = [Bars(f"Seconds of each stage, {duration(total)} in all", stages)] if stages else []
+    return [
+        Facts(facts(run)),
+        *timings,
+        Facts(manifest.versions, "Versions", folded=True),
+        Table(["input", "SHA-256"], sorted(manifest.inputs.items()), "Inputs and their hashes", folded=True),
+        *([Code(run.recipe, "The recipe, resolved")] if run.recipe else []),
+    ]
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    said = [machine.get("platform"), machine.get("cpu")]
+    said += [f"{machine['cores']} cores"] if "cores" in machine else []
+    said += [f"{machine['memory_gb']} GB"] if "memory_gb" in machine else []
+    return ", ".join(str(part) for part in said if part)
+
+
+# Several runs side by side: figures, and paired differences where they measured the same examples.
+
+Outcomes = dict[str, dict[str, dict[str, float]]]
+"""Row -> metric -> example -> its value."""
+MOST_PAIRS, MOST_CHARTS = 60, 6
+RESAMPLES, DRAWS = (200, 2000), 50_000_000
+"""The fewest and most resamples of a difference, and how many draws it may take, for a page in seconds."""
+
+
+def comparison_sections(runs: Sequence[Source], outcomes: Callable[[Source], Outcomes]) -> list[Section]:
+    """The comparison of two or more runs, whose ``name`` tells them apart.
+
+    Args:
+        outcomes: what a run measured, example by example.
+    """
+    return [
+        Section("Side by side", [*_warnings(runs), *_figures(runs)]),
+        Section("Paired differences", _paired(runs, outcomes)),
+        Section("What was run", _origins(runs)),
+    ]
+
+
+def differing_inputs(runs: Sequence[Source]) -> dict[str, list[str]]:
+    """Inputs that are not the same file in every run: name -> hash in each run, empty where it has none."""
+    names = dict.fromkeys(name for run in runs for name in run.manifest.inputs)
+    hashes = {name: [run.manifest.inputs.get(name, "") for run in runs] for name in names}
+    return {name: own for name, own in hashes.items() if len(set(own)) > 1}
+
+
+def _warnings(runs: Sequence[Source]) -> list[Part]:
+    parts: list[Part] = [
+        Prose(f"{run.name} is not finished: what it has is left out.", "warning")
+        for run in runs
+        if run.results is None
+    ]
+    differing = differing_inputs(runs)
+    if differing:
+        changed = [name for name, own in differing.items() if len(set(filter(None, own))) > 1]
+        text = "These runs were not made from the same inputs"
+        text += f": {', '.join(changed)} had other content. " if changed else ". "
+        parts.append(Prose(text + "Where a figure differs, this may be the reason.", "warning"))
+        rows = [(name, *(digest[:12] or "absent" for digest in own)) for name, own in differing.items()]
+        parts.append(Table(["input", *(run.name for run in runs)], rows, "Inputs that differ"))
+    return parts
+
+
+def _figures(runs: Sequence[Source]) -> list[Part]:
+    metrics = dict.fromkeys(m for run in runs if run.results for m in headline_metrics(run.results))
+    parts: list[Part] = []
+    for metric in islice(metrics, MOST_CHARTS):
+        found = [
+            (f"{row.name} · {run.name}", row.metrics[metric])
+            for name in dict.fromkeys(row.name for run in runs if run.results for row in run.results.rows)
+            for run in runs
+            if run.results
+            for row in run.results.rows
+            if row.name == name and metric in row.metrics
+        ]
+        parts.append(Dots(f"{metric}, with 95 % intervals", found[:MOST_PAIRS], unit(metric)))
+    return [*parts, _all(runs)]
+
+
+def _all(runs: Sequence[Source]) -> Part:
+    """Every row and metric that two or more runs have."""
+    cells: dict[tuple[str, str], dict[int, str]] = {}
+    for place, run in enumerate(runs):
+        for row in run.results.rows if run.results else ():
+            for metric, i in row.metrics.items():
+                cells.setdefault((row.name, metric), {})[place] = cell(i, unit(metric))
+    rows = [
+        (f"{name}: {metric}", *(own.get(place, "–") for place in range(len(runs))))
+        for (name, metric), own in cells.items()
+        if len(own) > 1
+    ]
+    return Table(["", *(run.name for run in runs)], rows, "All figures that the runs share", folded=True)
+
+
+def _paired(runs: Sequence[Source], outcomes: Callable[[Source], Outcomes]) -> list[Part]:
+    first, *others = runs
+    base = outcomes(first)
+    parts: list[Part] = []
+    for other in others:
+        found = list(islice(_differences(first, base, other, outcomes(other)), MOST_PAIRS))
+        if not found:
+            parts.append(Prose(f"{other.name} and {first.name} share no measured example.", "note"))
+            continue
+        parts += [Prose(compared(one)) for one in found[:MOST_CHARTS]]
+        for metric in islice(dict.fromkeys(one.metric for one in found), MOST_CHARTS):
+            own = [
+                (one.a.removesuffix(f" · {other.name}"), Interval(one.value, one.low, one.high, one.n))
+                for one in found
+                if one.metric == metric
+            ]
+            title = f"{metric}: {other.name} less {first.name}, paired"
+            parts.append(Dots(title, own, unit(metric), zero=True))
+    return parts
+
+
+def _differences(first: Source, base: Outcomes, other: Source, own: Outcomes) -> Iterator[Difference]:
+    """Each row and metric of both runs, on the examples that both measured."""
+    for row, metrics in own.items():
+        for metric, values in metrics.items():
+            before = base.get(row, {}).get(metric, {})
+            shared = [name for name in values if name in before]
+            if shared:
+                resamples = min(max(DRAWS // len(shared), RESAMPLES[0]), RESAMPLES[1])
+                interval = paired_difference(
+                    [values[name] for name in shared], [before[name] for name in shared], shared, resamples
+                )
+                yield Difference.of(f"{row} · {other.name}", f"{row} · {first.name}", metric, interval)
+
+
+def _origins(runs: Sequence[Source]) -> list[Part]:
+    own = [facts(run) for run in runs]
+    names = dict.fromkeys(name for one in own for name in one)
+    rows = [(name, *(one.get(name, "–") for one in own)) for name in names]
+    versions = dict.fromkeys(name for run in runs for name in run.manifest.versions)
+    differing = [
+        (name, *(run.manifest.versions.get(name, "absent") for run in runs))
+        for name in versions
+        if len({run.manifest.versions.get(name) for run in runs}) > 1
+    ]
+    columns = ["", *(run.name for run in runs)]
+    parts: list[Part] = [Table(columns, rows)]
+    return [*parts, Table(columns, differing, "Versions that differ")] if differing else parts
+
+
+VIEWS = ("leret", "hyre", "ats", "calibration")
 REPORT, LEFT_OUT = "report.html", "report-left-out.jsonl"
 
 
@@ -39,12 +257,12 @@ def write_report(directories: Sequence[Path], page: Path | None = None) -> Path:
     runs = _told_apart([read_source(directory) for directory in directories])
     page = page or (runs[0].path(REPORT) if len(runs) == 1 else Path(REPORT))
     beside = page.with_name(LEFT_OUT if page.name == REPORT else f"{page.stem}-left-out.jsonl")
-    room = Room(beside.name)
+    room = ByteBudget(beside.name)
     if len(runs) == 1:
         title, chapters = runs[0].name, [Chapter(run.name, _sections(run)) for run in _with_parts(runs[0])]
     else:
         title = " and ".join(run.name for run in runs) if len(runs) == 2 else f"{len(runs)} runs"
-        chapters = [Chapter(title, compare.sections(runs, outcomes))]
+        chapters = [Chapter(title, comparison_sections(runs, outcomes))]
     write_text(page, page_html(title, chapters, room))
     if room.left_out:
         write_jsonl(beside, room.left_out)
@@ -68,7 +286,7 @@ def _with_parts(run: Source) -> Iterator[Source]:
 
 
 def _sections(run: Source) -> list[Section]:
-    first, origin = general.sections(run)
+    first, origin = run_sections(run)
     return [first, *(section for own in _views("sections") for section in own(run)), origin]
 
 

@@ -12,15 +12,49 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmtools.core.progress import progress
 from lmtools.data.records import Passage
-from lmtools.retrieval.config import Bm25Config
-from lmtools.retrieval.corpus import Corpus
-from lmtools.retrieval.index_cache import cached, content_key
+from lmtools.retrieval.config import Bm25Config, RankBm25Config
+from lmtools.retrieval.corpus import Corpus, TermSplitter, cached, content_key, passage_text
 from lmtools.retrieval.protocol import Hit
-from lmtools.retrieval.terms import TermSplitter, passage_text
-from lmtools.retrieval.topk import top_k
+
+# The k best of a score vector, exactly, without sorting or partitioning all of it.
+
+GROUPS_PER_HIT = 8
+
+
+def top_k(scores: NDArray[np.float32], rank: NDArray[np.int32], k: int) -> NDArray[np.intp]:
+    """Positions of the ``k`` highest scores above 0, highest first, equal scores by lower ``rank``.
+
+    The same as sorting everything by (-score, rank), also where equal scores straddle the k-th place.
+
+    Args:
+        scores: one score per passage, shape [n].
+        rank: the place of each passage in the order of ids, shape [n], all different.
+        k: how many; fewer come back where fewer scores are above 0.
+    """
+    if k <= 0:
+        return np.empty(0, dtype=np.intp)
+    bound = _lower_bound(scores, k)
+    candidates = np.flatnonzero(scores >= bound if bound > 0 else scores > 0)
+    order = np.lexsort((rank[candidates], -scores[candidates]))
+    return candidates[order[:k]]
+
+
+def _lower_bound(scores: NDArray[np.float32], k: int) -> float:
+    """A value that at least ``k`` scores reach: the k-th highest among the maxima of disjoint groups.
+
+    One pass at memory speed; with several groups per hit few other scores lie above it.
+    """
+    groups = max(GROUPS_PER_HIT * k, 256)
+    rows = len(scores) // groups
+    if rows < 2:
+        return 0.0
+    maxima = scores[: rows * groups].reshape(rows, groups).max(axis=0)
+    return float(np.partition(maxima, groups - k)[groups - k])
+
 
 FORMAT = 1
 CHUNK = 32
@@ -101,3 +135,41 @@ def _load(folder: Path) -> Any:
     for name in ("data", "indices", "indptr"):
         index.scores[name] = index.scores[name].view(np.ndarray)
     return index
+
+
+# BM25 Okapi as rank-bm25 computes it, in memory, no index: to compare with, and for small corpora.
+
+
+class OkapiRetriever:
+    """The ``rank-bm25`` backend: the terms of the ``bm25`` backend, scored by ``rank_bm25.BM25Okapi``.
+
+    Okapi gives a term that is in exactly half of the passages the weight 0, and floors the weight of more
+    frequent ones, so a very small corpus can hide a match that ``bm25`` finds.
+    """
+
+    def __init__(self, config: RankBm25Config, corpus: Corpus) -> None:
+        from rank_bm25 import BM25Okapi
+
+        self._config = config
+        self._corpus = corpus
+        self.identity = f"rank-bm25:{content_key(corpus.identity, config.model_dump_json())}"
+        splitter = TermSplitter(config.stemmer, config.stopwords)
+        documents = [splitter.terms(passage_text(passage)) for passage in corpus]
+        self._index = BM25Okapi(documents, k1=config.k1, b=config.b) if any(documents) else None
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        splitter = TermSplitter(self._config.stemmer, self._config.stopwords)
+        return [self._search_terms(splitter.terms(query), k) for query in queries]
+
+    def passage(self, id: str) -> Passage:
+        return self._corpus.find(id)
+
+    def _search_terms(self, terms: list[str], k: int) -> list[Hit]:
+        if not terms or self._index is None:
+            return []
+        scores = self._index.get_scores(terms).astype(np.float32)
+        hits = []
+        for position in top_k(scores, self._corpus.rank, k):
+            passage = self._corpus[int(position)]
+            hits.append(Hit(passage.id, passage.title, float(scores[position])))
+        return hits

@@ -7,21 +7,115 @@ import gzip
 import hashlib
 import json
 import mmap
+import os
+import re
+import shutil
+import tempfile
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmtools.core.errors import DataError
-from lmtools.core.files import sha256_file
-from lmtools.data.jsonl import iter_records, read_passages
-from lmtools.data.raw import BOM, open_data
+from lmtools.core.errors import DataError, MachineError
+from lmtools.core.files import cache_dir, sha256_file, sha256_text
 from lmtools.data.records import Passage
-from lmtools.retrieval.index_cache import cached
+from lmtools.data.rows import BOM, iter_records, open_data, read_passages
+from lmtools.retrieval.config import Stemmer, StopWords
+
+# Folders of the cache that are either whole or absent, however the process that fills them ends.
+
+T = TypeVar("T")
+DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError)
+
+
+def content_key(*parts: str) -> str:
+    """One hash for everything that decides what an index, or a retriever, gives."""
+    return sha256_text("\n".join(parts))
+
+
+def cached(name: str, build: Callable[[Path], None], load: Callable[[Path], T]) -> T:
+    """``load`` the cache's index folder ``name``, after ``build`` has filled it where it is missing.
+
+    ``build`` writes into a temporary neighbour, which is renamed once it is complete; of several processes
+    one builds and the others wait for it. A folder that cannot be loaded (somebody removed a file, an old
+    disk fault) is built again, once.
+
+    Raises:
+        MachineError: the cache cannot be written.
+    """
+    folder = cache_dir("indexes", name)
+    if (loaded := _try(folder, load)) is not None:
+        return loaded
+    with _alone(folder):
+        if (loaded := _try(folder, load)) is not None:  # another process was first
+            return loaded
+        _build_folder(folder, build)
+    return load(folder)
+
+
+def _try(folder: Path, load: Callable[[Path], T]) -> T | None:
+    if not folder.is_dir():
+        return None
+    try:
+        return load(folder)
+    except DAMAGED:
+        return None
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the lock of ``folder``; without what killed builds left behind."""
+    from filelock import FileLock
+
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.parent / f".{folder.name}.lock")
+        lock.acquire()
+    except OSError as error:
+        raise cannot_cache(folder, error) from error
+    try:
+        for leftover in folder.parent.glob(f".{folder.name}.*.part"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        yield
+    finally:
+        lock.release()
+
+
+def _build_folder(folder: Path, build: Callable[[Path], None]) -> None:
+    """Fill a temporary neighbour of ``folder`` and let it take the place of what may be there."""
+    temporary = None
+    try:
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
+        build(temporary)
+        _flush_files(temporary)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
+    except OSError as error:
+        raise cannot_cache(folder, error) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def cannot_cache(folder: Path, error: OSError) -> MachineError:
+    """The message for a cache on a full or read-only disk."""
+    return MachineError(
+        f"cannot write the index {folder}: {error.strerror or error}",
+        fix="free some space, or set LMTOOLS_CACHE to a directory that can be written",
+    )
+
+
+def _flush_files(folder: Path) -> None:
+    """Push the files to the disk, so that the rename is not written before what it names."""
+    for path in folder.iterdir():
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+
 
 BLANK = b" \t\r\n"
 
@@ -177,3 +271,70 @@ def _load_tables(folder: Path) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     offsets = np.load(folder / "offsets.npy", mmap_mode="r", allow_pickle=False)
     order = np.load(folder / "order.npy", mmap_mode="r", allow_pickle=False)
     return np.asarray(offsets), np.asarray(order)
+
+
+# Text to terms, for both BM25s: lower case, words of two or more letters or digits, no stop words, stems.
+
+WORD = re.compile(r"(?u)\b\w\w+\b")
+STOP_WORD_LISTS: dict[StopWords, str] = {
+    "en": "STOPWORDS_EN",
+    "da": "STOPWORDS_DANISH",
+    "de": "STOPWORDS_GERMAN",
+    "es": "STOPWORDS_SPANISH",
+    "fr": "STOPWORDS_FRENCH",
+    "it": "STOPWORDS_ITALIAN",
+    "nl": "STOPWORDS_DUTCH",
+    "no": "STOPWORDS_NORWEGIAN",
+    "pt": "STOPWORDS_PORTUGUESE",
+    "ru": "STOPWORDS_RUSSIAN",
+    "sv": "STOPWORDS_SWEDISH",
+    "tr": "STOPWORDS_TURKISH",
+}
+
+
+def passage_text(passage: Passage) -> str:
+    """What is indexed of a passage: its title and its text."""
+    return f"{passage.title} {passage.text}"
+
+
+class TermSplitter:
+    """Splits texts into terms; remembers the stems of the words it has seen. One per thread.
+
+    Args:
+        stemmer: the name of a Snowball stemmer, or ``none``.
+        stopwords: the language of the stop-word list, or ``none``.
+    """
+
+    def __init__(self, stemmer: Stemmer = "english", stopwords: StopWords = "en") -> None:
+        self._stops = _stop_words(stopwords)
+        self._stem = _stem_function(stemmer)
+        self._stems: dict[str, str] = {}
+
+    def terms(self, text: str) -> list[str]:
+        """The terms of ``text`` in order, repeated as often as they occur."""
+        terms = []
+        for word in WORD.findall(text.lower()):
+            if word in self._stops:
+                continue
+            stem = self._stems.get(word)
+            if stem is None:
+                stem = self._stems[word] = self._stem(word)
+            terms.append(stem)
+        return terms
+
+
+def _stop_words(language: StopWords) -> frozenset[str]:
+    if language == "none":
+        return frozenset()
+    from bm25s import stopwords
+
+    return frozenset(getattr(stopwords, STOP_WORD_LISTS[language]))
+
+
+def _stem_function(name: Stemmer) -> Callable[[str], str]:
+    if name == "none":
+        return lambda word: word
+    import Stemmer as snowball
+
+    stem: Callable[[str], str] = snowball.Stemmer(name, 0).stemWord
+    return stem

@@ -1,20 +1,155 @@
 """Search by meaning: FAISS over the vectors of a sentence encoder, scored by cosine similarity."""
 
+import hashlib
+import shutil
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmtools.core.errors import ModelError
+from lmtools.core.files import atomic_writer, cache_dir
+from lmtools.core.progress import progress
 from lmtools.data.records import Passage
 from lmtools.retrieval.config import DenseConfig
-from lmtools.retrieval.corpus import Corpus
-from lmtools.retrieval.embeddings import embed_corpus
-from lmtools.retrieval.encoder import SentenceEncoder, TextEncoder, Vectors
-from lmtools.retrieval.index_cache import cached, content_key
+from lmtools.retrieval.corpus import Corpus, cached, content_key, passage_text
 from lmtools.retrieval.protocol import Hit
+
+if TYPE_CHECKING:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+
+# A sentence encoder: text to unit vectors.
+
+Vectors = NDArray[np.float32]
+
+
+class TextEncoder(Protocol):
+    """What the ``dense`` backend needs of an encoder; ``identity`` names it by content."""
+
+    @property
+    def identity(self) -> str: ...
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """One vector of length 1 per text, float32, shape [texts, dimensions]."""
+        ...
+
+
+class SentenceEncoder:
+    """An encoder of sentence-transformers.
+
+    Args:
+        name: a built-in encoder, a Hugging Face name, or a local directory.
+        device: ``cpu``, ``cuda``, ...; ``auto`` takes a GPU where there is one.
+        batch_size: texts encoded at a time.
+
+    Raises:
+        ModelError: there is no such encoder, or it cannot be loaded.
+    """
+
+    def __init__(self, name: str, device: str = "auto", batch_size: int = 64) -> None:
+        self._model = _load_encoder(name, None if device == "auto" else device)
+        self._batch_size = batch_size
+        self.identity = fingerprint(self._model.state_dict(), repr(self._model))
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        # Tokenizers take valid Unicode only, so lone surrogates become question marks.
+        clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        vectors = self._model.encode(
+            clean, batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
+        )
+        return np.ascontiguousarray(vectors, dtype=np.float32)
+
+
+def fingerprint(weights: "dict[str, torch.Tensor]", architecture: str) -> str:
+    """SHA-256 of a model's weights and the description of its modules: whatever name it came under."""
+    import torch
+
+    digest = hashlib.sha256(architecture.encode())
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _load_encoder(name: str, device: str | None) -> "SentenceTransformer":
+    from sentence_transformers import SentenceTransformer
+
+    if name.startswith("builtin:"):
+        from lmtools.models.builtin import pull
+
+        name = str(pull(name))
+    try:
+        return SentenceTransformer(name, device=device, model_kwargs={"use_safetensors": True})
+    except Exception as error:  # the hub, transformers and torch each raise their own kinds
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"retriever.encoder: cannot load {name!r} as a sentence encoder: {reason}",
+            fix="name a sentence-transformers model with safetensors weights, its directory, "
+            "or leave the setting out for the built-in encoder",
+        ) from error
+
+
+# The vectors of a corpus, computed once and kept: `embeddings.npy` in the cache, mapped into memory.
+#
+# They are computed in shards that are files of their own until the last is there, so that an interrupted
+# run loses at most one of them.
+
+EMBEDDINGS_FORMAT = 1
+SHARD = 1024
+"""Passages in a shard: half a minute of work on a CPU core."""
+
+
+def embed_corpus(corpus: Corpus, encoder: TextEncoder, prefix: str = "") -> Vectors:
+    """A vector for each passage (prefix, title, text), shape [n, dimensions], read-only and mapped.
+
+    Raises:
+        MachineError: the cache cannot be written.
+    """
+    key = content_key(str(EMBEDDINGS_FORMAT), corpus.identity, encoder.identity, prefix)[:32]
+    shards = cache_dir("indexes", f"embeddings-{key}.shards")
+    vectors = cached(
+        f"embeddings-{key}", partial(_build_embeddings, corpus, encoder, prefix, shards), _load_embeddings
+    )
+    shutil.rmtree(shards, ignore_errors=True)
+    return vectors
+
+
+def _build_embeddings(corpus: Corpus, encoder: TextEncoder, prefix: str, shards: Path, folder: Path) -> None:
+    starts = range(0, len(corpus), SHARD)
+    paths = [shards / f"{start:010d}.npy" for start in starts]
+    with progress(len(corpus), "encoding passages") as bar:
+        for start, path in zip(starts, paths, strict=True):
+            count = min(SHARD, len(corpus) - start)
+            if not path.exists():
+                passages = (corpus[position] for position in range(start, start + count))
+                _write(path, encoder.encode([prefix + passage_text(passage) for passage in passages]))
+            bar.advance(count)
+    _join(paths, len(corpus), folder / "embeddings.npy")
+
+
+def _write(path: Path, vectors: Vectors) -> None:
+    with atomic_writer(path, "wb") as stream:
+        np.save(stream, vectors, allow_pickle=False)
+
+
+def _join(paths: list[Path], n: int, target: Path) -> None:
+    """Copy the shards into one array, never holding more than one of them in memory."""
+    dimensions = np.load(paths[0], mmap_mode="r", allow_pickle=False).shape[1]
+    joined = np.lib.format.open_memmap(target, mode="w+", dtype=np.float32, shape=(n, dimensions))
+    for start, path in zip(range(0, n, SHARD), paths, strict=True):
+        joined[start : start + SHARD] = np.load(path, allow_pickle=False)
+    joined.flush()
+
+
+def _load_embeddings(folder: Path) -> Vectors:
+    vectors: Vectors = np.load(folder / "embeddings.npy", mmap_mode="r", allow_pickle=False)
+    return vectors.view(np.ndarray)
+
 
 FORMAT = 1
 DECIMALS = 5

@@ -19,8 +19,7 @@ from lmtools.core.errors import LmtoolsError, RetrieverError
 from lmtools.core.http import JsonClient, Service, said
 from lmtools.data.records import Passage
 from lmtools.retrieval.config import HttpConfig
-from lmtools.retrieval.corpus import Corpus
-from lmtools.retrieval.index_cache import content_key
+from lmtools.retrieval.corpus import Corpus, content_key
 from lmtools.retrieval.protocol import Hit
 
 FORMAT = '{"results": [[{"id": "...", "title": "...", "score": 1.0}, ...], ...]}'

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from lmtools.data.records import Passage
-from lmtools.retrieval.index_cache import content_key
+from lmtools.retrieval.corpus import content_key
 from lmtools.retrieval.protocol import Hit, Retriever
 
 

@@ -47,7 +47,7 @@ def _open(config: RetrieverConfig, corpus: Corpus | None) -> Retriever:
 
             return Bm25Retriever(config, corpus)
         case RankBm25Config():
-            from lmtools.retrieval.okapi import OkapiRetriever
+            from lmtools.retrieval.bm25 import OkapiRetriever
 
             return OkapiRetriever(config, corpus)
         case DenseConfig():

@@ -3,9 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from lmtools.ats import summary
-from lmtools.ats.head_config import LOSSES
-from lmtools.ats.recipe import AtsRecipe, LossName, LossSettings
+from lmtools.ats import cache
+from lmtools.ats.recipe import LOSSES, AtsRecipe, LossName, LossSettings
 from lmtools.core.errors import RecipeError
 from lmtools.core.recipe import load_recipe
 
@@ -13,7 +12,7 @@ from lmtools.core.recipe import load_recipe
 def test_what_is_repeated_here_without_torch_is_what_the_rest_has():
     assert set(LossName.__args__) == set(LOSSES)
     top_k = LossSettings.model_fields["top_k"].annotation
-    assert top_k.__args__ == summary.TOP
+    assert top_k.__args__ == cache.TOP
 
 
 def test_a_scalar_looks_at_no_features():

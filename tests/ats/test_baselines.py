@@ -10,20 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from lmtools.ats import baselines as scalar_module
 from lmtools.ats import losses
-from lmtools.ats.baselines import scalar as scalar_module
-from lmtools.ats.baselines.scalar import fit_scalar
-from lmtools.ats.baselines.vector import (
+from lmtools.ats.baselines import (
     VectorScaling,
     VectorSettings,
+    fit_scalar,
     fit_vector,
     load_vector,
     mean_nll,
     nll_gradient,
     save_vector,
 )
-from lmtools.ats.head_config import MULTIPLIERS
-from lmtools.ats.summary import summarise
+from lmtools.ats.cache import summarise
+from lmtools.ats.recipe import MULTIPLIERS
 from lmtools.core.errors import DataError, ModelError
 
 LOSSES = {

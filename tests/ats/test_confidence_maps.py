@@ -10,16 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from lmtools.ats.baselines.confidence import (
+from lmtools.ats.baselines import (
+    CONFIDENCE_MAP,
+    Line,
+    Logistic,
+    Steps,
     fit_histogram,
     fit_isotonic,
     fit_maps,
     fit_platt,
     fit_scaling_binning,
+    log_odds,
     top_confidence,
 )
-from lmtools.ats.baselines.maps import CONFIDENCE_MAP, Line, Logistic, Steps, log_odds
-from lmtools.ats.summary import summarise
+from lmtools.ats.cache import summarise
 from lmtools.core.errors import DataError
 
 NEVER_FALLING = ("Platt", "scaling-binning", "isotonic")

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from small_cache import OUTPUT, SHAPE, small_cache
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lmtools.ats import exact
-from lmtools.ats.exact import ExactSummary, log_partition
-from lmtools.ats.objective import Objective
+from lmtools.ats import batches
+from lmtools.ats.batches import ExactSummary, log_partition
+from lmtools.ats.losses import Objective
 from lmtools.ats.recipe import LossSettings
 
 CACHE = small_cache()
@@ -52,7 +52,7 @@ def test_the_derivative_is_autograds(logits, multiplier):
 )
 @pytest.mark.parametrize("smoothing", ["uniform", "top_k"])
 def test_losses_and_gradients_are_those_of_the_summaries(name, smoothing, monkeypatch):
-    monkeypatch.setattr(exact, "ROOM", 7 * SHAPE.vocabulary)
+    monkeypatch.setattr(batches, "ROOM", 7 * SHAPE.vocabulary)
     objective = Objective(LossSettings(name=name, smoothing=smoothing))
     found = []
     for summary in pair():
@@ -89,7 +89,7 @@ class Largest(TorchDispatchMode):
 
 def test_no_tensor_has_tokens_times_vocabulary_numbers(monkeypatch):
     _, summary = pair()
-    monkeypatch.setattr(exact, "ROOM", 5 * SHAPE.vocabulary)
+    monkeypatch.setattr(batches, "ROOM", 5 * SHAPE.vocabulary)
     tokens = len(summary.label)
     log_s = torch.zeros(tokens, requires_grad=True)
     with Largest() as largest:

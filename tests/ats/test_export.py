@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tiny import save_adapter, save_tiny_llama
 from tiny_heads import fitted
 
-from lmtools.ats import export_files
+from lmtools.ats import export
 from lmtools.ats.artefact import BaseInfo, save_head
 from lmtools.ats.export import export_vllm
 from lmtools.ats.heads import base_shape
@@ -89,7 +89,7 @@ def test_weights_are_linked_and_copied_where_that_fails(spec, tiny_llama, tmp_pa
     def refuse(*_):
         raise OSError("another disk")
 
-    monkeypatch.setattr(export_files.os, "link", refuse)
+    monkeypatch.setattr(export.os, "link", refuse)
     out = export_vllm(tmp_path / "head", tmp_path / "copied", spec)
     assert not (out / "model-base.safetensors").samefile(tiny_llama / "model.safetensors")
     assert (out / "model-base.safetensors").read_bytes() == (tiny_llama / "model.safetensors").read_bytes()

@@ -11,11 +11,9 @@ import torch
 from filelock import FileLock
 from tiny import tokenizer as tiny_tokenizer
 
-from lmtools.ats.cache import SequenceRows, cache_key
-from lmtools.ats.extract import extract
-from lmtools.ats.output_layer import OutputLayer
+from lmtools.ats.cache import SequenceRows, cache_key, summarise
+from lmtools.ats.extract import OutputLayer, extract
 from lmtools.ats.sequences import Marked, sequences
-from lmtools.ats.summary import summarise
 from lmtools.core.errors import MachineError, ModelError
 from lmtools.data.records import Instruction
 from lmtools.models.load import LoadedModel, load

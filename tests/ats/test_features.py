@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lmtools.ats.features import features
+from lmtools.ats.cache import features
 
 HIDDEN = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
 LOGITS = torch.tensor([[0.0, 2.0, 4.0], [5.0, 5.0, -1.0]])

@@ -7,8 +7,8 @@ from tiny_fit import run_fit, tiny_recipe
 
 from lmtools.ats import commands, fit
 from lmtools.ats.artefact import head_digest, read_settings
-from lmtools.ats.methods import load_methods
-from lmtools.ats.setup import prepare, split
+from lmtools.ats.fit import load_methods
+from lmtools.ats.inputs import prepare, split
 from lmtools.core.errors import DataError, ModelError
 from lmtools.core.results import read_results
 from lmtools.models.load import load

@@ -12,7 +12,7 @@ from small_cache import OUTPUT, SHAPE, small_cache
 
 from lmtools.ats.batches import Batches, by_length, shuffled
 from lmtools.ats.heads import HeadConfig, build_head
-from lmtools.ats.objective import Objective
+from lmtools.ats.losses import Objective
 from lmtools.ats.recipe import LossSettings, TrainSettings
 from lmtools.ats.train import log_multipliers, rate, train_head, validation_loss
 from lmtools.core.errors import ModelError, RunError

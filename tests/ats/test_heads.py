@@ -10,8 +10,7 @@ from pydantic import ValidationError
 from tiny_heads import SHAPE, fitted
 from transformers import Gemma2Config, GPT2Config, LlamaConfig
 
-from lmtools.ats.heads import BaseShape, HeadConfig, TransformerHead, base_shape, build_head
-from lmtools.ats.transformer_head import Context
+from lmtools.ats.heads import BaseShape, Context, HeadConfig, TransformerHead, base_shape, build_head
 from lmtools.core.errors import ModelError
 
 KINDS = ["transformer", "mlp", "linear", "scalar"]

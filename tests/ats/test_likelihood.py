@@ -3,9 +3,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmtools.ats import likelihood
-from lmtools.ats.baselines.vector import VectorScaling
-from lmtools.ats.likelihood import log_probabilities
+from lmtools.ats import calibrated
+from lmtools.ats.baselines import VectorScaling
+from lmtools.ats.calibrated import log_probabilities
 from lmtools.core.errors import ModelError
 
 
@@ -22,7 +22,7 @@ def test_every_method_is_its_definition(n, seed, at_once):
     vector = VectorScaling(torch.rand(11) + 0.5, torch.randn(11))
     every = {"head": log_multiplier, "scalar": torch.tensor([-0.5])}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(likelihood, "AT_ONCE", at_once)
+        patch.setattr(calibrated, "AT_ONCE", at_once)
         found = log_probabilities(logits, wanted, every, vector)
     expected = [
         logits,
@@ -30,8 +30,8 @@ def test_every_method_is_its_definition(n, seed, at_once):
         torch.tensor(-0.5).exp() * logits,
         vector.weight * logits + vector.bias,
     ]
-    for values, calibrated in zip(found, expected, strict=True):
-        torch.testing.assert_close(values, calibrated.log_softmax(-1).gather(1, wanted), atol=1e-5, rtol=1e-5)
+    for values, scaled in zip(found, expected, strict=True):
+        torch.testing.assert_close(values, scaled.log_softmax(-1).gather(1, wanted), atol=1e-5, rtol=1e-5)
 
 
 def test_two_logits_worked_by_hand():
@@ -51,7 +51,7 @@ def test_no_more_than_some_logits_are_worked_on_at_a_time(monkeypatch):
             sizes.append(some.numel())
             return super().__call__(some)
 
-    monkeypatch.setattr(likelihood, "AT_ONCE", 33)
+    monkeypatch.setattr(calibrated, "AT_ONCE", 33)
     log_probabilities(logits, wanted, {"h": log_multiplier}, Watching(torch.ones(11), torch.zeros(11)))
     assert sizes == [33, 33, 33, 11]
 

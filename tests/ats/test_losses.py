@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lmtools.ats.cache import summarise
 from lmtools.ats.losses import (
     cross_entropy,
     full_smoothing,
@@ -14,7 +15,6 @@ from lmtools.ats.losses import (
     selective_smoothing_code,
     smoothing,
 )
-from lmtools.ats.summary import summarise
 
 # Probabilities at multiplier 1: 1/2, 1/4, 1/4 of each; the first token is right, the second and third wrong.
 HALF, QUARTER = math.log(2), math.log(4)

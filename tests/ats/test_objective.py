@@ -6,10 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_cache import small_cache
 
-from lmtools.ats.losses import cross_entropy, full_smoothing, selective_smoothing
-from lmtools.ats.objective import Objective
+from lmtools.ats.cache import summarise
+from lmtools.ats.losses import Objective, cross_entropy, full_smoothing, selective_smoothing
 from lmtools.ats.recipe import LossSettings
-from lmtools.ats.summary import summarise
 
 SUMMARY = small_cache().summary(range(24))
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from small_run import NAMES, write_run
 from tiny import save_tiny_llama
 
-from lmtools.ats.methods import Methods, load_methods
-from lmtools.ats.reader import AtsReader, open_reader
+from lmtools.ats.calibrated import AtsReader, open_reader
+from lmtools.ats.fit import Methods, load_methods
 from lmtools.core.errors import ModelError, RecipeError
 from lmtools.generation import hf
 from lmtools.generation.hf import HfGenerator

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from tiny import tokenizer as tiny_tokenizer
 from tokenizers.processors import TemplateProcessing
 
+from lmtools.ats.inputs import read_instructions
 from lmtools.ats.recipe import AtsRecipe, DataSettings
 from lmtools.ats.sequences import PLAIN, sequences
-from lmtools.ats.setup import read_instructions
 from lmtools.core.errors import DataError
 from lmtools.data.records import Instruction
 

@@ -7,8 +7,8 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lmtools.ats.head_config import MULTIPLIERS
-from lmtools.ats.summary import BINS, ERROR, EVEN, FARTHEST, RATIO, TOP, WIDTH, bin_of, summarise
+from lmtools.ats.cache import BINS, ERROR, EVEN, FARTHEST, RATIO, TOP, WIDTH, bin_of, summarise
+from lmtools.ats.recipe import MULTIPLIERS
 from lmtools.core.errors import ModelError
 
 LOG_RANGE = [math.log(bound) for bound in MULTIPLIERS]

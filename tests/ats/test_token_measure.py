@@ -6,10 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lmtools.ats.cache import summarise
+from lmtools.ats.losses import Objective
 from lmtools.ats.measure import TokenScores, joined, of_logits, of_multipliers, table
-from lmtools.ats.objective import Objective
 from lmtools.ats.recipe import LossSettings
-from lmtools.ats.summary import summarise
 from lmtools.metrics.calibration import ece
 
 

@@ -10,8 +10,8 @@ from tiny import tokenizer
 from tiny_fit import run_fit, tiny_recipe
 
 from lmtools.ats.calibrated import calibrate
-from lmtools.ats.setup import prepare
-from lmtools.ats.token_texts import FILE, TEXTS, pieces
+from lmtools.ats.inputs import prepare
+from lmtools.ats.measure import FILE, TEXTS, pieces
 from lmtools.models.load import load
 
 WORDS = tokenizer()

@@ -20,8 +20,8 @@ from lmtools.ats.artefact import BaseInfo, save_head
 from lmtools.ats.calibrated import calibrate
 from lmtools.ats.export import export_vllm
 from lmtools.ats.heads import HeadConfig, base_shape, build_head
-from lmtools.calibration.predictions import grouped, read_predictions
 from lmtools.cli.app import run
+from lmtools.data.predictions import grouped, read_predictions
 from lmtools.generation.hf import HfGenerator
 from lmtools.generation.protocol import Sampling
 from lmtools.generation.server import ServerGenerator

@@ -6,9 +6,9 @@ from loopback import serving
 from quiz import answer_records, choice_records, write_lines
 
 from lmtools.calibration.evaluate import predict
-from lmtools.calibration.reading import GeneratorReader
+from lmtools.calibration.inputs import prepare
 from lmtools.calibration.recipe import CalibrationRecipe
-from lmtools.calibration.setup import prepare
+from lmtools.calibration.scoring import GeneratorReader
 from lmtools.core.journal import Journal
 from lmtools.generation.open import open_generator
 from lmtools.generation.protocol import Sampling

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmtools.calibration.confidence import (
+from lmtools.calibration.answering import (
     CONFIDENCES,
     answer_confidence,
     answer_tokens,

@@ -3,9 +3,9 @@
 import pytest
 from quiz import answer_records, choice_records, write_lines
 
-from lmtools.calibration.definition import AnswersTask, ChoicesTask, load_definition, packaged_tasks
+from lmtools.calibration.tasks import AnswersTask, ChoicesTask, load_definition, packaged_tasks
 from lmtools.core.errors import DataError, RecipeError
-from lmtools.core.paths import bundled
+from lmtools.core.files import bundled
 
 NAMES = [
     "atlas", "atlas-short", "mmlu", "mmlu-val", "nq", "popqa", "triviaqa", "truthfulqa", "truthfulqa-free",

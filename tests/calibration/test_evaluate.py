@@ -6,17 +6,15 @@ import math
 import pytest
 from quiz import QuizReader, answer_records, choice_records, write_lines
 
-from lmtools.calibration.evaluate import evaluate, predict
-from lmtools.calibration.predictions import read_predictions
+from lmtools.calibration.evaluate import evaluate, make_table, predict
+from lmtools.calibration.inputs import Setup, read_inputs
 from lmtools.calibration.prompt import Rendering
-from lmtools.calibration.questions import read_asked
 from lmtools.calibration.recipe import CalibrationRecipe
-from lmtools.calibration.setup import Setup, read_inputs
-from lmtools.calibration.table import make_table
 from lmtools.core.errors import BackendError, DataError
 from lmtools.core.journal import Journal
 from lmtools.core.results import read_results
 from lmtools.core.run import Run
+from lmtools.data.predictions import read_asked, read_predictions
 
 METRICS = {
     "accuracy", "ece", "ece-mass", "rms-ce", "mce", "brier", "nll", "auroc", "selective@50", "selective@80",

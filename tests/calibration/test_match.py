@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmtools.calibration.match import closest, exact
+from lmtools.calibration.tasks import closest, exact
 
 TRUE = ["The Seine flows through Paris", "It is the Seine"]
 FALSE = ["The Loire flows through Paris", "The Rhine"]

@@ -8,7 +8,7 @@ from small_run import write_run
 from tiny import save_tiny_llama
 from transformers import AutoModelForCausalLM
 
-from lmtools.ats.fitted import check_fits, fitted_methods
+from lmtools.ats.fit import check_fits, fitted_methods
 from lmtools.calibration.dry_run import dry_run
 from lmtools.calibration.recipe import CalibrationRecipe
 from lmtools.cli.app import run

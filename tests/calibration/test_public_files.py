@@ -5,8 +5,8 @@ import json
 import pytest
 from quiz import CAPITALS, write_lines
 
-from lmtools.calibration.predictions import grouped, read_predictions
 from lmtools.cli.app import run
+from lmtools.data.predictions import grouped, read_predictions
 
 SHOTS = 5
 FAST = ("--set", "resamples=100", "--set", "model.device=cpu")

@@ -1,6 +1,6 @@
 import pytest
 
-from lmtools.calibration.reading import GeneratorReader
+from lmtools.calibration.scoring import GeneratorReader
 from lmtools.core.errors import ModelError
 from lmtools.generation.protocol import Completion, Sampling
 from lmtools.generation.scripted import Call, Scripted

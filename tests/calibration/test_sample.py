@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmtools.calibration.sample import evenly, shown_answer, split_evenly
+from lmtools.calibration.tasks import evenly, shown_answer, split_evenly
 
 subjects = st.lists(st.sampled_from("abcde"), min_size=1, max_size=60)
 

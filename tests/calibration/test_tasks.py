@@ -6,9 +6,8 @@ from collections import Counter
 import pytest
 from quiz import answer_records, choice_records, write_lines
 
-from lmtools.calibration.definition import AnswersTask, ChoicesTask
 from lmtools.calibration.recipe import CalibrationRecipe
-from lmtools.calibration.tasks import build_task, read_tasks
+from lmtools.calibration.tasks import AnswersTask, ChoicesTask, build_task, read_tasks
 from lmtools.core.errors import DataError, RecipeError
 
 ABOUT = "The following are multiple choice questions (with answers) about {subject}."

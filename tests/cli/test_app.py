@@ -12,9 +12,8 @@ import typer
 from imported import HEAVY, modules_after
 
 from lmtools.cli import app as module
-from lmtools.cli.app import MEMBERS, main, run
+from lmtools.cli.app import MEMBERS, Member, main, run
 from lmtools.cli.faults import explain
-from lmtools.cli.lazy import Member
 from lmtools.cli.options import BackendName, Json, Resume, emit, overrides
 from lmtools.core.errors import MachineError, RecipeError
 

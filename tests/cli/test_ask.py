@@ -17,8 +17,7 @@ import pytest
 from imported import HEAVY, modules_after
 from rich.console import Console
 
-from lmtools.cli.ask import Keys, ask
-from lmtools.cli.ask_screen import KEYS, safe, show_all, show_pair, weight_line
+from lmtools.cli.ask import KEYS, Keys, ask, safe, show_all, show_pair, weight_line
 from lmtools.core.journal import Journal
 from lmtools.data.records import Turn
 from lmtools.hyre.recipe import AdaptSettings

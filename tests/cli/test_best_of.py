@@ -10,8 +10,8 @@ from tiny_hyre import USERS, trained_once, write
 from lmtools.cli.app import run
 from lmtools.generation import requests as module
 from lmtools.generation.scripted import Scripted
+from lmtools.hyre.personal import keep_weights
 from lmtools.hyre.reward import open_reward
-from lmtools.hyre.user import keep_weights
 from lmtools.models.chat import Message
 from lmtools.models.features import Answered
 

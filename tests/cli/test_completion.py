@@ -150,7 +150,7 @@ def test_a_fault_stays_silent(capsys, monkeypatch):
     monkeypatch.setenv("_LMTOOLS_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", "lmtools\nleret\n")
     monkeypatch.setenv("COMP_CWORD", "2")
-    monkeypatch.setattr("lmtools.cli.lazy.Member.load", lambda *_: 1 / 0)
+    monkeypatch.setattr("lmtools.cli.app.Member.load", lambda *_: 1 / 0)
     assert run([]) == 1
     assert capsys.readouterr() == ("", "")
 

@@ -8,7 +8,7 @@ import pytest
 from lmtools.cli import doctor as module
 from lmtools.cli.app import run
 from lmtools.cli.doctor import OPTIONAL, PARTS, Part
-from lmtools.core.paths import cache_dir
+from lmtools.core.files import cache_dir
 from lmtools.models.builtin import BUILTINS
 
 

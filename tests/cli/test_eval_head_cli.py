@@ -7,8 +7,8 @@ from quiz import answer_records, choice_records, write_lines
 from small_run import NAMES, write_run
 from tiny import save_tiny_llama
 
-from lmtools.calibration.predictions import grouped, read_predictions
 from lmtools.cli.app import run
+from lmtools.data.predictions import grouped, read_predictions
 from lmtools.models.load import load
 from lmtools.models.spec import ModelSpec
 

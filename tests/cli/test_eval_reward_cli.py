@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, LlamaForSequenceClassification
 
 from lmtools.cli import eval_reward, hyre_run
 from lmtools.cli.app import run
-from lmtools.hyre.user import keep_weights
+from lmtools.hyre.personal import keep_weights
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +152,7 @@ def test_interrupted_it_is_130(made, small, capsys, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("lmtools.hyre.reward_eval.answers", stop)
+        patch.setattr("lmtools.hyre.reward.answers", stop)
         assert run(["eval", "reward", *options]) == 130
     assert "--resume" in capsys.readouterr().err
     value, _ = measured(capsys, *options, "--resume")
@@ -173,6 +173,6 @@ def test_what_it_refuses(made, classifier, small, capsys):
 
 def test_the_default_recipe_is_there():
     from lmtools.core.recipe import load_recipe
-    from lmtools.hyre.reward_recipe import RewardRecipe
+    from lmtools.hyre.recipe import RewardRecipe
 
     assert load_recipe(RewardRecipe, None, default=eval_reward.DEFAULT).pairs == "atlas:preferences.targets"

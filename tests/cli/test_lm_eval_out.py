@@ -6,8 +6,8 @@ import pytest
 from quiz import answer_records, choice_records, write_lines
 from tiny_hyre import recipe_file, trained_once
 
-from lmtools.calibration.predictions import read_predictions
 from lmtools.cli.app import run
+from lmtools.data.predictions import read_predictions
 
 
 @pytest.fixture(autouse=True)

@@ -14,8 +14,8 @@ from small_world import write_recipe
 
 from lmtools.cli import leret
 from lmtools.cli.app import run
+from lmtools.leret.inputs import policy_hash
 from lmtools.leret.prompts import ZERO_SHOT, query_messages
-from lmtools.leret.setup import policy_hash
 from lmtools.models.chat import render
 from lmtools.models.load import load
 from lmtools.models.spec import ModelSpec

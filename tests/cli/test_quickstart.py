@@ -7,7 +7,7 @@ import pytest
 from lmtools.ats import commands as ats_commands
 from lmtools.cli import quickstart as quickstart_module
 from lmtools.cli.app import run
-from lmtools.core import trackers, tracking
+from lmtools.core import tracking
 from lmtools.core.results import Results, Row
 from lmtools.leret import commands
 
@@ -66,7 +66,7 @@ def sent(monkeypatch):
             found.append(None)
 
     monkeypatch.setattr(tracking, "find_spec", lambda package: object())
-    monkeypatch.setattr(trackers, "open_trackio", lambda tracked: Fake())
+    monkeypatch.setattr(tracking, "open_trackio", lambda tracked: Fake())
     return found
 
 
@@ -138,7 +138,7 @@ def test_interrupted_in_its_second_part_it_goes_on_there(quickstart, tmp_path, c
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["leret-quickstart"]
 
 
-@pytest.mark.parametrize("place", ["lmtools.hyre.evaluate._measure", "lmtools.hyre.user.keep_weights"])
+@pytest.mark.parametrize("place", ["lmtools.hyre.evaluate._measure", "lmtools.hyre.personal.keep_weights"])
 def test_interrupted_in_its_third_part_it_goes_on_there(quickstart, tmp_path, capsys, monkeypatch, place):
     def stop(*_):
         raise KeyboardInterrupt

@@ -9,7 +9,7 @@ from lmtools.cli import recipes as module
 from lmtools.cli.app import run
 from lmtools.core import recipe as loading
 from lmtools.core.config import Config
-from lmtools.core.paths import bundled
+from lmtools.core.files import bundled
 from lmtools.core.recipe import list_recipes
 
 GOOD = "# lmtools toy train --recipe toy/good\n# A good toy.\nsystem: toy\nsteps: 3\n"

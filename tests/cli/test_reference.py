@@ -4,12 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 
-from lmtools.cli.app import MEMBERS
-from lmtools.cli.reference import every, main, reference, tree
+from lmtools.cli.app import MEMBERS, app
+from lmtools.cli.invocation import every, tree
+from lmtools.cli.reference import main, reference
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "commands.md"
-COMMANDS = list(every(tree()))
+COMMANDS = list(every(tree(typer.main.get_command(app))))
 PARAMETERS = [
     pytest.param(parameter, id=f"{command.path} {parameter.opts[0]}")
     for command in COMMANDS

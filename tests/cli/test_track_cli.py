@@ -9,8 +9,8 @@ from tiny_fit import instructions
 from tiny_hyre import recipe_file, tiny_recipe
 
 from lmtools.cli.app import run
-from lmtools.core import trackers, tracking
-from lmtools.core.curves import read_curves
+from lmtools.core import tracking
+from lmtools.core.tracking import read_curves
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def sent(monkeypatch):
         def close(self):
             found.append(("closed", {}, None))
 
-    monkeypatch.setattr(trackers, "open_trackio", lambda tracked: Fake())
+    monkeypatch.setattr(tracking, "open_trackio", lambda tracked: Fake())
     monkeypatch.setattr(tracking, "find_spec", lambda package: object())
     return found
 

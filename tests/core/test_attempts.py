@@ -2,7 +2,7 @@
 
 import pytest
 
-from lmtools.core.attempts import Attempts, say_model, say_unchecked
+from lmtools.core.dry_run import Attempts, say_model, say_unchecked
 from lmtools.core.errors import DataError, MachineError
 
 

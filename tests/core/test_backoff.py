@@ -6,7 +6,7 @@ from email.utils import format_datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmtools.core.backoff import LONGEST_PAUSE, pause_before, seconds
+from lmtools.core.http import LONGEST_PAUSE, pause_before, seconds
 
 
 def test_pause_doubles_and_jitters_over_its_second_half():

@@ -6,10 +6,9 @@ import math
 import pytest
 
 from lmtools.core.config import Config
-from lmtools.core.curves import Curves, Point, read_curves
-from lmtools.core.results import Row
+from lmtools.core.results import Interval, Row
 from lmtools.core.run import Run
-from lmtools.core.statistics import Interval
+from lmtools.core.tracking import Curves, Point, read_curves
 
 
 class Heard:

@@ -15,7 +15,7 @@ from lmtools.core.files import write_jsonl
 from lmtools.core.results import Row
 from lmtools.core.run import Run
 from lmtools.core.seeds import derive
-from lmtools.core.statistics import bootstrap_mean
+from lmtools.core.results import bootstrap_mean
 
 class Toy(Config):
     units: int = 60

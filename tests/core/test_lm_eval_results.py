@@ -8,9 +8,8 @@ from datetime import datetime
 
 import pytest
 
-from lmtools.core.lm_eval_results import Ran, as_lm_eval, hashed, sanitized, write_lm_eval
-from lmtools.core.results import Results, Row
-from lmtools.core.statistics import Interval
+from lmtools.core.lm_eval import Ran, as_lm_eval, hashed, sanitized, write_lm_eval
+from lmtools.core.results import Interval, Results, Row
 
 WHEN = datetime(2026, 3, 1, 12, 30, 15, 250000)
 KEYS = {

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmtools.core.config import Config
-from lmtools.core.pace import Pace, Work, foreseen, keeping, tokens_after_prefix, tokens_in
+from lmtools.core.progress import Pace, Work, foreseen, keeping, tokens_after_prefix, tokens_in
 from lmtools.core.run import Run
 
 amounts = st.floats(0, 1e6)

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmtools.core.errors import DataError
-from lmtools.core.results import Difference, Results, Row, from_json, read_results
-from lmtools.core.statistics import Interval
+from lmtools.core.results import Difference, Interval, Results, Row, from_json, read_results
 
 figures = st.floats(allow_nan=False, allow_infinity=False)
 intervals = st.builds(Interval, figures, figures, figures, st.integers(1))

@@ -11,10 +11,8 @@ from lmtools.core.config import Config
 from lmtools.core.errors import MachineError, RunError
 from lmtools.core.files import file_name
 from lmtools.core.recipe import dump_recipe
-from lmtools.core.results import Row
-from lmtools.core.resume import started_with
-from lmtools.core.run import Run, default_out
-from lmtools.core.statistics import Interval
+from lmtools.core.results import Interval, Row
+from lmtools.core.run import Run, default_out, started_with
 
 
 class Toy(Config):

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmtools.core import statistics
-from lmtools.core.statistics import Interval, bootstrap, bootstrap_mean, paired_difference
+from lmtools.core import results
+from lmtools.core.results import Interval, bootstrap, bootstrap_mean, paired_difference
 
 rates = st.lists(st.floats(0, 1, allow_subnormal=False), min_size=1, max_size=30)
 
@@ -86,8 +86,8 @@ def test_no_difference_from_itself(values):
 
 
 def test_blocks_do_not_lose_resamples(monkeypatch):
-    monkeypatch.setattr(statistics, "BLOCK", 25)
-    blocks = list(statistics._draws(10, 7, seed=0))
+    monkeypatch.setattr(results, "BLOCK", 25)
+    blocks = list(results._draws(10, 7, seed=0))
     assert [block.shape for block in blocks] == [(2, 10), (2, 10), (2, 10), (1, 10)]
 
 

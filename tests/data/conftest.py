@@ -1,9 +1,8 @@
 """The bundled atlas, read once."""
 
 import pytest
-
-from lmtools.data.atlas import tables
-from lmtools.data.atlas.entities import Atlas
+from atlas import tables
+from atlas.entities import Atlas
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,13 @@ import sys
 from collections import Counter
 
 import pytest
+from atlas import path
+from atlas.build import build
+from atlas.ceiling import ceilings, recall, searcher, table
+from atlas.questions import SPLITS, aliases
 
-from lmtools.data.atlas import path
-from lmtools.data.atlas.build import build
-from lmtools.data.atlas.ceiling import ceilings, recall, searcher, table
-from lmtools.data.atlas.questions import SPLITS, aliases
-from lmtools.data.jsonl import read_passages, read_questions
 from lmtools.data.records import Question
+from lmtools.data.rows import read_passages, read_questions
 
 FILES = [
     "corpus.jsonl",
@@ -45,13 +45,11 @@ def search(corpus):
 def test_the_committed_files_are_what_the_builder_makes(tmp_path):
     build(tmp_path)
     for name in FILES:
-        assert (tmp_path / name).read_bytes() == path(name).read_bytes(), (
-            f"{name}: run lmtools.data.atlas.build"
-        )
+        assert (tmp_path / name).read_bytes() == path(name).read_bytes(), f"{name}: run atlas.build"
 
 
 def test_the_build_does_not_depend_on_the_hash_seed(tmp_path):
-    command = [sys.executable, "-m", "lmtools.data.atlas.build", str(tmp_path)]
+    command = [sys.executable, "-m", "atlas.build", str(tmp_path)]
     subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": "4711"}, capture_output=True)
     assert all((tmp_path / name).read_bytes() == path(name).read_bytes() for name in FILES)
 

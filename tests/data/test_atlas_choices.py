@@ -3,12 +3,12 @@
 from collections import Counter
 
 import pytest
+from atlas.choices import OPTIONS, PARTS, askable, posed
+from atlas.known import Known
+from atlas.statements import Claims, alike, in_turn, within
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmtools.data.atlas.choices import OPTIONS, PARTS, askable, posed
-from lmtools.data.atlas.known import Known
-from lmtools.data.atlas.statements import Claims, alike, in_turn, within
 from lmtools.data.sources import load_choices
 
 SOURCES = {"test": "atlas:choices", "dev": "atlas:choices.dev"}

@@ -4,13 +4,13 @@ import re
 from collections import Counter
 
 import pytest
+from atlas.choices import posed
+from atlas.instructions import WORDS, leaks
+from atlas.known import Known
+from atlas.passages import templates
+from atlas.statements import Claims
+from atlas.tasks import FAMILIES, as_list
 
-from lmtools.data.atlas.choices import posed
-from lmtools.data.atlas.instructions import WORDS, leaks
-from lmtools.data.atlas.known import Known
-from lmtools.data.atlas.passages import templates
-from lmtools.data.atlas.statements import Claims
-from lmtools.data.atlas.tasks import FAMILIES, as_list
 from lmtools.data.records import Instruction
 from lmtools.data.sources import load_choices, load_instructions
 

@@ -5,14 +5,14 @@ from collections import Counter
 from statistics import mean
 
 import pytest
+from atlas.known import Known
+from atlas.manners import DETAILS, Told, answer, clause, things
+from atlas.passages import templates
+from atlas.preferences import CROWD, EACH, SHORT, pair, preferences
+from atlas.statements import Claims
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmtools.data.atlas.known import Known
-from lmtools.data.atlas.manners import DETAILS, Told, answer, clause, things
-from lmtools.data.atlas.passages import templates
-from lmtools.data.atlas.preferences import CROWD, EACH, SHORT, pair, preferences
-from lmtools.data.atlas.statements import Claims
 from lmtools.data.sources import load_preferences, load_targets
 
 HOLE = re.compile(r"[{}]|  |\(\)|\bthe the\b|\?\?|\.\.|,\.|[a-z]{3}\. [a-z]|(?<!Were )\bNone\b")

@@ -5,15 +5,15 @@ from collections import Counter
 from dataclasses import fields
 
 import pytest
+from atlas import path, schema, tables
+from atlas.choice import pick, sample, shuffled
+from atlas.entities import listing, plain
+from atlas.facts import article, facts, peers
+from atlas.passages import applicable, pages, sentence
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lmtools.core.errors import DataError
-from lmtools.data.atlas import path, schema, tables
-from lmtools.data.atlas.choice import pick, sample, shuffled
-from lmtools.data.atlas.entities import listing, plain
-from lmtools.data.atlas.facts import article, facts, peers
-from lmtools.data.atlas.passages import applicable, pages, sentence
 
 
 def test_some_facts(atlas):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmtools.data.dialogue import common_start, dialogue
+from lmtools.data.records import common_start, dialogue
 
 said = st.text("ab :\n", min_size=1, max_size=8).map(str.strip).filter(bool)
 NAMES = ("Human", "Assistant")

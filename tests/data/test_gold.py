@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmtools.core.errors import DataError
-from lmtools.data.gold import check_questions
 from lmtools.data.records import Question
+from lmtools.data.sources import check_questions
 
 
 def asking(*supporting: str, id: str = "q1") -> Question:

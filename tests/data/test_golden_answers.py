@@ -6,7 +6,7 @@ import pytest
 
 from lmtools.core.errors import DataError
 from lmtools.core.files import write_jsonl
-from lmtools.data.prepare import prepare
+from lmtools.data.check import prepare
 from lmtools.data.records import Question
 from lmtools.data.sources import load_questions
 

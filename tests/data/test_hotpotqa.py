@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from lmtools.data.hotpotqa import HotpotRecord, pairs, passages, question
+from lmtools.data.readers.hotpotqa import HotpotRecord, pairs, passages, question
 from lmtools.data.records import Passage, Question
 from lmtools.data.sources import check_questions, load_passages, load_questions
 

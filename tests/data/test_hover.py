@@ -1,6 +1,6 @@
 """HoVer: the claim is the question."""
 
-from lmtools.data.hover import HoverRecord, question
+from lmtools.data.readers.hover import HoverRecord, question
 from lmtools.data.records import Question
 from lmtools.data.sources import check_questions, load_passages, load_questions
 

@@ -4,8 +4,8 @@ import pytest
 
 from lmtools.core.errors import DataError, MachineError
 from lmtools.core.files import write_jsonl
-from lmtools.data import hub
-from lmtools.data.hub import HubName, parse
+from lmtools.data import places
+from lmtools.data.places import HubName, parse_hub_name
 from lmtools.data.sources import load_passages, load_questions, source_hash
 
 RECORDS = [
@@ -45,13 +45,13 @@ def repository(tmp_path, monkeypatch):
     ],
 )
 def test_names(source, expected):
-    assert parse(source) == expected
+    assert parse_hub_name(source) == expected
 
 
 @pytest.mark.parametrize("source", ["hf:", "hf::x", "hf:a:b:c:d"])
 def test_names_that_are_none(source):
     with pytest.raises(DataError, match="hf:REPO"):
-        parse(source)
+        parse_hub_name(source)
 
 
 def test_questions_and_passages_of_a_repository(repository):
@@ -88,7 +88,7 @@ def test_class_labels_become_their_names(monkeypatch):
     )
     made = datasets.Dataset.from_dict({"uid": ["a", "b", "c"], "label": [1, 0, -1]}, features=features)
     monkeypatch.setattr(datasets, "load_dataset", lambda *names, **options: made)
-    assert hub.load("hf:x/y")["label"] == ["SUPPORTED", "NOT_SUPPORTED", ""]
+    assert places.load_hub("hf:x/y")["label"] == ["SUPPORTED", "NOT_SUPPORTED", ""]
 
 
 @pytest.mark.parametrize(

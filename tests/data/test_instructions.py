@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from lmtools.core.errors import DataError
 from lmtools.core.files import write_jsonl
-from lmtools.data.jsonl import json_object
 from lmtools.data.records import Instruction, Turn
+from lmtools.data.rows import json_object
 from lmtools.data.sources import load_instructions
 
 TURNS = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from lmtools.core.errors import DataError
 from lmtools.core.files import write_jsonl
 from lmtools.data.faults import BrokenRecordsError
-from lmtools.data.jsonl import json_object, read_passages, read_questions, read_records
 from lmtools.data.records import Passage, Question
+from lmtools.data.rows import json_object, read_passages, read_questions, read_records
 
 GOOD = b'{"id": "a", "question": "Who?", "supporting": ["T"]}\n'
 

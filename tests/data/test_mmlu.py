@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lmtools.core.errors import DataError
 from lmtools.data.faults import BrokenRecordsError
-from lmtools.data.mmlu import is_mmlu
+from lmtools.data.readers.mmlu import is_mmlu
 from lmtools.data.records import MultipleChoice
 from lmtools.data.sources import load_choices, source_hash
 

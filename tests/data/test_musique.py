@@ -1,7 +1,7 @@
 """MuSiQue: the decomposition's order, several paragraphs of a title, the unanswerable half."""
 
 from lmtools.core.files import write_jsonl
-from lmtools.data.musique import MusiqueRecord, question
+from lmtools.data.readers.musique import MusiqueRecord, question
 from lmtools.data.records import Passage, Question
 from lmtools.data.sources import load_passages, load_questions
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmtools.core.errors import DataError
-from lmtools.data.jsonl import read_passages, read_questions
-from lmtools.data.prepare import prepare
+from lmtools.data.check import prepare
+from lmtools.data.rows import read_passages, read_questions
 from lmtools.data.sources import load_choices, load_instructions, load_questions, load_truthful
 
 RECORD = {

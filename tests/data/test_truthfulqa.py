@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmtools.core.errors import DataError
+from lmtools.data.readers.truthfulqa import AnswerRecord, ChoiceRecord, answers, choices
 from lmtools.data.records import TruthfulQuestion
 from lmtools.data.sources import load_choices, load_questions, load_truthful
-from lmtools.data.truthfulqa import AnswerRecord, ChoiceRecord, answers, choices
 
 COLUMNS = ["Type", "Category", "Question", "Best Answer", "Correct Answers", "Incorrect Answers", "Source"]
 CELLS = [

@@ -3,9 +3,9 @@
 import json
 
 from lmtools.data.formats import detect
+from lmtools.data.readers.two_wiki import TWO_WIKI, TwoWikiRecord, question
 from lmtools.data.records import Passage, Question
 from lmtools.data.sources import load_passages, load_questions
-from lmtools.data.two_wiki import TWO_WIKI, TwoWikiRecord, question
 
 COMPOSITIONAL = {
     "_id": "13f5",

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmtools.generation import choose as module
-from lmtools.generation.choose import choose, limit, uniforms
+from lmtools.generation import decode as module
+from lmtools.generation.decode import choose, limit, uniforms
 from lmtools.generation.protocol import Sampling
 
 # Probabilities .5, .3, .15, .05 at tokens 2, 0, 3, 1.

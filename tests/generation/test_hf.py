@@ -6,7 +6,7 @@ from tiny import save_adapter
 
 from lmtools.core.errors import MachineError, ModelError
 from lmtools.generation import hf
-from lmtools.generation import prefix as prefix_module
+from lmtools.generation import past as prefix_module
 from lmtools.generation.hf import HfGenerator
 from lmtools.generation.past import Pasts, PlainPast, SharedPast
 from lmtools.generation.protocol import Sampling

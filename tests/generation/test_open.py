@@ -6,7 +6,7 @@ import pytest
 from imported import HEAVY, modules_after
 from loopback import serving
 
-from lmtools.core.paths import cache_dir
+from lmtools.core.files import cache_dir
 from lmtools.generation.cached import Cached
 from lmtools.generation.hf import HfGenerator
 from lmtools.generation.open import open_generator

@@ -8,7 +8,7 @@ import pytest
 from tiny import save_adapter
 
 from lmtools.core.errors import MissingPackageError, ModelError
-from lmtools.generation.open_features import open_features
+from lmtools.generation.open import open_features
 from lmtools.models.chat import Message
 from lmtools.models.feature_settings import FeatureSettings
 from lmtools.models.features import Answered

@@ -1,6 +1,6 @@
 """The pace of a model is timed on a few batches, and leaves nothing behind."""
 
-from lmtools.core.pace import Pace
+from lmtools.core.progress import Pace
 from lmtools.generation.pace import measure_pace
 from lmtools.models.spec import ModelSpec
 

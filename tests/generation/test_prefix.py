@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmtools.generation.prefix import GROUP_COST, MIN_PREFIX, common_prefix, pack, plan_groups
+from lmtools.generation.past import GROUP_COST, MIN_PREFIX, common_prefix, pack, plan_groups
 
 TOKENS = st.lists(st.integers(0, 2), max_size=12)
 # Long runs of one token, so that prompts share prefixes on both sides of the thresholds.

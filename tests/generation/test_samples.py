@@ -3,8 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmtools.generation.protocol import Sampling
-from lmtools.generation.samples import by_prompt, draws, sample_seed
+from lmtools.generation.protocol import Sampling, by_prompt, draws, sample_seed
 
 
 def test_greedy_is_computed_once_and_repeated():

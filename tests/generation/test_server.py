@@ -9,8 +9,7 @@ from loopback import in_turn, serving
 
 from lmtools.core.errors import BackendError, ModelError
 from lmtools.generation.protocol import Completion, Sampling
-from lmtools.generation.server import ServerGenerator, choose_model
-from lmtools.generation.server_reply import Served
+from lmtools.generation.server import Served, ServerGenerator, choose_model
 from lmtools.models.spec import BUILTIN_LM, ModelSpec
 
 GREEDY = Sampling(max_tokens=4)

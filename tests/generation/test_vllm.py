@@ -11,14 +11,17 @@ from tiny import save_adapter, save_tiny_llama
 
 from lmtools.core.errors import LmtoolsError, MissingPackageError, ModelError
 from lmtools.generation.protocol import Sampling
-from lmtools.generation.vllm_adapters import RANKS, adapter_rank, linear_layers, lora_options
 from lmtools.generation.vllm_engine import (
     LAUNCHER,
+    RANKS,
+    adapter_rank,
     check_device,
     check_version,
     engine_options,
     first_line,
     import_vllm,
+    linear_layers,
+    lora_options,
     scannable,
     unlaunched,
 )

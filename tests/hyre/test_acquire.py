@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from lmtools.hyre.acquire import coin_entropy, normal_scores, scores
-from lmtools.hyre.reweighting import reweight
+from lmtools.hyre.reweighting import coin_entropy, normal_scores, reweight, scores
 
 LN2, LN3 = math.log(2), math.log(3)
 MARGINS = arrays(np.float64, (5, 4), elements=st.floats(-40, 40))

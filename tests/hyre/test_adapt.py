@@ -13,11 +13,11 @@ from tiny_ensemble import preference_ensemble, preferences
 
 from lmtools.core.errors import DataError
 from lmtools.hyre.adapt import adapted, before, check_examples, check_heads, prior_weights, telling
-from lmtools.hyre.axes import prior_root
 from lmtools.hyre.ensemble import EnsembleInfo
-from lmtools.hyre.make import Training, make_ensemble
-from lmtools.hyre.posterior import posterior_mode
+from lmtools.hyre.heads import prior_root
 from lmtools.hyre.recipe import AdaptSettings, SourceSettings, TrainSettings
+from lmtools.hyre.reweighting import posterior_mode
+from lmtools.hyre.train import Training, make_ensemble
 
 LN2, LN3 = math.log(2), math.log(3)
 FIT = np.array([0.0, LN2, 2 * LN2])

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmtools.hyre.axes import SHARED, group_directions, principal_axes, prior_draws, prior_root
+from lmtools.hyre.heads import SHARED, group_directions, principal_axes, prior_draws, prior_root
 
 
 def differences(seed=0, n=60, width=6):

@@ -8,15 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit
 
-from lmtools.hyre.baselines import (
-    BASELINES,
-    OF_ENSEMBLE,
-    WITHOUT_EXAMPLES,
-    Pairs,
-    simplex_weights,
-)
-from lmtools.hyre.posterior import posterior_mode
-from lmtools.hyre.reweighting import pair_losses
+from lmtools.hyre.methods import BASELINES, OF_ENSEMBLE, WITHOUT_EXAMPLES, Pairs, simplex_weights
+from lmtools.hyre.reweighting import pair_losses, posterior_mode
 
 
 def pairs(margins=None, features=None, single=None, inner=None) -> Pairs:

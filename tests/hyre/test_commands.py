@@ -8,13 +8,13 @@ from tiny_hyre import run_train, tiny_recipe
 from transformers import LlamaForSequenceClassification
 
 from lmtools.core.errors import RunError
-from lmtools.hyre import commands, ensembles
+from lmtools.hyre import commands, train
 from lmtools.hyre.ensemble import load_ensemble
-from lmtools.hyre.ensembles import load_ensembles, settings_of
+from lmtools.hyre.inputs import prepare
 from lmtools.hyre.pairs import answers, read_training
 from lmtools.hyre.reward import open_reward
-from lmtools.hyre.setup import prepare
-from lmtools.models.fingerprint import fingerprint
+from lmtools.hyre.train import load_ensembles, settings_of
+from lmtools.models.files import fingerprint
 
 PARTS = ("ensemble", "ensembles/random", "ensembles/shared_base", "single")
 
@@ -62,7 +62,7 @@ def test_a_finished_run_is_only_read(recipe, tmp_path, monkeypatch):
 @pytest.mark.parametrize("kept", [0, 1, 3])
 def test_interrupted_it_goes_on_and_ends_with_the_same_bytes(recipe, tmp_path, monkeypatch, kept):
     whole = run_train(recipe, tmp_path / "whole")
-    make, done = ensembles.make_ensemble, []
+    make, done = train.make_ensemble, []
 
     def until(*args, **more):
         if len(done) == kept:
@@ -71,13 +71,13 @@ def test_interrupted_it_goes_on_and_ends_with_the_same_bytes(recipe, tmp_path, m
         return make(*args, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ensembles, "make_ensemble", until)
+        patch.setattr(train, "make_ensemble", until)
         with pytest.raises(KeyboardInterrupt):
             run_train(recipe, tmp_path / "run")
     assert not (tmp_path / "run" / "metrics.json").exists()
     assert len(list((tmp_path / "run").rglob("ensemble.json"))) == kept
     made = []
-    monkeypatch.setattr(ensembles, "make_ensemble", lambda *a, **m: made.append(1) or make(*a, **m))
+    monkeypatch.setattr(train, "make_ensemble", lambda *a, **m: made.append(1) or make(*a, **m))
     again = run_train(recipe, tmp_path / "run", resume=True)
     assert len(made) == len(PARTS) - kept
     assert again.rows == whole.rows

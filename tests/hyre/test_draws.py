@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmtools.core.errors import DataError
-from lmtools.hyre.draws import draws
+from lmtools.hyre.label_draws import draws
 
 KEYS = st.lists(st.sampled_from("abcdefghijkl"), min_size=2, max_size=30).filter(
     lambda keys: len(set(keys)) > 1

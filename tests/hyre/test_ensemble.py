@@ -10,14 +10,7 @@ from tiny_ensemble import WIDTH, preference_ensemble, preferences
 
 from lmtools.core.errors import ModelError
 from lmtools.hyre import ensemble as module
-from lmtools.hyre.ensemble import (
-    SETTINGS,
-    WEIGHTS,
-    ensemble_digest,
-    load_ensemble,
-    read_info,
-    save_ensemble,
-)
+from lmtools.hyre.ensemble import SETTINGS, WEIGHTS, ensemble_digest, load_ensemble, read_info, save_ensemble
 from lmtools.hyre.recipe import AdaptSettings
 
 SOURCES = ("shared_base", "epinet", "mixture", "diverse", "pca", "random", "gaussian")

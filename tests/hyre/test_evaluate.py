@@ -8,10 +8,10 @@ from tiny_hyre import USERS, records, run_eval, tiny_recipe, trained_once, write
 
 from lmtools.core.errors import DataError
 from lmtools.hyre import evaluate as module
-from lmtools.hyre.ensembles import load_ensembles
 from lmtools.hyre.evaluate import examples_left_out, methods_of
-from lmtools.hyre.measure import measure
-from lmtools.hyre.table import Target
+from lmtools.hyre.methods import measure
+from lmtools.hyre.results import Target
+from lmtools.hyre.train import load_ensembles
 
 BASELINES = {"uniform", "best-head", "simplex", "oracle-head"}
 
@@ -135,7 +135,7 @@ def test_killed_after_training_in_the_same_directory_nothing_is_trained_again(tr
         patch.setattr(module, "_measure", stop)
         with pytest.raises(KeyboardInterrupt):
             run_eval(recipe, None, tmp_path / "one")
-    monkeypatch.setattr("lmtools.hyre.ensembles.make_ensemble", stop)
+    monkeypatch.setattr("lmtools.hyre.train.make_ensemble", stop)
     run_eval(recipe, None, tmp_path / "one", resume=True)
     run_eval(recipe, run, tmp_path / "apart")
     assert metrics(tmp_path / "one") == metrics(tmp_path / "apart")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lmtools.hyre.intervals import Resampler, accuracy_of, over_targets
+from lmtools.hyre.results import Resampler, accuracy_of, over_targets
 
 
 def interval(correct, seed=0, resamples=400, name="target"):

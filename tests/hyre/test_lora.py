@@ -12,24 +12,24 @@ from safetensors.torch import load_file
 from tiny import save_adapter
 from transformers import LlamaForSequenceClassification
 
-from lmtools.core.curves import read_curves
 from lmtools.core.errors import MachineError, ModelError, RecipeError, RunError
 from lmtools.core.run import Run
+from lmtools.core.tracking import read_curves
 from lmtools.data.records import Preference
-from lmtools.generation.open_features import open_features
+from lmtools.generation.open import open_features
 from lmtools.hyre import lora as module
 from lmtools.hyre.commands import train
 from lmtools.hyre.dry_run import dry_run
-from lmtools.hyre.lora import adapted_setup, batches, check_lora
+from lmtools.hyre.inputs import Setup, adapted_setup, prepare
+from lmtools.hyre.lora import batches, check_lora
 from lmtools.hyre.pairs import answers, read_features
 from lmtools.hyre.recipe import HyreRecipe, LoraSettings, TrainSettings
 from lmtools.hyre.reward import open_reward, trained_recipe
-from lmtools.hyre.setup import Setup, prepare
 from lmtools.hyre.tuned import TunedBackbone
 from lmtools.models.chat import Message
 from lmtools.models.feature_settings import FeatureSettings
 from lmtools.models.features import Answered
-from lmtools.models.fingerprint import fingerprint
+from lmtools.models.files import fingerprint
 from lmtools.models.load import load
 from lmtools.models.spec import ModelSpec
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from lmtools.hyre.losses import (
+from lmtools.hyre.heads import (
     bradley_terry,
     correlation_penalty,
     cross_entropy,

@@ -7,10 +7,9 @@ import pytest
 from tiny_ensemble import FAST, WIDTH, preference_ensemble, preferences
 
 from lmtools.core.errors import ModelError, RecipeError
-from lmtools.hyre.ensemble import EnsembleInfo
-from lmtools.hyre.make import Training, make_ensemble
+from lmtools.hyre.ensemble import EnsembleInfo, Scaler
 from lmtools.hyre.recipe import AdaptSettings, SourceSettings
-from lmtools.hyre.standard import Standard
+from lmtools.hyre.train import Training, make_ensemble
 
 DATA = preferences()
 ALL = ("shared_base", "epinet", "mixture", "diverse", "pca", "random", "gaussian")
@@ -70,9 +69,9 @@ def test_a_feature_that_is_constant_in_training_says_nothing():
 
 def test_features_are_standardised_over_both_answers():
     standard = DATA.standard()
-    expected = Standard.of(np.concatenate([DATA.x, DATA.other]))
+    expected = Scaler.of(np.concatenate([DATA.x, DATA.other]))
     assert standard.mean.tolist() == expected.mean.tolist()
-    assert Training(DATA.x).standard().mean.tolist() == Standard.of(DATA.x).mean.tolist()
+    assert Training(DATA.x).standard().mean.tolist() == Scaler.of(DATA.x).mean.tolist()
 
 
 @pytest.mark.parametrize("source", ["pca", "mixture", "shared_base"])

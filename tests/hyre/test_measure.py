@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from lmtools.hyre.adapt import adapted
-from lmtools.hyre.baselines import BASELINES, OF_ENSEMBLE, Pairs
-from lmtools.hyre.draws import Draw, draws
-from lmtools.hyre.measure import (
+from lmtools.hyre.label_draws import Draw, draws
+from lmtools.hyre.methods import (
+    BASELINES,
+    OF_ENSEMBLE,
     Method,
+    Pairs,
     asked_in_turn,
     baseline_methods,
     hyre_method,

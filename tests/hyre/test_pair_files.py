@@ -7,8 +7,9 @@ import pytest
 from tiny_hyre import records
 
 from lmtools.data.records import Preference, Turn
-from lmtools.hyre.pair_files import (
+from lmtools.hyre.session import (
     Adaptation,
+    Candidate,
     Shown,
     answered,
     conversation,
@@ -16,7 +17,6 @@ from lmtools.hyre.pair_files import (
     shown,
     target_records,
 )
-from lmtools.hyre.session import Candidate
 
 KNOWN = np.array([[2.0, -1.0], [0.0, 4.0]])
 OTHERS = np.array([[1.0, -3.0], [-1.0, -1.0], [2.0, 2.0]])

@@ -6,7 +6,7 @@ from tiny_hyre import crowd, records, tiny_recipe, write
 
 from lmtools.core.errors import DataError
 from lmtools.data.records import Preference
-from lmtools.generation.open_features import open_features
+from lmtools.generation.open import open_features
 from lmtools.hyre.pairs import answers, content, drawn, read_features, read_targets, read_training
 from lmtools.hyre.recipe import DataSettings
 

@@ -10,7 +10,7 @@ from scipy.optimize import brentq, minimize
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from lmtools.hyre.posterior import margin_variances, posterior_mode
+from lmtools.hyre.reweighting import margin_variances, posterior_mode
 
 
 def primal(margins, variance, offset):

@@ -10,10 +10,9 @@ from tiny import save_adapter, save_tiny_llama
 from tiny_hyre import trained_once
 
 from lmtools.core.errors import DataError, ModelError, RecipeError, RunError
-from lmtools.hyre.adapt import prior_weights
+from lmtools.hyre.adapt import Weights, prior_weights
 from lmtools.hyre.ensemble import ensemble_digest, load_ensemble
 from lmtools.hyre.reward import open_ensemble, open_reward, trained_recipe
-from lmtools.hyre.weights import Weights
 from lmtools.models.chat import Message
 from lmtools.models.features import Answered
 from lmtools.models.precision import resolve_dtypes

@@ -7,9 +7,9 @@ from transformers import LlamaForSequenceClassification
 
 from lmtools.core.errors import DataError, ModelError
 from lmtools.data.records import Preference
-from lmtools.hyre.reward_eval import margins, read_pairs, rows, without_examples
-from lmtools.hyre.reward_recipe import RewardRecipe
-from lmtools.hyre.user import keep_weights
+from lmtools.hyre.personal import keep_weights
+from lmtools.hyre.recipe import RewardRecipe
+from lmtools.hyre.reward import margins, read_pairs, rows, without_examples
 
 
 @pytest.fixture(scope="module")

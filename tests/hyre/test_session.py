@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from lmtools.core.errors import DataError, RunError
 from lmtools.core.journal import Journal
 from lmtools.data.records import Preference, Turn
-from lmtools.hyre.acquire import scores
 from lmtools.hyre.adapt import adapted, prior_weights
 from lmtools.hyre.recipe import AdaptSettings
+from lmtools.hyre.reweighting import scores
 from lmtools.hyre.session import Candidate, Session, candidates
 
 HEADS = 4

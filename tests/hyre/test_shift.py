@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import spearmanr
 
 from lmtools.data.tabular import Table
-from lmtools.hyre.shift import rank_correlations, shifted
+from lmtools.hyre.tabular import rank_correlations, shifted
 
 
 def table(features, target):

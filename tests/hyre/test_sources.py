@@ -5,13 +5,19 @@ import pytest
 import torch
 
 from lmtools.core.errors import RecipeError
-from lmtools.hyre.axes import prior_root
-from lmtools.hyre.heads import Epinet, LinearHeads, SharedBase
-from lmtools.hyre.losses import correlation_penalty
+from lmtools.hyre.heads import (
+    SOLVED,
+    Epinet,
+    Examples,
+    LinearHeads,
+    SharedBase,
+    correlation_penalty,
+    directions,
+    make_heads,
+    prior_root,
+)
 from lmtools.hyre.recipe import TrainSettings
 from lmtools.hyre.reweighting import pair_losses, reweight
-from lmtools.hyre.sources import SOLVED, directions, make_heads
-from lmtools.hyre.train import Examples
 
 WIDTH = 6
 FAST = TrainSettings(epochs=25, batch=32, learning_rate=0.01, hidden=16, index_dim=4)

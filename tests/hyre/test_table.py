@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmtools.hyre.measure import Measured
+from lmtools.hyre.methods import Measured
 from lmtools.hyre.recipe import EvalSettings, HyreRecipe
-from lmtools.hyre.table import Target, table
+from lmtools.hyre.results import Target, result_rows
 
 NONE = np.full(2, np.nan)
 
@@ -45,7 +45,7 @@ B = target(
 
 
 def test_rows_by_hand():
-    rows, _ = table([A, B], recipe())
+    rows, _ = result_rows([A, B], recipe())
     assert [row.name for row in rows] == ["hyre/pca @5", "uniform/pca @0", "logistic @5", "logistic @1"]
     found = rows[0].metrics
     assert found["a/accuracy"].value == pytest.approx(3 / 4)
@@ -61,7 +61,7 @@ def test_rows_by_hand():
 
 
 def test_differences_by_hand():
-    _, differences = table([A, B], recipe())
+    _, differences = result_rows([A, B], recipe())
     found = of(differences, "hyre/pca @5", "uniform/pca @0")
     assert found["accuracy"].value == pytest.approx((0.5 - 0.75) / 2)
     assert found["wins"].value == pytest.approx(1 / 2)
@@ -70,14 +70,14 @@ def test_differences_by_hand():
 
 
 def test_a_difference_is_over_the_targets_of_both():
-    _, differences = table([A, B], recipe())
+    _, differences = result_rows([A, B], recipe())
     found = of(differences, "hyre/pca @5", "logistic @5")
     assert (found["accuracy"].value, found["accuracy"].low, found["accuracy"].high) == (0, 0, 0)
     assert (found["accuracy"].n, found["wins"].n, found["wins"].value) == (4, 1, 0)
 
 
 def test_only_as_many_labels_or_none_are_compared():
-    _, differences = table([A, B], recipe())
+    _, differences = result_rows([A, B], recipe())
     assert {(one.a, one.b) for one in differences} == {
         ("hyre/pca @5", "uniform/pca @0"), ("hyre/pca @5", "logistic @5"),
     }  # fmt: skip
@@ -87,7 +87,7 @@ def test_other_ensembles_are_compared_with_their_own_baselines():
     names = ["hyre/pca @1", "hyre/pca (bald) @1", "hyre/random @1", "uniform/pca @0", "uniform/random @0",
              "single-head @0", "ridge @1"]  # fmt: skip
     one = target("a", {name: [[1, N], [N, 0]] for name in names})
-    _, differences = table([one], recipe())
+    _, differences = result_rows([one], recipe())
     compared: dict[str, set[str]] = {}
     for found in differences:
         compared.setdefault(found.a, set()).add(found.b)
@@ -98,7 +98,7 @@ def test_other_ensembles_are_compared_with_their_own_baselines():
 
 def test_active_against_random_examples():
     one = target("a", {"hyre/pca @1": [[1, N], [N, 0]], "hyre/pca (bald) @1": [[1, N], [N, 1]]})
-    _, differences = table([one], recipe())
+    _, differences = result_rows([one], recipe())
     found = of(differences, "hyre/pca @1", "hyre/pca (bald) @1")
     assert found["accuracy"].value == pytest.approx(-1 / 2)
 
@@ -111,7 +111,7 @@ def test_intervals_hold_the_value(seed, share, draws, pairs):
         correct = (rng.random((draws, pairs)) < share).astype(float)
         correct[np.arange(pairs) % 2 == np.arange(draws)[:, None] % 2] = np.nan
         right[row] = correct
-    rows, differences = table([target("a", right), target("b", right)], recipe(draws))
+    rows, differences = result_rows([target("a", right), target("b", right)], recipe(draws))
     for row in rows:
         for name in ("accuracy", "a/accuracy"):
             found = row.metrics[name]

@@ -12,17 +12,20 @@ from hypothesis import strategies as st
 from lmtools.core.errors import DataError, RecipeError
 from lmtools.core.run import Run
 from lmtools.hyre.recipe import HyreRecipe
-from lmtools.hyre.table_rows import (
+from lmtools.hyre.tabular import (
     Seen,
     TableScores,
     best_head,
     hyre,
+    measure_table,
+    measure_tables,
     oracle_head,
+    read_tables,
     ridge,
-    table_results,
+    tabular_results,
+    train_table,
     uniform,
 )
-from lmtools.hyre.tables import measure_table, measure_tables, read_tables, train_table
 
 
 def write(path, features, target):
@@ -142,7 +145,7 @@ def test_an_ensemble_of_a_regression(tmp_path):
 def test_rows_and_differences(tmp_path):
     small = recipe(numbers(tmp_path / "a.csv"), numbers(tmp_path / "b.csv", seed=1), compare=["epinet"])
     measured = [measure_table(train_table(data, small), data, small) for data in read_tables(small)]
-    rows, differences = table_results(measured, small)
+    rows, differences = tabular_results(measured, small)
     by_name = {row.name: row.metrics for row in rows}
     counts = {"uniform": [0], "hyre": [0, 2, 5], "best-head": [2, 5], "oracle-head": [0]}
     names = [f"{method}/{source} @{n}" for source in ("shared_base", "epinet") for method in counts
@@ -168,7 +171,7 @@ def test_rows_and_differences(tmp_path):
 def test_a_classification(tmp_path):
     small = recipe(labels(tmp_path / "t.csv"), task="classification")
     [data] = read_tables(small)
-    rows, _ = table_results([measure_table(train_table(data, small), data, small)], small)
+    rows, _ = tabular_results([measure_table(train_table(data, small), data, small)], small)
     for row in rows:
         assert set(row.metrics) == {"accuracy", "t/accuracy"}
         assert 0 <= row.metrics["accuracy"].low <= row.metrics["accuracy"].value <= 1
@@ -184,7 +187,7 @@ def test_only_the_rows_asked_for(tmp_path):
 
 def test_the_mean_error_is_squared_first():
     scores = {"uniform/shared_base @0": np.array([[9.0, np.nan, 16.0], [np.nan, 25.0, 14.0]])}
-    [row], _ = table_results([TableScores("t", "rmse", scores)], recipe("t.csv"))
+    [row], _ = tabular_results([TableScores("t", "rmse", scores)], recipe("t.csv"))
     assert row.metrics["t/rmse"].value == 4
     assert row.metrics["t/rmse"].n == 3
 
@@ -234,7 +237,7 @@ def test_an_interrupted_evaluation_goes_on(tmp_path, monkeypatch):
         measure_tables(data[:1], small, first, "toy")
     with run(True) as second:
         whole = measure_tables(data, small, second, "toy")
-    monkeypatch.setattr("lmtools.hyre.tables.train_table", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("lmtools.hyre.tabular.train_table", lambda *_: pytest.fail("trained again"))
     with run(True) as third:
         assert measure_tables(data, small, third, "toy").rows == whole.rows
 
@@ -245,7 +248,7 @@ def test_a_real_table(shared_data, monkeypatch):
     small = recipe("data:uci/energy", heads=[{"source": "shared_base", "count": 50}], **changes)
     [data] = read_tables(small)
     assert data.name == "energy"
-    rows, _ = table_results([measure_table(train_table(data, small), data, small)], small)
+    rows, _ = tabular_results([measure_table(train_table(data, small), data, small)], small)
     rmse = {row.name: row.metrics["energy/rmse"].value for row in rows}
     # The shift is a hard one: heads learn from tall houses and are asked about low ones.
     assert rmse["hyre/shared_base @5"] < 0.7 * rmse["uniform/shared_base @0"]

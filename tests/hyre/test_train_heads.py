@@ -7,10 +7,22 @@ import pytest
 import torch
 
 from lmtools.core.errors import ModelError
-from lmtools.hyre.heads import Epinet, Heads, LinearHeads, SharedBase
-from lmtools.hyre.losses import bradley_terry, cross_entropy, squared_error
+from lmtools.hyre.heads import (
+    WARMUP,
+    Epinet,
+    Examples,
+    Heads,
+    LinearHeads,
+    SharedBase,
+    bradley_terry,
+    cross_entropy,
+    fixed_outputs,
+    outputs,
+    rate,
+    squared_error,
+    train_heads,
+)
 from lmtools.hyre.recipe import TrainSettings
-from lmtools.hyre.train import WARMUP, Examples, fixed_outputs, outputs, rate, train_heads
 
 WIDTH = 6
 SETTINGS = TrainSettings(epochs=20, batch=16, learning_rate=0.01)

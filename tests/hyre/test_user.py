@@ -9,11 +9,11 @@ from tiny_hyre import records, tiny_recipe, trained_once, write
 
 from lmtools.core.errors import DataError
 from lmtools.data.records import Preference
+from lmtools.hyre.adapt import read_weights
 from lmtools.hyre.ensemble import ensemble_digest
 from lmtools.hyre.pairs import PairFeatures
+from lmtools.hyre.personal import keep_weights, margins, read_user, split, weigh, worth
 from lmtools.hyre.recipe import AdaptSettings
-from lmtools.hyre.user import keep_weights, margins, read_user, split, weigh, worth
-from lmtools.hyre.weights import read_weights
 
 
 def pairs(count=8, **more):

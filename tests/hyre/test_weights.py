@@ -8,9 +8,8 @@ import pytest
 from tiny_ensemble import preference_ensemble, preferences
 
 from lmtools.core.errors import DataError, ModelError
-from lmtools.hyre.adapt import adapted
+from lmtools.hyre.adapt import HEAVY, Weights, adapted, read_weights
 from lmtools.hyre.recipe import AdaptSettings
-from lmtools.hyre.weights import HEAVY, Weights, read_weights
 
 CONTRACT = {"weights", "losses", "loss", "reduction", "temperature", "effective_heads", "examples"}
 OURS = {"rule", "standardise", "scale", "prior", "heaviest", "sources", "ensemble"}

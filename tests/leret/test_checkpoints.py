@@ -5,10 +5,9 @@ import torch
 from transformers import TrainerCallback, set_seed
 
 from lmtools.core.progress import progress
-from lmtools.leret.learn import trainable
 from lmtools.leret.recipe import TrainSettings
-from lmtools.leret.trainer import last_checkpoint, preference_trainer, run_trainer, sft_trainer
-from lmtools.leret.trl_trainers import ByLength
+from lmtools.leret.train import trainable
+from lmtools.leret.trainer import ByLength, last_checkpoint, preference_trainer, run_trainer, sft_trainer
 from lmtools.models.load import load
 from lmtools.models.spec import ModelSpec
 

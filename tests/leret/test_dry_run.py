@@ -9,7 +9,7 @@ from lmtools.core.errors import DataError, MachineError
 from lmtools.core.recipe import load_recipe
 from lmtools.leret.dry_run import dry_run, print_dry_run
 from lmtools.leret.recipe import LeretRecipe
-from lmtools.models import files, size
+from lmtools.models import files
 from lmtools.models.spec import ModelSpec
 
 
@@ -89,6 +89,6 @@ def test_the_size_of_a_hub_model_comes_from_its_heads(monkeypatch):
     metadata = SimpleNamespace(parameter_count={"BF16": 7, "F32": 2})
 
     monkeypatch.setattr(huggingface_hub, "get_safetensors_metadata", lambda name: metadata)
-    assert size.parameters(ModelSpec(name="some/model")) == 9
+    assert files.parameters(ModelSpec(name="some/model")) == 9
     with pytest.raises(MachineError), files.hub_faults("some/model"):
         raise TimeoutError("slow")

@@ -8,11 +8,10 @@ from lmtools.core.errors import RunError
 from lmtools.core.run import Run
 from lmtools.leret import evaluate as module
 from lmtools.leret.evaluate import evaluate
-from lmtools.leret.prompt_file import write_prompts
-from lmtools.leret.prompts import Demonstration, Prompt
+from lmtools.leret.inputs import Setup
+from lmtools.leret.policy import question_as_query, search_with
+from lmtools.leret.prompts import Demonstration, Prompt, write_prompts
 from lmtools.leret.recipe import HopSettings, LeretRecipe
-from lmtools.leret.rollout import question_as_query, search_with
-from lmtools.leret.setup import Setup
 from lmtools.retrieval.protocol import Hit
 
 NAMES = ("question-as-query", "zero-shot base", "few-shot base", "SFT", "SFT + preference")
@@ -132,7 +131,7 @@ def test_traces_are_left_to_read(measure):
 
 
 def test_questions_and_passages_are_left_beside_the_traces(measure, monkeypatch):
-    monkeypatch.setattr("lmtools.leret.trace_files.LONGEST", 32)
+    monkeypatch.setattr("lmtools.leret.evaluate.LONGEST", 32)
     measure({"policies": ["sft"]})
     assert lines(measure.out / "traces/questions.jsonl")[1] == {
         "id": "q1",

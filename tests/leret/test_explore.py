@@ -10,11 +10,10 @@ from lmtools.core.files import write_jsonl
 from lmtools.core.journal import Journal
 from lmtools.generation.scripted import Scripted
 from lmtools.leret.dataset import preference_rows, sft_rows
-from lmtools.leret.explore import Explorers
+from lmtools.leret.explore import Explorers, Group, earnings, sample_rows
 from lmtools.leret.prompts import Demonstration, Prompt
 from lmtools.leret.recipe import ExploreSettings, HopSettings, LeretRecipe
 from lmtools.leret.rewards import title_reward
-from lmtools.leret.samples import Group, earnings, sample_rows
 
 
 class Bar:

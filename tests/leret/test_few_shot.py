@@ -5,8 +5,7 @@ import pytest
 from lmtools.core.journal import Journal
 from lmtools.leret.explore import Explorers
 from lmtools.leret.few_shot import few_shot_prompts
-from lmtools.leret.prompt_file import read_prompts, write_prompts
-from lmtools.leret.prompts import ZERO_SHOT, Demonstration, Prompt, Shown
+from lmtools.leret.prompts import ZERO_SHOT, Demonstration, Prompt, Shown, read_prompts, write_prompts
 from lmtools.leret.recipe import ExploreSettings, HopSettings
 from lmtools.leret.rewards import title_reward
 

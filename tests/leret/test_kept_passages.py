@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from lmtools.core.errors import RetrieverError
 from lmtools.core.journal import Journal
-from lmtools.leret.kept_passages import KeptPassages
+from lmtools.leret.inputs import KeptPassages
 from lmtools.leret.recipe import LeretRecipe
 from lmtools.retrieval.config import HttpConfig
 from lmtools.retrieval.open import open_retriever

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmtools.leret.losses import ipo_loss
+from lmtools.leret.trainer import ipo_loss
 
 
 def test_by_hand():

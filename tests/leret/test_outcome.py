@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmtools.leret.outcome import outcome_weights, sample_outcomes
+from lmtools.leret.explore import outcome_weights, sample_outcomes
 
 REWARDS = st.lists(st.sampled_from([0.0, 0.25, 0.333333, 0.5, 0.583333, 0.833333, 1.0]), max_size=12)
 

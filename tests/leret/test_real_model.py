@@ -10,7 +10,7 @@ import pytest
 from small_world import write_recipe
 
 from lmtools.cli.app import run
-from lmtools.core.paths import bundled
+from lmtools.core.files import bundled
 
 SMALL = {
     "data.train_limit": 12,

@@ -7,10 +7,9 @@ import pytest
 from lmtools.core.errors import DataError, ModelError
 from lmtools.core.recipe import load_recipe
 from lmtools.generation.scripted import Scripted
-from lmtools.leret.data import read_data
+from lmtools.leret.inputs import answerer_spec, check_trainable, prepare, read_data
 from lmtools.leret.policy import Policy
 from lmtools.leret.recipe import LeretRecipe
-from lmtools.leret.setup import answerer_spec, check_trainable, prepare
 from lmtools.leret.train import answerer_beside
 from lmtools.models.chat import render_plain
 

@@ -8,10 +8,10 @@ from tokenizers.processors import TemplateProcessing
 
 from lmtools.generation.hf import HfGenerator
 from lmtools.generation.protocol import Sampling
-from lmtools.leret.learn import trainable
 from lmtools.leret.policy import Ask, Policy
 from lmtools.leret.prompts import ZERO_SHOT, Shown, encode, training_tokens
 from lmtools.leret.recipe import TrainSettings
+from lmtools.leret.train import trainable
 from lmtools.leret.trainer import preference_trainer, sft_trainer
 from lmtools.models.chat import end_of_turn, render
 from lmtools.models.load import LoadedModel, load

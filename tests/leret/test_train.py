@@ -10,9 +10,9 @@ from lmtools.core.recipe import load_recipe
 from lmtools.core.results import read_results
 from lmtools.core.run import Run
 from lmtools.leret.commands import explore, train
-from lmtools.leret.learn import trainable
+from lmtools.leret.inputs import open_policy, policy_spec, prepare, slices
 from lmtools.leret.recipe import LeretRecipe
-from lmtools.leret.setup import open_policy, policy_spec, prepare, slices
+from lmtools.leret.train import trainable
 from lmtools.models.load import load
 
 FULL = {

@@ -9,11 +9,10 @@ import torch
 
 from lmtools.core.errors import DataError
 from lmtools.core.files import write_jsonl
-from lmtools.leret.learn import loaded_for_training, trainable
 from lmtools.leret.prompts import training_tokens
 from lmtools.leret.recipe import LossName, TrainSettings
-from lmtools.leret.trainer import SummedIpoTrainer, preference_trainer, sft_trainer
-from lmtools.leret.trl_trainers import CompletionSftTrainer
+from lmtools.leret.train import loaded_for_training, trainable
+from lmtools.leret.trainer import CompletionSftTrainer, SummedIpoTrainer, preference_trainer, sft_trainer
 from lmtools.models.load import load
 from lmtools.models.spec import ModelSpec
 

@@ -1,9 +1,9 @@
 """What stages of LeReT give the model to do, against counts by hand."""
 
-from lmtools.core.pace import Work
+from lmtools.core.progress import Work
 from lmtools.data.records import Question
 from lmtools.leret.recipe import LeretRecipe
-from lmtools.leret.work import MARKUP, WORD, exploring, generations, learning, measuring
+from lmtools.leret.workload import MARKUP, WORD, exploring, generations, learning, measuring
 
 
 def recipe(**settings):

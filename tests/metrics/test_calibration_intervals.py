@@ -9,9 +9,9 @@ from graded import graded_answers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmtools.core import statistics
-from lmtools.core.statistics import Interval, bootstrap, bootstrap_mean, paired_difference, resample_weights
-from lmtools.metrics.calibration import brier, ece, rms_ce
+from lmtools.core import results
+from lmtools.core.results import Interval, bootstrap, bootstrap_mean, paired_difference, resample_weights
+from lmtools.metrics.calibration import answers, brier, ece, rms_ce
 from lmtools.metrics.calibration_intervals import (
     METRICS,
     clustered_ece,
@@ -19,7 +19,6 @@ from lmtools.metrics.calibration_intervals import (
     differences,
     measure,
 )
-from lmtools.metrics.tally import answers
 
 RNG = np.random.default_rng(7)
 SAID = RNG.beta(2, 1, 240)
@@ -84,7 +83,7 @@ def test_the_interval_of_a_small_error_holds_the_error():
 
 def test_blocks_do_not_change_anything(monkeypatch):
     whole = measure(SAID, RIGHT, QUESTIONS, resamples=50)
-    monkeypatch.setattr(statistics, "WEIGHTS", 7 * 240)
+    monkeypatch.setattr(results, "WEIGHTS", 7 * 240)
     for name, interval in measure(SAID, RIGHT, QUESTIONS, resamples=50).items():
         assert astuple(interval) == pytest.approx(astuple(whole[name])), name
 

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmtools.metrics import reward_bench
-from lmtools.metrics.reward_bench import MATH, SECTIONS, section_weights
+from lmtools.metrics import preference
+from lmtools.metrics.preference import MATH, SECTIONS, section_weights
 
 
 def test_its_example():
-    assert doctest.testmod(reward_bench) == (0, 1)
+    assert doctest.testmod(preference) == (0, 1)
 
 
 def test_there_are_23_subsets_each_in_one_section():

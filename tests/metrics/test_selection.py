@@ -9,8 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from lmtools.metrics.calibration import accuracy
-from lmtools.metrics.selection import auroc, risk_coverage, selective_accuracy
+from lmtools.metrics.calibration import accuracy, auroc, risk_coverage, selective_accuracy
 
 
 def test_auroc_by_hand():

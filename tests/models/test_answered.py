@@ -5,8 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmtools.core.errors import DataError
-from lmtools.models.answered import Answered, shorten, tokenised
-from lmtools.models.chat import Message, after_answer, end_of_turn, render, render_answer
+from lmtools.models.chat import (
+    Answered,
+    Message,
+    after_answer,
+    end_of_turn,
+    render,
+    render_answer,
+    shorten,
+    tokenised,
+)
 
 HI = (Message("user", "Hi"),)
 IDS = st.lists(st.integers(0, 99), max_size=40).map(tuple)

@@ -10,10 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmtools.core.manifest import Manifest
-from lmtools.core.results import Difference, Results, Row
-from lmtools.core.statistics import Interval
-from lmtools.models.card import TO_FILL_IN, Artefact, card, write_card
-from lmtools.models.published import base_of_card, code, plain, public_command, public_name
+from lmtools.core.results import Difference, Interval, Results, Row
+from lmtools.models.publish import (
+    TO_FILL_IN,
+    Artefact,
+    base_of_card,
+    card,
+    code,
+    plain,
+    public_command,
+    public_name,
+    write_card,
+)
 
 SHA = "ab" * 32
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lmtools.core.errors import MachineError
-from lmtools.models.answered import Text
-from lmtools.models.feature_cache import FeatureCache, key_of
+from lmtools.models.chat import Text
+from lmtools.models.features import FeatureCache, key_of
 
 VALUES = np.array([[1.5, -2.0, 3e-30], [0.1, 1e30, 0.0]], np.float32)
 

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from lmtools.models import fingerprint as module
-from lmtools.models.fingerprint import file_sha256, fingerprint, weights_fingerprint
+from lmtools.models import files as module
+from lmtools.models.files import file_sha256, fingerprint, weights_fingerprint
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmtools.models.answered import Text
-from lmtools.models.packing import PADDING, batches, rows, tensors, worth_sharing
+from lmtools.models.chat import Text
+from lmtools.models.pooling import PADDING, batches, rows, tensors, worth_sharing
 
 PROMPTS = st.lists(st.integers(0, 1), max_size=6).map(tuple)
 ANSWERS = st.lists(st.integers(2, 9), min_size=1, max_size=6).map(tuple)

@@ -6,10 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmtools.models.answered import Text
+from lmtools.models.chat import Text
 from lmtools.models.load import LoadedModel, load
-from lmtools.models.packing import rows
-from lmtools.models.pooled import HfPass, additive, packs
+from lmtools.models.pooling import HfPass, additive, packs, rows
 from lmtools.models.spec import ModelSpec
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -56,7 +55,7 @@ def test_packed_rows_equal_rows_of_one_text(tiny_llama, attention, monkeypatch):
     assert packs(loaded.model, 80)
     assert len(rows(texts, 32, 8192, share=True)) == 1
     packed = features(loaded, texts, layers=(1, 2))
-    monkeypatch.setattr("lmtools.models.pooled.packs", lambda *_: False)
+    monkeypatch.setattr("lmtools.models.pooling.packs", lambda *_: False)
     np.testing.assert_allclose(packed, features(loaded, texts, layers=(1, 2)), **CLOSE)
     np.testing.assert_allclose(packed, [alone(loaded, text, (1, 2)) for text in texts], **CLOSE)
 

@@ -9,17 +9,17 @@ from quiz import choice_records, write_lines
 from lmtools.cli import app
 from lmtools.core.config import Config
 from lmtools.core.errors import LmtoolsError, ModelError
-from lmtools.core.paths import cache_dir
+from lmtools.core.files import cache_dir
 from lmtools.core.recipe import list_recipes
 from lmtools.core.recipe_yaml import parse_yaml
 from lmtools.generation.hf import HfGenerator
 from lmtools.hyre.tuned import trained_at
-from lmtools.leret.learn import mixed_precision
 from lmtools.leret.recipe import LeretRecipe
+from lmtools.leret.train import mixed_precision
 from lmtools.leret.trainer import common_arguments
 from lmtools.models import precision
+from lmtools.models.files import weights_gib
 from lmtools.models.load import base_model, load
-from lmtools.models.size import weights_gib
 from lmtools.models.spec import ModelSpec
 
 EMULATED = {"float32": 34.7, "bfloat16": 1.2, "float16": 1.0}

@@ -4,7 +4,7 @@ import pytest
 from fake_hub import fake_hub
 
 from lmtools.core.errors import LmtoolsError, MachineError
-from lmtools.models.upload import check_target, upload
+from lmtools.models.publish import check_target, upload
 
 
 @pytest.fixture

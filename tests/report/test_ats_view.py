@@ -9,10 +9,10 @@ from tiny_fit import run_fit, tiny_recipe
 
 from lmtools.core.errors import DataError
 from lmtools.report.ats import VALUES, outcomes, sections
-from lmtools.report.entries import Room
+from lmtools.report.budget import ByteBudget
+from lmtools.report.elements import Dots, Grid, Lines, Prose, Table, Tokens
 from lmtools.report.html import Chapter, page_html
-from lmtools.report.parts import Dots, Grid, Lines, Prose, Table, Tokens
-from lmtools.report.source import read_source
+from lmtools.report.run_files import read_source
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +148,6 @@ def test_hostile_tokens_stay_texts(copied):
     found = sections(read_source(copied))
     [shown] = parts(found, Tokens)
     assert [token.text for token in shown.texts[0][1]] == bad
-    page = page_html("run", [Chapter("run", found)], Room("left.jsonl"))
+    page = page_html("run", [Chapter("run", found)], ByteBudget("left.jsonl"))
     assert page.count("<script>") == 1
     assert "<img" not in page

@@ -5,23 +5,23 @@ import random
 
 import numpy as np
 import pytest
+from lmtools.report.calibration import main_method, outcomes, sections, thinned
 from quiz import QuizReader, answer_records, choice_records, write_lines
 from sample_page import HOSTILE
 
 from lmtools.calibration.evaluate import evaluate
-from lmtools.calibration.predictions import Prediction, read_predictions, write_predictions
+from lmtools.calibration.inputs import Setup, read_inputs
 from lmtools.calibration.prompt import Rendering
 from lmtools.calibration.recipe import CalibrationRecipe
-from lmtools.calibration.setup import Setup, read_inputs
 from lmtools.core.errors import DataError
 from lmtools.core.run import Run
+from lmtools.data.predictions import Prediction, read_predictions, write_predictions
 from lmtools.metrics.calibration import BINS, bin_of
-from lmtools.report import answer_list
-from lmtools.report.calibration_view import main_method, outcomes, sections, thinned
-from lmtools.report.entries import Room, browser_json
+from lmtools.report import calibration
+from lmtools.report.budget import ByteBudget, browser_json
+from lmtools.report.elements import Browser, Dots, Grid, Lines, Prose, Reliability
 from lmtools.report.html import Chapter, page_html
-from lmtools.report.parts import Browser, Dots, Grid, Lines, Prose, Reliability
-from lmtools.report.source import read_source
+from lmtools.report.run_files import read_source
 
 
 @pytest.fixture
@@ -213,15 +213,15 @@ def test_hostile_texts_stay_texts(quiz_run):
     found = sections(read_source(rewrite(quiz_run, answers)))
     [browser] = parts(found, Browser)
     assert {entry.cells[1] for entry in browser.entries} == {bad.replace("\ud800", "") for bad in HOSTILE}
-    page = page_html("run", [Chapter("run", found)], Room("left.jsonl"))
+    page = page_html("run", [Chapter("run", found)], ByteBudget("left.jsonl"))
     assert page.count("<script>") == 1
     assert "<img" not in page
     assert "<svg" not in page.partition("<script>")[0]
 
 
 def test_of_very_many_answers_some_of_every_bin_are_listed(quiz_run, monkeypatch):
-    monkeypatch.setattr(answer_list, "MOST", 400)
-    monkeypatch.setattr(answer_list, "TIER", 3)
+    monkeypatch.setattr(calibration, "MOST", 400)
+    monkeypatch.setattr(calibration, "TIER", 3)
     draw = random.Random(0)
     answers = []
     for number in range(3000):
@@ -235,12 +235,12 @@ def test_of_very_many_answers_some_of_every_bin_are_listed(quiz_run, monkeypatch
         assert sum(chart.counts) == 3000
         for count, pick in zip(chart.counts, chart.picks, strict=True):
             own = [e for e in browser.entries if pick["bin"] in e.options["bin"]]
-            assert len(own) >= min(count, answer_list.TIER)
+            assert len(own) >= min(count, calibration.TIER)
     # Where a page has room for few, every bin keeps some, the surest wrong ones among them.
-    whole = Room("left.jsonl")
+    whole = ByteBudget("left.jsonl")
     size = whole.size
     browser_json(browser, whole)
-    kept = browser_json(browser, Room("left.jsonl", (size - whole.size) // 2))
+    kept = browser_json(browser, ByteBudget("left.jsonl", (size - whole.size) // 2))
     assert 0 < kept["left"] < 400
     bins = [place for name, place in zip(browser.filters, range(9), strict=False) if name == "bin"]
     seen = {option for _, options, _ in kept["entries"] for option in options[bins[0]]}
@@ -287,4 +287,4 @@ def test_a_server_that_calibrates_by_itself_has_one_column(quiz_run):
     assert browser.columns[4:] == ["Confidence, mine"]
     assert list(browser.filters) == ["graded", "bin"]
     assert len(browser.filters["bin"]) <= BINS
-    json.dumps(browser_json(browser, Room("left.jsonl")))
+    json.dumps(browser_json(browser, ByteBudget("left.jsonl")))

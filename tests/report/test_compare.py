@@ -4,9 +4,9 @@ from pathlib import Path
 
 from written_run import write_run
 
-from lmtools.report.compare import Outcomes, differing_inputs, sections
-from lmtools.report.parts import Dots, Prose, Section, Table
-from lmtools.report.source import Source, read_source
+from lmtools.report.elements import Dots, Prose, Section, Table
+from lmtools.report.page import Outcomes, comparison_sections, differing_inputs
+from lmtools.report.run_files import Source, read_source
 
 ROWS = {"SFT": {"accuracy": 0.7}}
 
@@ -21,7 +21,7 @@ def values(right: list[float], first: int = 0) -> Outcomes:
 
 def compared(tmp_path: Path, one: Outcomes, two: Outcomes, **inputs: dict[str, str]) -> list[Section]:
     runs = [read_source(write_run(tmp_path / name, ROWS, inputs=inputs.get(name))) for name in ("a", "b")]
-    return sections(runs, outcomes_of({"a": one, "b": two}))
+    return comparison_sections(runs, outcomes_of({"a": one, "b": two}))
 
 
 def test_differences_are_paired_on_the_examples_that_both_measured(tmp_path: Path) -> None:
@@ -78,6 +78,6 @@ def test_figures_stand_row_by_row(tmp_path: Path) -> None:
 
 def test_an_unfinished_run_is_left_out_with_a_warning(tmp_path: Path) -> None:
     runs = [read_source(write_run(tmp_path / "a", ROWS)), read_source(write_run(tmp_path / "b"))]
-    first, _, _ = sections(runs, outcomes_of({"a": values([1]), "b": {}}))
+    first, _, _ = comparison_sections(runs, outcomes_of({"a": values([1]), "b": {}}))
     assert isinstance(first.parts[0], Prose)
     assert first.parts[0].text == "b is not finished: what it has is left out."

@@ -2,8 +2,8 @@
 
 import pytest
 
-from lmtools.report.entries import LONGEST, Room, browser_json
-from lmtools.report.parts import Block, Browser, Entry, Item
+from lmtools.report.budget import LONGEST, ByteBudget, browser_json
+from lmtools.report.elements import Block, Browser, Entry, Item
 
 
 def entries(count: int, size: int = 100) -> list[Entry]:
@@ -15,7 +15,7 @@ def browser(found: list[Entry], name: str = "b") -> Browser:
 
 
 def test_what_fits_is_kept_whole() -> None:
-    room = Room("left.jsonl")
+    room = ByteBudget("left.jsonl")
     found = browser(entries(10))
     room.share([found])
     data = browser_json(found, room)
@@ -26,7 +26,7 @@ def test_what_fits_is_kept_whole() -> None:
 
 
 def test_the_last_ones_are_left_out_and_written_with_their_columns() -> None:
-    room = Room("left.jsonl", size=2000)
+    room = ByteBudget("left.jsonl", size=2000)
     found = browser(entries(100))
     room.share([found])
     data = browser_json(found, room)
@@ -39,18 +39,18 @@ def test_the_last_ones_are_left_out_and_written_with_their_columns() -> None:
 
 
 def test_a_list_leaves_to_the_next_what_it_does_not_need() -> None:
-    room = Room("left.jsonl", size=4000)
+    room = ByteBudget("left.jsonl", size=4000)
     small, large = browser(entries(2)), browser(entries(100))
     room.share([small, large])
     browser_json(small, room)
     after_small = len(browser_json(large, room)["entries"])
-    alone = Room("left.jsonl", size=2000)
+    alone = ByteBudget("left.jsonl", size=2000)
     alone.share([large])
     assert after_small > len(browser_json(large, alone)["entries"])
 
 
 def test_a_long_text_is_kept_once() -> None:
-    room = Room("left.jsonl")
+    room = ByteBudget("left.jsonl")
     detail = [Block("hits", items=[Item("Paris", "gold", "p" * 1000)])]
     found = browser([Entry(("1", "a"), {}, detail), Entry(("2", "b"), {}, detail)])
     room.share([found])
@@ -60,7 +60,7 @@ def test_a_long_text_is_kept_once() -> None:
 
 
 def test_a_text_that_is_cut_is_whole_beside_the_page() -> None:
-    room = Room("left.jsonl")
+    room = ByteBudget("left.jsonl")
     whole = "y" * (LONGEST + 1)
     found = browser([Entry(("1", "a"), {}, [Block("query", whole)])])
     room.share([found])
@@ -72,13 +72,13 @@ def test_a_text_that_is_cut_is_whole_beside_the_page() -> None:
 
 
 def test_an_entry_may_carry_several_options_and_none() -> None:
-    room = Room("left.jsonl")
+    room = ByteBudget("left.jsonl")
     found = browser([Entry(("1", "a"), {"kind": ["odd", "even"]}), Entry(("2", "b"))])
     room.share([found])
     assert [options for _, options, _ in browser_json(found, room)["entries"]] == [[[1, 0]], [None]]
 
 
 def test_an_option_that_no_filter_has_is_a_mistake_of_the_view() -> None:
-    room = Room("left.jsonl")
+    room = ByteBudget("left.jsonl")
     with pytest.raises(ValueError, match="third"):
         browser_json(browser([Entry(("1", "a"), {"kind": "third"})]), room)

@@ -7,9 +7,9 @@ from written_run import write_run
 
 from lmtools.core.errors import DataError, RunError
 from lmtools.core.results import Difference
-from lmtools.report.general import sections
-from lmtools.report.parts import Bars, Code, Dots, Facts, Part, Prose, Table
-from lmtools.report.source import read_source
+from lmtools.report.elements import Bars, Code, Dots, Facts, Part, Prose, Table
+from lmtools.report.page import run_sections
+from lmtools.report.run_files import read_source
 
 ROWS = {
     "zero-shot base": {"recall@hop1": 0.4, "recall@hop2": 0.5},
@@ -18,7 +18,7 @@ ROWS = {
 
 
 def told(directory: Path) -> tuple[list[Part], list[Part]]:
-    first, second = sections(read_source(directory))
+    first, second = run_sections(read_source(directory))
     return list(first.parts), list(second.parts)
 
 

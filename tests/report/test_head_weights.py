@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmtools.report.head_shares import areas, groups
-from lmtools.report.head_weights import (
+from lmtools.report.hyre_weights import (
     CHARACTER,
     COLOURS,
     LEFT,
@@ -18,6 +17,8 @@ from lmtools.report.head_weights import (
     WIDTH,
     _apart,
     _spots,
+    areas,
+    groups,
     head_weights_svg,
     weights_over_answers_svg,
 )

@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_page import hostile_page
 
-from lmtools.report.entries import Room
+from lmtools.report.budget import ByteBudget
+from lmtools.report.elements import Browser, Entry, Facts, Prose, Section
 from lmtools.report.html import Chapter, page_html, text
-from lmtools.report.parts import Browser, Entry, Facts, Prose, Section
 
 
 def written(*sections: Section) -> str:
-    return page_html("a run", [Chapter("a run", sections)], Room("left.jsonl"))
+    return page_html("a run", [Chapter("a run", sections)], ByteBudget("left.jsonl"))
 
 
 class Elements(HTMLParser):
@@ -90,8 +90,8 @@ def test_the_script_reads_any_cell_as_it_was(value: str) -> None:
 
 def test_one_chapter_has_no_heading_of_its_own_and_two_have() -> None:
     one, two = Chapter("first", [Section("A", [])]), Chapter("second", [Section("A", [])])
-    assert "<h2" in page_html("t", [one], Room("l"))
-    both = page_html("t", [one, two], Room("l"))
+    assert "<h2" in page_html("t", [one], ByteBudget("l"))
+    both = page_html("t", [one, two], ByteBudget("l"))
     assert re.findall("<h2[^>]*>([^<]*)", both) == ["first", "second"]
     assert re.findall("<h3[^>]*>([^<]*)", both) == ["A", "A"]
 

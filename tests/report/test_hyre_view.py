@@ -12,15 +12,14 @@ from tiny_hyre import USERS, run_eval, trained_once
 
 from lmtools.cli.hyre_adapt import Asked, adapt_user
 from lmtools.core.errors import DataError
-from lmtools.core.results import Results, Row, read_results
-from lmtools.core.statistics import Interval
-from lmtools.hyre.user import keep_weights
+from lmtools.core.results import Interval, Results, Row, read_results
+from lmtools.hyre.personal import keep_weights
 from lmtools.report import hyre, hyre_pairs, hyre_weights
-from lmtools.report.entries import Room
+from lmtools.report.budget import ByteBudget
+from lmtools.report.elements import Bars, Browser, Dots, Grid, Lines, Prose, Table
 from lmtools.report.html import Chapter, page_html
-from lmtools.report.hyre_disagreement import disagreement_charts
-from lmtools.report.parts import Bars, Browser, Dots, Grid, Lines, Prose, Table
-from lmtools.report.source import read_source
+from lmtools.report.hyre_labels import disagreement_charts
+from lmtools.report.run_files import read_source
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +67,7 @@ def titles(source):
 
 
 def page(source):
-    return page_html("run", [Chapter("run", hyre.sections(source))], Room("left.jsonl"))
+    return page_html("run", [Chapter("run", hyre.sections(source))], ByteBudget("left.jsonl"))
 
 
 def lines_of(path):

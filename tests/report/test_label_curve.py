@@ -10,9 +10,9 @@ from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from lmtools.core.statistics import Interval
-from lmtools.report import label_curve
-from lmtools.report.label_curve import Curve, across, label_curves_svg
+from lmtools.core.results import Interval
+from lmtools.report import label_curves
+from lmtools.report.label_curves import Curve, across, label_curves_svg
 from lmtools.report.svg import GREY, STYLE, VERMILION
 
 COUNTS = (0, 1, 2, 5, 10, 16, 32, 64)
@@ -46,7 +46,7 @@ def drawn(monkeypatch):
                 figures[0].canvas.draw()
             return ""
 
-        monkeypatch.setattr(label_curve, "draw", keep)
+        monkeypatch.setattr(label_curves, "draw", keep)
         label_curves_svg(*arguments)
         return figures[0]
 
@@ -196,4 +196,4 @@ def test_odd_data_are_drawn(value, ylabel):
 
 
 def test_the_examples_in_the_docstrings():
-    assert doctest.testmod(label_curve).failed == 0
+    assert doctest.testmod(label_curves).failed == 0

@@ -3,9 +3,8 @@
 import re
 import xml.etree.ElementTree as xml
 
-from lmtools.core.results import Difference, Results, Row
-from lmtools.core.statistics import Interval
-from lmtools.report.labels import headline, write_label_curves
+from lmtools.core.results import Difference, Interval, Results, Row
+from lmtools.report.label_curves import headline, write_label_curves
 
 
 def row(name, value=0.6, **more):

@@ -12,13 +12,13 @@ from lmtools.core.recipe import load_recipe
 from lmtools.core.results import read_results
 from lmtools.core.run import Run
 from lmtools.leret.commands import explore, train
+from lmtools.leret.inputs import prepare
 from lmtools.leret.recipe import LeretRecipe
-from lmtools.leret.setup import prepare
-from lmtools.report import leret, leret_questions, leret_tried
-from lmtools.report.entries import Room
+from lmtools.report import leret, leret_explored, leret_questions
+from lmtools.report.budget import ByteBudget
+from lmtools.report.elements import Browser, Dots, Grid, Lines, Prose, Table
 from lmtools.report.html import Chapter, page_html
-from lmtools.report.parts import Browser, Dots, Grid, Lines, Prose, Table
-from lmtools.report.source import read_source
+from lmtools.report.run_files import read_source
 
 ASKED = (("q0", ("A", "B"), "bridge"), ("q1", ("A", "B"), "bridge"), ("q2", ("C", "D"), "comparison"),
          ("q3", ("C", "D"), "comparison"), ("q4", ("C", "D"), ""))  # fmt: skip
@@ -255,14 +255,14 @@ def test_what_was_tried_question_by_question(explored):
 
 
 def test_the_best_of_very_many_queries_are_shown(explored, monkeypatch):
-    monkeypatch.setattr(leret_tried, "MOST_QUERIES", 1)
+    monkeypatch.setattr(leret_explored, "MOST_QUERIES", 1)
     hop1 = browser(explored()).entries[2].detail[1]
     assert [item.text for item in hop1.items] == ["50.0 % · all · rule:question"]
     assert hop1.text == "The best 1 of 2 queries:"
 
 
 def test_beyond_a_number_of_samples_only_figures_are_kept(explored, monkeypatch):
-    monkeypatch.setattr("lmtools.report.leret_samples.MOST", 4)
+    monkeypatch.setattr("lmtools.report.leret_explored.MOST", 4)
     assert [entry.cells[0] for entry in browser(explored()).entries] == ["Question q0?"]
     assert "1 of 3 questions" in notes(explored())
     assert parts(explored(), Dots)[0].rows[0][1].n == 3
@@ -409,10 +409,10 @@ def test_hostile_text_stays_text(evaluated, explored):
         assert entry.cells[0] == bad
         assert entry.detail[1].items[0].text == bad
         assert entry.detail[1].items[0].mark == "gold"
-        page = page_html("run", [Chapter("run", leret.sections(run))], Room("left.jsonl"))
+        page = page_html("run", [Chapter("run", leret.sections(run))], ByteBudget("left.jsonl"))
         assert bad not in page.partition('id="data"')[2].partition("</script>")[0] or "<" not in bad
 
 
 def test_every_part_becomes_a_page(evaluated, explored, tmp_path: Path):
-    page = page_html("run", [Chapter("run", leret.sections(evaluated()))], Room("left.jsonl"))
+    page = page_html("run", [Chapter("run", leret.sections(evaluated()))], ByteBudget("left.jsonl"))
     assert "Every question: zero-shot base before" in page

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from lmtools.core.errors import DataError
-from lmtools.core.results import Difference, Results, Row
-from lmtools.core.statistics import Interval
+from lmtools.core.results import Difference, Interval, Results, Row
 from lmtools.report.markdown import cell, fill, main, markdown_table
 
 INTERVAL = Interval(0.745, 0.712, 0.7781, 400)

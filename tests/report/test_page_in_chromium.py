@@ -8,10 +8,9 @@ import pytest
 from chromium import chromium, opened
 from sample_page import HOSTILE, hostile_page
 
-from lmtools.core.statistics import Interval
-from lmtools.report.entries import Room
-from lmtools.report.html import Chapter, page_html
-from lmtools.report.parts import (
+from lmtools.core.results import Interval
+from lmtools.report.budget import ByteBudget
+from lmtools.report.elements import (  # fmt: skip
     Bars,
     Block,
     Browser,
@@ -27,7 +26,8 @@ from lmtools.report.parts import (
     Section,
     Token,
     Tokens,
-)  # fmt: skip
+)
+from lmtools.report.html import Chapter, page_html
 
 OUTCOMES = ("got better", "got worse", "still missing")
 
@@ -74,7 +74,9 @@ def page(tmp_path: Path) -> Path:
         Section("Reliability", [Grid(bins), questions, Tokens("Token by token", measures, [("one", words)])]),
     ]
     path = tmp_path / "report.html"
-    path.write_text(page_html("a run", [Chapter("a run", sections)], Room("left.jsonl")), encoding="utf-8")
+    path.write_text(
+        page_html("a run", [Chapter("a run", sections)], ByteBudget("left.jsonl")), encoding="utf-8"
+    )
     return path
 
 
@@ -216,7 +218,9 @@ def test_what_was_not_measured_is_drawn_nowhere(browser: Any, tmp_path: Path) ->
         Bars("bars", [("a", float("nan")), ("b", 1.0)], groups=["one", "two"]),
     ]
     path = tmp_path / "report.html"
-    path.write_text(page_html("t", [Chapter("t", [Section("One", charts)])], Room("l")), encoding="utf-8")
+    path.write_text(
+        page_html("t", [Chapter("t", [Section("One", charts)])], ByteBudget("l")), encoding="utf-8"
+    )
     with opened(browser, path) as found:
         assert found.complaints == []
         assert found.page.locator("figure", has_text="some").locator("circle").count() == 1

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from imported import modules_after
 
-from lmtools.core.statistics import Interval
+from lmtools.core.results import Interval
 from lmtools.metrics.calibration import bins
-from lmtools.report.reliability import Panel, across, reliability_svg
-from lmtools.report.risk_coverage import Curve, risk_coverage_svg
+from lmtools.report.calibration_plots import Curve, Panel, across, reliability_svg, risk_coverage_svg
 
 CONFIDENCE = np.array([0.1, 0.3, 0.35, 0.8, 0.9, 1.0, 0.0])
 CORRECT = np.array([0, 0, 1, 1, 0, 1, 0])

@@ -2,9 +2,8 @@
 
 import pytest
 
-from lmtools.core.results import Difference, Results, Row
-from lmtools.core.statistics import Interval
-from lmtools.report.words import (
+from lmtools.core.results import Difference, Interval, Results, Row
+from lmtools.report.sentences import (  # fmt: skip
     compared,
     distance,
     headline_metrics,
@@ -13,7 +12,7 @@ from lmtools.report.words import (
     main_row,
     measured,
     unit,
-)  # fmt: skip
+)
 
 
 def results(rows: dict[str, list[str]], differences: tuple[Difference, ...] = ()) -> Results:

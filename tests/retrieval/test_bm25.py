@@ -8,8 +8,7 @@ import Stemmer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmtools.core.files import write_jsonl
-from lmtools.core.paths import cache_dir
+from lmtools.core.files import cache_dir, write_jsonl
 from lmtools.data.records import Passage
 from lmtools.retrieval import bm25
 from lmtools.retrieval.bm25 import Bm25Retriever

@@ -4,14 +4,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmtools.core.errors import ModelError
-from lmtools.core.paths import cache_dir
+from lmtools.core.files import cache_dir
 from lmtools.data.records import Passage
-from lmtools.retrieval import dense, embeddings
+from lmtools.retrieval import dense
 from lmtools.retrieval.config import DenseConfig
-from lmtools.retrieval.corpus import open_corpus
-from lmtools.retrieval.dense import DenseRetriever, similarity
-from lmtools.retrieval.encoder import SentenceEncoder, fingerprint
-from lmtools.retrieval.terms import passage_text
+from lmtools.retrieval.corpus import open_corpus, passage_text
+from lmtools.retrieval.dense import DenseRetriever, SentenceEncoder, fingerprint, similarity
 
 WORDS = ["river", "planet", "sun", "paris", "france", "cloud"]
 
@@ -102,7 +100,7 @@ def test_vectors_and_index_are_made_once(many, encoder):
 
 
 def test_interrupted_encoding_goes_on_where_it_stopped(many, encoder, monkeypatch):
-    monkeypatch.setattr(embeddings, "SHARD", 64)
+    monkeypatch.setattr(dense, "SHARD", 64)
     encoder.fail_after = 150
     with pytest.raises(KeyboardInterrupt):
         opened(many, encoder)

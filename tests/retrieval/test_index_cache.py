@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lmtools.core.errors import MachineError
-from lmtools.core.paths import cache_dir
-from lmtools.retrieval.index_cache import cached, content_key
+from lmtools.core.files import cache_dir
+from lmtools.retrieval.corpus import cached, content_key
 
 
 def load(folder):

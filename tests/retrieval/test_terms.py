@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmtools.data.records import Passage
-from lmtools.retrieval.terms import STOP_WORD_LISTS, TermSplitter, passage_text
+from lmtools.retrieval.corpus import STOP_WORD_LISTS, TermSplitter, passage_text
 
 
 def test_by_hand():

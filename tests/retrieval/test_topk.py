@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmtools.retrieval.topk import top_k
+from lmtools.retrieval.bm25 import top_k
 
 
 def brute_force(scores, rank, k):

@@ -1,1 +1,0 @@
-"""What a head is measured against: calibration methods that do not look at the text."""

@@ -1,0 +1,181 @@
+"""One chunk of a task through a reader: answers, and every method's confidence in them."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from lmtools.calibration.prompt import LETTERS, Rendering
+from lmtools.calibration.recipe import CalibrationRecipe, ConfidenceName
+from lmtools.calibration.scoring import Reader
+from lmtools.calibration.tasks import AnswerItem, Answers, ChoiceItem, Choices
+from lmtools.core.errors import BackendError
+from lmtools.core.seeds import derive
+from lmtools.data.predictions import Prediction
+from lmtools.generation.protocol import Completion, Sampling
+
+# From log-probabilities to one confidence: pure functions.
+#
+# Log-probabilities are natural. A confidence is meant as the probability that the answer is right.
+
+
+def mean(probabilities: Sequence[float]) -> float:
+    """The arithmetic mean of the token probabilities (the public code of ATS)."""
+    return math.fsum(probabilities) / len(probabilities)
+
+
+def product(probabilities: Sequence[float]) -> float:
+    """The product of the token probabilities: the probability of exactly these words."""
+    return math.prod(probabilities)
+
+
+def length_normalised(probabilities: Sequence[float]) -> float:
+    """The n-th root of the product: the geometric mean of the token probabilities."""
+    if min(probabilities) <= 0:
+        return 0.0
+    return math.exp(math.fsum(map(math.log, probabilities)) / len(probabilities))
+
+
+CONFIDENCES: dict[ConfidenceName, Callable[[Sequence[float]], float]] = {
+    "mean": mean,
+    "product": product,
+    "length-normalised": length_normalised,
+}
+
+
+def answer_confidence(probabilities: Sequence[float], kind: ConfidenceName) -> float:
+    """The confidence in a written answer from the probabilities (n,) of its tokens, in [0, 1].
+
+    An answer without any token claims nothing: 0.
+    """
+    if not probabilities:
+        return 0.0
+    return min(1.0, max(0.0, CONFIDENCES[kind](probabilities)))
+
+
+def answer_tokens(values: Sequence[float], answer: Completion) -> tuple[float, ...]:
+    """The values of the tokens that belong to the answer, of one value per token of the completion.
+
+    The last token of a completion that stopped is the end of the turn, or what completed a stop string. It
+    does not count, unless the completion is nothing else.
+    """
+    ended = bool(answer.tokens) and answer.finish == "stop" and len(values) > 1
+    return tuple(values[:-1] if ended else values)
+
+
+def shares(logprobs: Sequence[float]) -> list[float]:
+    """The softmax over the options alone: each one's probability, given that one of them comes.
+
+    >>> [round(share, 3) for share in shares([math.log(0.2), math.log(0.1), math.log(0.1)])]
+    [0.5, 0.25, 0.25]
+    """
+    highest = max(logprobs)
+    if highest == -math.inf:
+        return [1 / len(logprobs)] * len(logprobs)
+    weights = [math.exp(value - highest) for value in logprobs]
+    total = math.fsum(weights)
+    return [weight / total for weight in weights]
+
+
+def ask_choices(
+    task: Choices, items: Sequence[ChoiceItem], reader: Reader, rendering: Rendering
+) -> list[Prediction]:
+    """Every method's chosen option, the most probable letter, and its share among the letters.
+
+    Raises:
+        BackendError: a log-probability is NaN.
+        LmtoolsError: the model or the backend failed.
+    """
+    found: dict[str, dict[str, tuple[float, ...]]] = {}
+    for count in sorted({len(item.choices) for item in items}):
+        some = [item for item in items if len(item.choices) == count]
+        letters = [rendering.continuation(letter) for letter in LETTERS[:count]]
+        read = reader.options([rendering.text(item.prompt) for item in some], letters)
+        found |= {item.id: values for item, values in zip(some, read, strict=True)}
+    predictions = []
+    for item in items:
+        for method in reader.methods:
+            chances = shares(_numbers(found[item.id][method], task.name, item.id, method))
+            best = max(range(len(chances)), key=chances.__getitem__)
+            confidence = _within(reader.adjust(method, chances[best]))
+            predictions.append(
+                Prediction(
+                    id=item.id,
+                    task=task.name,
+                    method=method,
+                    answer=item.choices[best],
+                    confidence=confidence,
+                    correct=best == item.answer,
+                )
+            )
+    return predictions
+
+
+def ask_answers(
+    task: Answers,
+    items: Sequence[AnswerItem],
+    reader: Reader,
+    rendering: Rendering,
+    recipe: CalibrationRecipe,
+    given: Mapping[str, tuple[str, ...]] | None,
+) -> list[Prediction]:
+    """The model's answers, or the given ones, with every method's confidence in each; raises as above."""
+    prompts = [rendering.text(item.prompt) for item in items]
+    if given is None:
+        answers = reader.generate(prompts, _sampling(task, recipe), recipe.answers.samples)
+    else:
+        answers = [
+            [Completion(rendering.continuation(text), finish="length") for text in given[item.id]]
+            for item in items
+        ]
+    asked = [
+        (item, prompt, answer)
+        for item, prompt, group in zip(items, prompts, answers, strict=True)
+        for answer in group
+    ]
+    read = reader.score([prompt for _, prompt, _ in asked], [answer for _, _, answer in asked])
+    predictions = []
+    for (item, _, answer), by_method in zip(asked, read, strict=True):
+        text = answer.text.strip()
+        right = task.is_right(item, text)
+        for method in reader.methods:
+            values = answer_tokens(_numbers(by_method[method], task.name, item.id, method), answer)
+            probabilities = _probabilities(values, partial(reader.adjust, method))
+            predictions.append(
+                Prediction(
+                    id=item.id,
+                    task=task.name,
+                    method=method,
+                    answer=text,
+                    confidence=answer_confidence(probabilities, recipe.confidence),
+                    correct=right,
+                )
+            )
+    return predictions
+
+
+def _sampling(task: Answers, recipe: CalibrationRecipe) -> Sampling:
+    return Sampling(
+        max_tokens=task.definition.max_tokens,
+        temperature=recipe.answers.temperature,
+        stop=task.definition.stop,
+        seed=derive(recipe.seed, task.name),
+    )
+
+
+def _probabilities(logprobs: Sequence[float], adjust: Callable[[float], float]) -> list[float]:
+    return [_within(adjust(_within(math.exp(value)))) for value in logprobs]
+
+
+def _within(probability: float) -> float:
+    """Rounding can leave a probability a hair outside [0, 1]."""
+    return min(1.0, max(0.0, float(probability)))
+
+
+def _numbers(values: Sequence[float], task: str, id: str, method: str) -> Sequence[float]:
+    """The values, made sure to be numbers."""
+    if any(math.isnan(value) for value in values):
+        raise BackendError(
+            f"{task}: question {id!r}, {method}: the model gave a log-probability that is not a number",
+            fix="check the weights of the model and the head; with bfloat16, try model.dtype=float32",
+        )
+    return values

@@ -1,0 +1,1 @@
+"""The public formats that lmtools reads, one file each."""

@@ -1,0 +1,74 @@
+"""From a recipe to what training and measuring work with: the pairs, the reader of features, the hashes."""
+
+from dataclasses import dataclass, replace
+
+from lmtools.core.run import Run
+from lmtools.data.records import Preference
+from lmtools.data.sources import source_hash
+from lmtools.generation.open import open_features
+from lmtools.hyre.lora import STATE, check_lora, train_adapter
+from lmtools.hyre.pairs import read_targets, read_training
+from lmtools.hyre.recipe import HyreRecipe
+from lmtools.hyre.tuned import ADAPTER, with_adapter
+from lmtools.models.features import FeatureReader
+from lmtools.models.files import model_hashes
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run on pairs works with; ``inputs`` are the SHA-256 of everything that was read.
+
+    ``train`` is empty where an ensemble is there already, ``targets`` where nothing is measured.
+    """
+
+    recipe: HyreRecipe
+    reader: FeatureReader
+    train: tuple[Preference, ...]
+    targets: dict[str, list[Preference]]
+    inputs: dict[str, str]
+
+
+def prepare(recipe: HyreRecipe, *, train: bool = True, targets: bool = False) -> Setup:
+    """Read the pairs, find the model, hash both; loads no weights.
+
+    Args:
+        train: whether to read the pairs to learn from, and ``targets`` those of the users.
+
+    Raises:
+        RecipeError: the backbone cannot be fine-tuned, since it has an adapter.
+        DataError: something is wrong with the pairs.
+        ModelError: the model or its adapter cannot be used, or gives no such features.
+        MachineError: a download failed.
+    """
+    if train:
+        check_lora(recipe)
+    pairs = read_training(recipe.data, recipe.seed) if train else []
+    users = read_targets(recipe.data, recipe.seed) if targets else {}
+    reader = open_features(recipe.model, recipe.features)
+    wanted = [recipe.data.train] * train + [recipe.data.targets] * targets
+    inputs = {source: source_hash(source) for source in wanted} | model_hashes(recipe.model)
+    return Setup(recipe, reader, tuple(pairs), users, inputs)
+
+
+def adapted_setup(setup: Setup, run: Run) -> Setup:
+    """The setup with the fine-tuned backbone, which is trained where the run has none yet.
+
+    Without ``lora`` in the recipe it is the setup as it was. Else its reader is a new one, to be closed.
+
+    Raises:
+        RecipeError: the recipe's model has an adapter already.
+        ModelError: its backend cannot be trained, or the loss is not a number.
+        MachineError: there is not enough memory, or the run cannot be written.
+        RunError: the state of an unfinished training is broken.
+    """
+    recipe, target = setup.recipe, run.path(ADAPTER)
+    check_lora(recipe)
+    if recipe.lora is None:
+        return setup
+    if not target.exists():
+        setup.reader.close()
+        with run.stage("LoRA under the heads"):
+            train_adapter(recipe, recipe.lora, setup.train, run)
+    run.path(STATE).unlink(missing_ok=True)
+    tuned = recipe.model_copy(update={"model": with_adapter(recipe.model, run.directory)})
+    return replace(setup, recipe=tuned, reader=open_features(tuned.model, tuned.features))

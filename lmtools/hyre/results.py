@@ -1,0 +1,157 @@
+"""What was measured as rows with intervals, and the differences that say whether labels are worth it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lmtools.core.results import (
+    Difference,
+    Interval,
+    Row,
+    bootstrap_mean,
+    percentile_interval,
+    resample_weights,
+)
+from lmtools.core.seeds import derive
+from lmtools.hyre.methods import Measured
+from lmtools.hyre.recipe import HyreRecipe
+from lmtools.hyre.reweighting import Floats
+
+# Intervals of an accuracy that is a mean over draws of examples and over test pairs: both are resampled.
+#
+# For every target the draws and the pairs are drawn with replacement, independently of each other (the
+# pigeonhole bootstrap, Owen 2007), so that an interval holds both the luck of the five examples and that of
+# the test set. The mean over targets averages the targets' resamples. With the same seed two methods are
+# resampled alike, so that the difference of their resamples is paired.
+
+
+class Resampler:
+    """Resamples of one target: ``draws`` rows and ``pairs`` columns."""
+
+    def __init__(self, draws: int, pairs: int, resamples: int, seed: int, name: str) -> None:
+        weights = (
+            np.concatenate(list(resample_weights(count, None, resamples, derive(seed, axis, name) % 2**32)))
+            for axis, count in (("draws", draws), ("pairs", pairs))
+        )
+        self._rows, self._columns = weights
+
+    def accuracies(self, correct: Floats) -> Floats:
+        """The accuracy of each resample, (resamples,), of ``correct`` (draws, n) with NaN where not tested.
+
+        A resample without a single tested pair has the plain accuracy.
+        """
+        tested = np.isfinite(correct)
+        right = self._rows[:, : len(correct)] @ np.where(tested, correct, 0.0)
+        number = self._rows[:, : len(correct)] @ tested.astype(np.float64)
+        right, number = (np.einsum("rn,rn->r", part, self._columns) for part in (right, number))
+        return np.where(number > 0, right / np.maximum(number, 1e-12), accuracy_of(correct))
+
+
+def accuracy_of(correct: Floats) -> float:
+    """The share of right orders, over all draws and tested pairs."""
+    return float(np.nanmean(correct))
+
+
+def over_targets(values: Sequence[float], resampled: Sequence[Floats], n: int) -> Interval:
+    """The mean over targets with its interval, from each target's value and resamples; ``n`` test pairs."""
+    return percentile_interval(float(np.mean(values)), np.mean(np.stack(list(resampled)), axis=0), n)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One target's outcome: its number of pairs, what was measured, and each ensemble's disagreement."""
+
+    name: str
+    pairs: int
+    measured: Measured
+    disagreement: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A row on one target: accuracy, its resamples, its spread over draws, and the tested pairs."""
+
+    value: float
+    resampled: Floats
+    spread: float
+    n: int
+
+
+def result_rows(targets: Sequence[Target], recipe: HyreRecipe) -> tuple[list[Row], list[Difference]]:
+    """Rows ``METHOD @N`` with ``accuracy`` (mean over targets) and ``TARGET/accuracy``, and differences."""
+    cells = _cells(targets, recipe)
+    rows = [_row(name, own, targets, recipe) for name, own in cells.items()]
+    return rows, list(_differences(cells, recipe))
+
+
+def _cells(targets: Sequence[Target], recipe: HyreRecipe) -> dict[str, dict[str, Cell]]:
+    """Row -> target -> cell."""
+    found: dict[str, dict[str, Cell]] = {}
+    for target in targets:
+        resampler = Resampler(
+            recipe.eval.draws, target.pairs, recipe.eval.resamples, recipe.seed, target.name
+        )
+        for row, correct in target.measured.correct.items():
+            spread = float(np.std([accuracy_of(one) for one in correct]))
+            tested = int(np.isfinite(correct).any(axis=0).sum())
+            cell = Cell(accuracy_of(correct), resampler.accuracies(correct), spread, tested)
+            found.setdefault(row, {})[target.name] = cell
+    return found
+
+
+def _row(name: str, own: Mapping[str, Cell], targets: Sequence[Target], recipe: HyreRecipe) -> Row:
+    metrics = {"accuracy": _mean(own)}
+    metrics |= {
+        f"{target}/accuracy": over_targets([cell.value], [cell.resampled], cell.n)
+        for target, cell in own.items()
+    }
+    again = recipe.eval.resamples, recipe.seed
+    metrics["spread"] = bootstrap_mean([cell.spread for cell in own.values()], None, *again)
+    effective = [target.measured.effective[name] for target in targets if name in target.measured.effective]
+    means = [float(np.nanmean(values)) for values in effective if np.isfinite(values).any()]
+    if means:
+        metrics["effective-heads"] = bootstrap_mean(means, None, *again)
+    method = name.partition(" ")[0]
+    different = [target.disagreement[method] for target in targets if method in target.disagreement]
+    if different:
+        metrics["disagreement"] = bootstrap_mean(different, None, *again)
+    return Row(name, metrics)
+
+
+def _mean(own: Mapping[str, Cell]) -> Interval:
+    """The mean over targets."""
+    cells = own.values()
+    n = sum(cell.n for cell in cells)
+    return over_targets([cell.value for cell in cells], [cell.resampled for cell in cells], n)
+
+
+def _differences(cells: Mapping[str, Mapping[str, Cell]], recipe: HyreRecipe) -> Iterator[Difference]:
+    """HyRe on each ensemble less every baseline of as many labels or of none; the main one less all rows."""
+    for row in cells:
+        method, _, count = row.rpartition(" @")
+        if not method.startswith("hyre/") or count == "0":
+            continue
+        source = method.removeprefix("hyre/").partition(" ")[0]
+        for other in cells:
+            name, _, labels = other.rpartition(" @")
+            own = name.partition("/")[2] in ("", source)
+            wanted = method == f"hyre/{recipe.name}" or (own and not name.startswith("hyre/"))
+            if wanted and other != row and labels in (count, "0"):
+                yield from _difference(row, other, cells)
+
+
+def _difference(a: str, b: str, cells: Mapping[str, Mapping[str, Cell]]) -> Iterator[Difference]:
+    """Over the targets that both rows have: of the means, and the share of targets where ``a`` is better."""
+    both = [target for target in cells[a] if target in cells[b]]
+    if not both:
+        return
+    pairs = [(cells[a][target], cells[b][target]) for target in both]
+    n = sum(one.n for one, _ in pairs)
+    values = [one.value - two.value for one, two in pairs]
+    resampled = [one.resampled - two.resampled for one, two in pairs]
+    yield Difference.of(a, b, "accuracy", over_targets(values, resampled, n))
+    wins = np.stack(resampled) > 0
+    share = np.mean([value > 0 for value in values])
+    low, high = np.quantile(wins.mean(axis=0), (0.025, 0.975))
+    yield Difference(a, b, "wins", float(share), float(low), float(high), len(both))

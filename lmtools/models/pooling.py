@@ -1,0 +1,278 @@
+"""The language model's pass over texts, by transformers: hidden states of answers, pooled, one row a text.
+
+Only the decoder runs, without the output layer. Batches go from long rows to short ones, so that little of
+them is padding and what does not fit in memory fails at once. What is computed of a text does not depend on
+what else is in its batch, up to rounding: 1e-5 or so at float32, some hundredths of a state at bfloat16.
+"""
+
+import gc
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lmtools.core.errors import MachineError, ModelError
+from lmtools.models.chat import Text
+from lmtools.models.feature_settings import Pooled, Pooling
+from lmtools.models.load import LoadedModel, base_model
+
+# Texts in rows. Answers to one prompt share a row, [prompt][answer][answer] ..., and see it and themselves.
+#
+# The prompt is then read once. The price is that attention is computed over the whole row, so a short
+# prompt before long answers is read again instead.
+
+PADDING, PROMPT = -1, 0
+PAIRS_OF_A_TOKEN = 6
+"""A token's matrix products cost about as much as its attention to this many tokens for each unit of width:
+24 width^2 against 4 width operations a layer."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A prompt's tokens, and the places in the list of texts of the answers that follow it."""
+
+    prompt: tuple[int, ...]
+    members: tuple[int, ...]
+    length: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows as tensors, padded on the right, all (rows, tokens).
+
+    ``part`` is 0 in a prompt, 1, 2 ... in the first, second ... answer, -1 in padding; ``spans`` has, for
+    each text, its place in the list of texts, its row, and where its answer begins and ends in it.
+    """
+
+    ids: Tensor
+    part: Tensor
+    positions: Tensor
+    spans: tuple[tuple[int, int, int, int], ...]
+
+    @property
+    def shared(self) -> bool:
+        """Whether a row has more than one answer."""
+        return bool(self.part.max() > 1)
+
+    def seen(self) -> Tensor:
+        """Whether a token (third axis) sees another (last axis): (rows, 1, tokens, tokens), bool.
+
+        It sees the prompt and its own part, up to itself. Padding sees itself at least, so that no softmax
+        is over nothing.
+        """
+        length = self.part.shape[1]
+        before = torch.ones(length, length, dtype=torch.bool, device=self.part.device).tril()
+        keys, queries = self.part[:, None, :], self.part[:, :, None]
+        return (((keys == PROMPT) | (keys == queries)) & before)[:, None]
+
+
+def rows(texts: Sequence[Text], width: int, most: int, *, share: bool) -> list[Row]:
+    """Every text in a row, the longest row first.
+
+    Args:
+        texts: prompts and answers.
+        width: the model's hidden size, on which it depends what sharing a prompt is worth.
+        most: tokens of a row with more than one answer.
+        share: whether answers may share a row at all.
+    """
+    order = sorted(range(len(texts)), key=lambda at: -len(texts[at]))
+    found: list[tuple[list[int], int]] = []
+    last: dict[tuple[int, ...], int] = {}
+    for at in order:
+        text = texts[at]
+        here = last.get(text.prompt) if share else None
+        if here is not None:
+            members, length = found[here]
+            if length + len(text.answer) <= most and worth_sharing(text, length, width):
+                found[here] = ([*members, at], length + len(text.answer))
+                continue
+        last[text.prompt] = len(found)
+        found.append(([at], len(text)))
+    made = [Row(texts[members[0]].prompt, tuple(members), length) for members, length in found]
+    return sorted(made, key=lambda row: -row.length)
+
+
+def worth_sharing(text: Text, length: int, width: int) -> bool:
+    """Whether it costs less to append a text's answer to a row of ``length`` tokens than to read it alone."""
+    alone = len(text) ** 2 + PAIRS_OF_A_TOKEN * width * len(text.prompt)
+    return 2 * length * len(text.answer) + len(text.answer) ** 2 <= alone
+
+
+def batches(made: Sequence[Row], most: int) -> Iterator[Sequence[Row]]:
+    """Runs of rows, longest first, of at most ``most`` padded tokens or of one row."""
+    start = 0
+    while start < len(made):
+        end = start + max(1, most // made[start].length)
+        yield made[start:end]
+        start = end
+
+
+def tensors(some: Sequence[Row], texts: Sequence[Text], device: str) -> Batch:
+    """One batch on ``device``."""
+    shape = (len(some), max(row.length for row in some))
+    ids, positions = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
+    part = torch.full(shape, PADDING)
+    spans = []
+    for at, row in enumerate(some):
+        end = opening = len(row.prompt)
+        ids[at, :end] = torch.tensor(row.prompt, dtype=torch.long)
+        positions[at, :end] = torch.arange(end)
+        part[at, :end] = PROMPT
+        for number, member in enumerate(row.members, start=1):
+            answer = texts[member].answer
+            here = slice(end, end + len(answer))
+            ids[at, here] = torch.tensor(answer)
+            positions[at, here] = torch.arange(opening, opening + len(answer))
+            part[at, here] = number
+            spans.append((member, at, here.start, here.stop))
+            end = here.stop
+    return Batch(ids.to(device), part.to(device), positions.to(device), tuple(spans))
+
+
+MOST_ON_CPU = 2048
+"""Tokens of a batch on a processor, where larger ones gain nothing and fall out of its caches: on texts of
+210 tokens 8192 took half as long again."""
+
+
+class HfPass:
+    """The pass of a model in this process.
+
+    Args:
+        loaded: a causal language model or a sequence classifier, with an adapter or without.
+        layers: which hidden states, 1 ... L; L is the state after the final norm.
+        pooling: how an answer's states become one.
+        batch_tokens: tokens (padding included) in one forward pass, at most; a processor gets fewer.
+    """
+
+    def __init__(
+        self, loaded: LoadedModel, layers: Sequence[int], pooling: Sequence[Pooling], batch_tokens: int
+    ) -> None:
+        self._model: Any = base_model(loaded.model)
+        self._device = loaded.device
+        self._layers, self._pooling = tuple(layers), tuple(pooling)
+        self._batch_tokens = min(batch_tokens, MOST_ON_CPU) if loaded.device == "cpu" else batch_tokens
+        self.config = self._model.config.get_text_config()
+        self._last = int(self.config.num_hidden_layers)
+        self._run = run_layers(self._model.get_decoder(), max(self._layers), self._last)
+        """How many layers are run: those behind the last one asked for would change nothing."""
+
+    def read(self, texts: Sequence[Text]) -> Iterator[Pooled]:
+        """See ``Pass``.
+
+        Raises:
+            ModelError: the model does not give the states of a layer.
+            MachineError: the GPU's memory is not enough for one row.
+        """
+        share = packs(self._model, max(map(len, texts), default=0))
+        made = rows(texts, int(self.config.hidden_size), self._batch_tokens, share=share)
+        for some in batches(made, self._batch_tokens):
+            yield from self._spared(some, texts)
+
+    def close(self) -> None:
+        """See ``Pass``."""
+        self._model = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _spared(self, some: Sequence[Row], texts: Sequence[Text]) -> Iterator[Pooled]:
+        """The features of these rows, in halves where the GPU's memory is not enough for the whole."""
+        try:
+            yield self._features(tensors(some, texts, self._device))
+            return
+        except torch.cuda.OutOfMemoryError as error:
+            if len(some) == 1:
+                raise MachineError(
+                    "the GPU's memory is not enough for one row of texts",
+                    fix="lower features.max_tokens or model.batch_tokens, or set model.dtype=bfloat16",
+                ) from error
+        torch.cuda.empty_cache()
+        middle = len(some) // 2
+        yield from self._spared(some[:middle], texts)
+        yield from self._spared(some[middle:], texts)
+
+    def _features(self, batch: Batch) -> Pooled:
+        states = self._states(batch)
+        found = [
+            torch.cat([pool(layer[row, start:end], name) for layer in states for name in self._pooling])
+            for _, row, start, end in batch.spans
+        ]
+        return [member for member, *_ in batch.spans], torch.stack(found).cpu().numpy()
+
+    def _states(self, batch: Batch) -> list[Tensor]:
+        """The hidden states of each wanted layer, (rows, tokens, hidden)."""
+        with torch.inference_mode():
+            return layer_states(self._model, batch, self._layers, self._last, self._run)
+
+
+def layer_states(model: Any, batch: Batch, layers: Sequence[int], last: int, run: int) -> list[Tensor]:
+    """The hidden states of these layers, (rows, tokens, hidden) each; with a gradient where one is kept.
+
+    Args:
+        model: a causal language model or a sequence classifier.
+        layers: 1 ... ``last``, which is the state after the final norm.
+        run: how many layers the model has left.
+
+    Raises:
+        ModelError: the model does not give the states of a layer.
+    """
+    every = set(layers) != {last}
+    given: dict[str, Any] = {"output_hidden_states": True} if every else {}
+    if batch.shared:
+        given |= {"attention_mask": additive(batch.seen(), model.dtype), "position_ids": batch.positions}
+    else:
+        given["attention_mask"] = (batch.part >= 0).long()
+    out = model.get_decoder()(input_ids=batch.ids, use_cache=False, **given)
+    if every and len(out.hidden_states or ()) != run + 1:
+        raise ModelError(
+            "the model does not give the hidden states of single layers", fix="set features.layers=[-1]"
+        )
+    return [out.last_hidden_state if layer == last else out.hidden_states[layer] for layer in layers]
+
+
+def run_layers(decoder: Any, wanted: int, last: int) -> int:
+    """Take the layers that are not needed out of a decoder; returns how many are left.
+
+    One more than ``wanted`` stays: the state after the last layer that runs comes out normed.
+    """
+    layers = getattr(decoder, "layers", None)
+    if not isinstance(layers, torch.nn.ModuleList) or len(layers) != last or wanted + 1 >= last:
+        return last
+    decoder.layers = layers[: wanted + 1]
+    return wanted + 1
+
+
+def pool(states: Tensor, pooling: Pooling) -> Tensor:
+    """One state of an answer's (tokens, hidden): its last, or the mean of them all; float32, (hidden,)."""
+    return states[-1].float() if pooling == "last" else states.float().mean(dim=0)
+
+
+def additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
+    """A mask of True and False as what is added to attention scores: 0, or the least number there is."""
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(
+        ~seen, torch.finfo(dtype).min
+    )
+
+
+def packs(model: Any, longest: int) -> bool:
+    """Whether a model computes texts of ``longest`` tokens rightly where several answers share a row.
+
+    It must attend by the mask and the positions it is given: no recurrent layers, chunks, positions of its
+    own or several parts; a window only if no text is longer.
+    """
+    config = model.config
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    window = getattr(config, "sliding_window", None)
+    return (
+        bool(getattr(model, "_supports_attention_backend", False))
+        and config._attn_implementation in ("sdpa", "eager")
+        and not hasattr(config, "text_config")
+        and not hasattr(config, "layers_block_type")
+        and kinds <= {"full_attention", "sliding_attention"}
+        and (window is None or window >= longest)
+        and not getattr(config, "attention_chunk_size", None)
+        and "position_ids" in inspect.signature(model.get_decoder().forward).parameters
+    )
