@@ -4,7 +4,7 @@
         results = ...                                  # the work; every stage can be resumed
         return finish(run, results, files=lambda: {"": run.path("ensemble")}, **publishing)
 
-The functions are those of `lmtools.<system>.api`; a command of the shell parses, calls one of them and prints.
+The functions are those of `lmtools.<system>.api`; a command of the shell parses, calls one of them, prints.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -24,9 +24,9 @@ from lmtools.cli.options import (
     Seed,
     Set,
     Track,
-    emit,
     overrides,
 )
+from lmtools.cli.output import emit
 from lmtools.core.errors import RunError
 from lmtools.core.progress import say
 from lmtools.core.run import wrong_run

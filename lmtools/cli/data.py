@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from lmtools.cli.options import Json, emit
+from lmtools.cli.options import Json
+from lmtools.cli.output import emit
 from lmtools.core.progress import say
 
 app = typer.Typer(no_args_is_help=True, help="Check data files and convert public formats.")

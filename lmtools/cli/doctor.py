@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from lmtools.cli.invocation import as_called
-from lmtools.cli.options import Json, emit
+from lmtools.cli.options import Json
+from lmtools.cli.output import emit
 from lmtools.core.files import cache_dir
 from lmtools.core.manifest import installed_version, machine, versions
 from lmtools.models.builtin import BUILTINS, PREFIX

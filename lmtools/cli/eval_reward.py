@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lmtools.cli import runs
 from lmtools.cli.hyre_run import ensemble_hashes, trained, trained_or_new
 from lmtools.cli.lm_eval_out import write as write_lm_eval
-from lmtools.cli.options import emit
+from lmtools.cli.output import emit
 from lmtools.core.dry_run import say_model
 from lmtools.core.errors import RecipeError
 from lmtools.core.files import sha256_file

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lmtools.cli.invocation import as_called
 from lmtools.cli.lm_eval_out import write_calibration
-from lmtools.cli.options import emit
+from lmtools.cli.output import emit
 from lmtools.cli.runs import open_run
 from lmtools.core.errors import RunError
 from lmtools.core.files import sha256_file, sha256_text

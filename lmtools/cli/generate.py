@@ -22,9 +22,9 @@ from lmtools.cli.options import (
     Seed,
     Set,
     Weights,
-    emit,
     overrides,
 )
+from lmtools.cli.output import emit
 from lmtools.core.errors import LmtoolsError, RecipeError
 from lmtools.core.files import write_jsonl
 from lmtools.core.progress import say

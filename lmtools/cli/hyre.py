@@ -33,9 +33,9 @@ from lmtools.cli.options import (
     Track,
     TrainedRun,
     WeightsFile,
-    emit,
     overrides,
 )
+from lmtools.cli.output import emit
 from lmtools.cli.runs import ending
 from lmtools.core.errors import LmtoolsError
 from lmtools.models.recipes import load_model_recipe

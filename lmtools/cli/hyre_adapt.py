@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lmtools.cli import runs
 from lmtools.cli.hyre_query import acquisition
 from lmtools.cli.hyre_run import ensemble_hashes
-from lmtools.cli.options import emit
+from lmtools.cli.output import emit
 from lmtools.core.files import write_jsonl, write_text
 from lmtools.core.progress import say
 

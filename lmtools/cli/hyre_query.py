@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import typer
 
 from lmtools.cli.invocation import as_called
-from lmtools.cli.options import emit
+from lmtools.cli.output import emit
 from lmtools.core.errors import LmtoolsError
 from lmtools.core.files import write_jsonl
 from lmtools.core.progress import say

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmtools.cli import runs
-from lmtools.cli.options import BackendName, emit, overrides
+from lmtools.cli.options import BackendName, overrides
+from lmtools.cli.output import emit
 from lmtools.core.run import Run
 from lmtools.models.recipes import load_model_recipe
 

@@ -7,7 +7,8 @@ import typer
 
 from lmtools.cli import completion
 from lmtools.cli.invocation import as_called
-from lmtools.cli.options import Json, emit
+from lmtools.cli.options import Json
+from lmtools.cli.output import emit
 from lmtools.core.progress import say
 from lmtools.models.builtin import BUILTINS, PREFIX, Builtin, find, pull
 from lmtools.models.spec import BUILTIN_LM

@@ -1,21 +1,27 @@
-"""The options that all commands share, and how a command prints its answer.
+"""The options of commands, and those that all commands which make a run have in common.
 
-def train(recipe: Recipe = None, settings: Set = None, json: Json = False) -> None: ...
+@app.command()
+@with_options()
+def train(options: Options, merge: Merge = False) -> None: ...
 """
 
+import inspect
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, is_dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
 from lmtools.cli import completion
-from lmtools.core.progress import first_process
 from lmtools.core.tracking import check_tracker
+
+if TYPE_CHECKING:
+    from lmtools.runs import RunOptions
 
 COMMON = "Common to all commands"
 
@@ -193,6 +199,67 @@ Public = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class Options:
+    """What the commands that make a run have in common. A field here is an option of all of them."""
+
+    recipe: Recipe = None
+    settings: Set = None
+    model: Model = None
+    backend: Backend = None
+    out: Out = None
+    seed: Seed = None
+    dry_run: DryRun = False
+    json: Json = False
+    resume: Resume = False
+    track: Track = None
+
+    def overrides(self) -> list[str]:
+        """``--set`` values, with ``--model``, ``--backend`` and ``--seed`` as the settings they stand for."""
+        return overrides(self.settings, self.model, self.backend, self.seed)
+
+    def run(self) -> "RunOptions":
+        """What the function behind a command takes by keyword."""
+        return {"resume": self.resume, "track": self.track, "command": ["lmtools", *sys.argv[1:]]}
+
+
+def with_options(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A command whose parameter ``options`` is an ``Options``: its fields become the command's options.
+
+    Args:
+        without: fields that this command does not offer; they keep their defaults.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True)
+        offered = [field for field in fields(Options) if field.name not in without]
+        hints = get_type_hints(Options, include_extras=True)
+        parameters: list[inspect.Parameter] = []
+        for parameter in signature.parameters.values():
+            if parameter.name != "options":
+                parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+                continue
+            parameters += [
+                inspect.Parameter(
+                    field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default,
+                    annotation=hints[field.name],
+                )
+                for field in offered
+            ]  # fmt: skip
+
+        @wraps(command)
+        def called(**values: Any) -> None:
+            options = Options(**{field.name: values.pop(field.name) for field in offered})
+            command(options=options, **values)
+
+        # What typer reads: the parameters as if they had been written out.
+        called.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return called
+
+    return decorate
+
+
 def overrides(
     settings: Sequence[str] | None,
     model: str | None = None,
@@ -205,32 +272,6 @@ def overrides(
         *(settings or ()),
         *(f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None),
     ]
-
-
-def emit(value: Any, as_json: bool) -> None:
-    """Print a command's answer: with ``as_json`` one JSON object on stdout, otherwise nothing.
-
-    Of several processes only the first one prints.
-
-    Dataclasses, pydantic models and paths inside ``value`` are written as JSON has them.
-
-    Raises:
-        ValueError: a figure is NaN or infinite.
-    """
-    if as_json and first_process():
-        text = json.dumps(value, default=_plain, ensure_ascii=True, allow_nan=False, indent=2)
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    if isinstance(value, Path):
-        return str(value)
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 # The options of `lmtools generate` that put a head on the model, or choose among its answers.

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from lmtools.cli.artefacts import of_head, of_policy
 from lmtools.cli.invocation import as_called
 from lmtools.cli.leret_run import open_run, read_recipe, search_line
-from lmtools.cli.options import Backend, DryRun, Json, Model, Out, Resume, Seed, Set, Track, emit, overrides
+from lmtools.cli.options import Backend, DryRun, Json, Model, Out, Resume, Seed, Set, Track, overrides
+from lmtools.cli.output import emit
 from lmtools.cli.runs import ending
 from lmtools.core.progress import say, working
 from lmtools.core.run import METRICS
@@ -60,7 +61,7 @@ def quickstart(
         _show_plans(recipe, *second, third, json)
         return
     from lmtools.ats.recipe import method_name
-    from lmtools.leret.commands import train
+    from lmtools.leret.api import train
 
     say("LeReT: a small language model learns to write search queries by trying them.")
     say(f"Fetching the model {recipe.model.name} if it is not there yet ...")

@@ -11,7 +11,8 @@ import typer
 
 from lmtools.cli import completion
 from lmtools.cli.invocation import as_called
-from lmtools.cli.options import Json, emit
+from lmtools.cli.options import Json
+from lmtools.cli.output import emit
 from lmtools.core.config import Config
 from lmtools.core.errors import LmtoolsError, RecipeError
 from lmtools.core.files import write_json, write_text

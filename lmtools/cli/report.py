@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from lmtools.cli import completion
-from lmtools.cli.options import Json, emit
+from lmtools.cli.options import Json
+from lmtools.cli.output import emit
 from lmtools.core.progress import say
 
 Runs = Annotated[

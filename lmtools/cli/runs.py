@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmtools.cli.invocation import as_called, program
-from lmtools.cli.options import emit
+from lmtools.cli.output import emit
 from lmtools.core.config import Config
 from lmtools.core.files import sha256_text
 from lmtools.core.progress import say

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lmtools.data.records import Passage, Question
+    from lmtools.leret.api import load_searcher, run_evaluation, run_exploration, run_training
     from lmtools.leret.context import Context
     from lmtools.leret.explore import outcome_weights
-    from lmtools.leret.from_python import load_searcher, run_evaluation, run_exploration, run_training
     from lmtools.leret.pairs import Tried, best_query, preference_pairs
     from lmtools.leret.rewards import title_reward
     from lmtools.leret.search import HopFound, Searcher
@@ -26,7 +26,7 @@ else:
         {
             "lmtools.data.records": ["Passage", "Question"],
             "lmtools.leret.context": ["Context"],
-            "lmtools.leret.from_python": [
+            "lmtools.leret.api": [
                 "load_searcher", "run_evaluation", "run_exploration", "run_training",
             ],
             "lmtools.leret.trainer": ["ipo_loss"],

@@ -7,7 +7,9 @@ import yaml
 
 from lmtools.core.files import write_text
 from lmtools.core.manifest import Manifest
+from lmtools.core.progress import say
 from lmtools.core.results import Results
+from lmtools.core.run import Run
 from lmtools.generation.vllm_engine import RANKS
 from lmtools.leret.evaluate import NAMES, last_recall
 from lmtools.leret.inputs import policy_spec
@@ -15,7 +17,8 @@ from lmtools.leret.prompts import FIRST, LATER, ZERO_SHOT, query_messages
 from lmtools.leret.recipe import LeretRecipe
 from lmtools.models.chat import render
 from lmtools.models.load import load_tokenizer
-from lmtools.models.publish import FILE, Artefact, Base, base_of_card, code, inputs_table, making
+from lmtools.models.merge import write_merged
+from lmtools.models.publish import FILE, Artefact, Base, base_of_card, code, inputs_table, making, write_card
 
 QUESTION = "In which country was the painter of The Night Watch born?"
 LIMITS = (
@@ -24,6 +27,37 @@ LIMITS = (
     "`lmtools leret eval --policy RUN --set data.corpus=FILE`.",
     "What its base model gets wrong, it may get wrong.",
 )
+
+
+MERGED = "merged"
+"""The folder of the merged model in a run."""
+
+
+def write_cards(run: Run, recipe: LeretRecipe, results: Results, merge: bool = False) -> None:
+    """The cards of a run's training files and policy and, with ``merge``, the merged model and its card.
+
+    Raises:
+        ModelError: the base model cannot be loaded to be merged.
+        MachineError: the merged model cannot be written.
+    """
+    policy, merged = run.path("policy"), run.path(MERGED)
+    if not run.writes or not policy.is_dir():
+        return
+    write_data_card(run.directory, recipe, run.manifest)
+    write_card(policy, policy_card(recipe, policy, results), run.manifest, results)
+    spec = policy_spec(recipe, policy)
+    if merge and spec.adapter is None:
+        say("policy/ is a whole model already (train.full): there is no adapter to merge")
+    elif merge:
+        if not merged.exists():
+            with run.stage("merge"):
+                write_merged(spec, merged)
+        write_card(merged, merged_card(recipe, merged, results), run.manifest, results)
+
+
+def published(run: Path, merge: bool) -> dict[str, Path | str]:
+    """What is published of a training: the merged model where one was made, else the policy."""
+    return {"": run / MERGED if merge and (run / MERGED).exists() else run / "policy"}
 
 
 def policy_card(recipe: LeretRecipe, directory: Path, results: Results) -> Artefact:

@@ -85,18 +85,6 @@ def check_question(question: str) -> None:
         )
 
 
-def search_once(recipe: LeretRecipe, trained: Path, question: str) -> list[HopFound]:
-    """Search for a question with the policy of a training run.
-
-    Raises:
-        ModelError: the run holds no policy.
-        DataError: the question is not Unicode text, or the corpus of the run's recipe is gone.
-    """
-    check_question(question)
-    with Searcher(recipe, trained) as searcher:
-        return searcher.search(question)
-
-
 def as_json(found: list[HopFound]) -> dict[str, Any]:
     """The hops as one JSON object."""
     return {

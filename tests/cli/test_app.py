@@ -14,7 +14,8 @@ from imported import HEAVY, modules_after
 from lmtools.cli import app as module
 from lmtools.cli.app import MEMBERS, Member, main, run
 from lmtools.cli.faults import explain
-from lmtools.cli.options import BackendName, Json, Resume, emit, overrides
+from lmtools.cli.options import BackendName, Json, Resume, overrides
+from lmtools.cli.output import emit
 from lmtools.core.errors import MachineError, RecipeError
 
 
