@@ -107,16 +107,24 @@ def run_exploration(
     with open_run(
         "leret", "explore", config, inputs=setup.inputs, seed=config.seed, out=out, agree=agree, **options
     ) as run:
+        results = explore(setup, run, name)
         if not run.writes:
-            return FinishedRun(run.directory, run.results(name, ()))
-        samples = run.path("samples.jsonl")
-        if not samples.exists():
-            setup = keeping_passages(setup, run)
-            questions = slices(setup.train, config.train.iterations)[0]
-            with run.stage("explore", partial(exploring, config, questions)):
-                explore_iteration(setup, config.model, 1, questions, run, run.directory)
+            return FinishedRun(run.directory, results)
         write_data_card(run.directory, config, run.manifest)
-        return finish(run, run.results(name, exploration_rows(samples, setup)))
+        return finish(run, results)
+
+
+def explore(setup: Setup, run: Run, recipe_name: str) -> Results:
+    """The work of ``run_exploration`` in a run that is open."""
+    questions = slices(setup.train, setup.recipe.train.iterations)[0]
+    if not run.writes:
+        return run.results(recipe_name, ())
+    samples = run.path("samples.jsonl")
+    if not samples.exists():
+        setup = keeping_passages(setup, run)
+        with run.stage("explore", partial(exploring, setup.recipe, questions)):
+            explore_iteration(setup, setup.recipe.model, 1, questions, run, run.directory)
+    return run.results(recipe_name, exploration_rows(samples, setup))
 
 
 def exploration_rows(path: Path, setup: Setup) -> list[Row]:

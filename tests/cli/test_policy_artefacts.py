@@ -84,7 +84,7 @@ def test_the_code_on_the_card_asks_as_the_policy_is_trained_to_be_asked(again, t
 
 def test_merging_a_finished_run_trains_nothing_and_says_the_same(again, tiny_llama, monkeypatch):
     directory, command = again
-    monkeypatch.setattr("lmtools.leret.commands.train_policy", untrained)
+    monkeypatch.setattr("lmtools.leret.api.train_policy", untrained)
     before = policy_hash(directory)
     assert run([*command, "--merge"]) == 0  # without --out: the last run
     assert [path.name for path in (directory.parent).iterdir()] == ["leret-train"]
@@ -125,7 +125,7 @@ def test_a_whole_model_is_not_copied(tiny_llama, tmp_path, capsys):
 @pytest.mark.parametrize(("options", "library"), [([], "peft"), (["--merge"], "transformers")])
 def test_pushing_a_finished_run(again, tiny_llama, monkeypatch, capsys, options, library):
     directory, command = again
-    monkeypatch.setattr("lmtools.leret.commands.train_policy", untrained)
+    monkeypatch.setattr("lmtools.leret.api.train_policy", untrained)
     with fake_hub(monkeypatch) as hub:
         assert run([*command, *options, "--push-to-hub", "writer", "--json"]) == 0
     printed = capsys.readouterr()

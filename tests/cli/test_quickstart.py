@@ -9,7 +9,7 @@ from lmtools.cli import quickstart as quickstart_module
 from lmtools.cli.app import run
 from lmtools.core import tracking
 from lmtools.core.results import Results, Row
-from lmtools.leret import commands
+from lmtools.leret import api
 
 CALIBRATED = Results(
     "calibration/quickstart", "lmtools", 0, {}, {}, (Row("uncalibrated", {}), Row("transformer", {}))
@@ -114,7 +114,7 @@ def test_interrupted_and_called_again_it_goes_on(quickstart, tmp_path, capsys, m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(commands.evaluation, "evaluate", stop)
+        patch.setattr(api, "evaluate", stop)
         assert quickstart() == 130
     assert "continue with: lmtools quickstart" in capsys.readouterr().err
     assert quickstart() == 0
@@ -143,7 +143,7 @@ def test_interrupted_in_its_third_part_it_goes_on_there(quickstart, tmp_path, ca
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "train", lambda setup, run, name: run.results(name, ()))
+    monkeypatch.setattr(api, "train", lambda setup, run, name: run.results(name, ()))
     monkeypatch.setattr(quickstart_module, "_calibrate", lambda *_: CALIBRATED)
     with monkeypatch.context() as patch:
         patch.setattr(place, stop)
@@ -160,7 +160,7 @@ def test_another_recipe_is_another_run(quickstart, tmp_path, capsys, monkeypatch
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "train", stop)
+    monkeypatch.setattr(api, "train", stop)
     assert quickstart() == 130
     assert quickstart("--seed", "1") == 130
     assert "continuing" not in capsys.readouterr().err
@@ -170,7 +170,7 @@ def test_another_recipe_is_another_run(quickstart, tmp_path, capsys, monkeypatch
 
 
 def test_a_named_directory_with_a_run_is_an_error(quickstart, capsys, monkeypatch):
-    monkeypatch.setattr(commands, "train", lambda setup, run, name: run.results(name, ()))
+    monkeypatch.setattr(api, "train", lambda setup, run, name: run.results(name, ()))
     monkeypatch.setattr(quickstart_module, "_calibrate", lambda *_: CALIBRATED)
     monkeypatch.setattr(quickstart_module, "_personalise", lambda *_: PERSONAL)
     assert quickstart("--out", "mine") == 0
@@ -190,7 +190,7 @@ def test_a_fault_in_a_later_part_is_told_before_the_first_begins(quickstart, tmp
     [({"ats.head.kind": "linear"}, True), ({"calibration.methods": "[uncalibrated]"}, False)],
 )
 def test_what_it_says_is_of_the_methods_that_were_measured(quickstart, capsys, monkeypatch, settings, told):
-    monkeypatch.setattr(commands, "train", lambda setup, run, name: run.results(name, ()))
+    monkeypatch.setattr(api, "train", lambda setup, run, name: run.results(name, ()))
     monkeypatch.setattr(quickstart_module, "_personalise", lambda *_: PERSONAL)
     assert quickstart(*(word for key, value in settings.items() for word in ("--set", f"{key}={value}"))) == 0
     assert ("missed the share of right answers" in capsys.readouterr().err) is told

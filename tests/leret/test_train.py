@@ -9,7 +9,7 @@ from lmtools.core.errors import DataError
 from lmtools.core.recipe import load_recipe
 from lmtools.core.results import read_results
 from lmtools.core.run import Run
-from lmtools.leret.commands import explore, train
+from lmtools.leret.api import explore, train
 from lmtools.leret.inputs import open_policy, policy_spec, prepare, slices
 from lmtools.leret.recipe import LeretRecipe
 from lmtools.leret.train import trainable

@@ -11,7 +11,7 @@ from lmtools.core.errors import DataError
 from lmtools.core.recipe import load_recipe
 from lmtools.core.results import read_results
 from lmtools.core.run import Run
-from lmtools.leret.commands import explore, train
+from lmtools.leret.api import explore, train
 from lmtools.leret.inputs import prepare
 from lmtools.leret.recipe import LeretRecipe
 from lmtools.report import leret, leret_explored, leret_questions
