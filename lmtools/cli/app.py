@@ -39,12 +39,12 @@ class Member:
 
     def load(self, name: str) -> Any:
         """The click command behind a ``typer.Typer`` or a plain function."""
-        found = getattr(import_module(self.module), self.attribute)
-        if isinstance(found, typer.Typer):
-            command: Any = typer.main.get_group(found)
+        member = getattr(import_module(self.module), self.attribute)
+        if isinstance(member, typer.Typer):
+            command: Any = typer.main.get_group(member)
         else:
             single = typer.Typer(add_completion=False)
-            single.command(name)(found)
+            single.command(name)(member)
             command = typer.main.get_command(single)
         command.name = name
         return command

@@ -39,13 +39,13 @@ def recipes(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Packaged recipes that suit the command, with what they do, and the YAML files where the word points."""
     root = bundled("recipes")
     suits = next((start for path, start in OFFERED.items() if ctx.command_path.startswith(path)), "")
-    found = []
+    items = []
     for path in sorted(root.rglob("*.yaml")):
         name = path.relative_to(root).with_suffix("").as_posix()
         if name.startswith(suits) and name.startswith(incomplete):
-            found.append((name, _summary(path)))
+            items.append((name, _summary(path)))
     # Without a name that fits, the shell completes files, and folders on the way to them.
-    return [*found, *((file, "a file") for file in _files(incomplete, ".yaml", ".yml"))] if found else []
+    return [*items, *((file, "a file") for file in _files(incomplete, ".yaml", ".yml"))] if items else []
 
 
 def _summary(path: Path) -> str:
@@ -68,7 +68,7 @@ def builtins(incomplete: str, kind: str = "") -> list[str]:
     """The built-in models of a kind."""
     from lmtools.models.builtin import BUILTINS, PREFIX
 
-    names = [PREFIX + one.name for one in BUILTINS.values() if kind in ("", one.kind)]
+    names = [PREFIX + model.name for model in BUILTINS.values() if kind in ("", model.kind)]
     return [name for name in names if name.startswith(incomplete)]
 
 
@@ -78,9 +78,9 @@ def tasks(incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
-def words(*known: str) -> Completer:
+def words(*choices: str) -> Completer:
     """A completer for a few known words."""
-    return lambda incomplete: [word for word in known if word.startswith(incomplete)]
+    return lambda incomplete: [word for word in choices if word.startswith(incomplete)]
 
 
 def runs(mark: str = "manifest.json") -> Completer:
@@ -92,12 +92,12 @@ def runs(mark: str = "manifest.json") -> Completer:
     def complete(incomplete: str) -> list[str]:
         starts = [incomplete] if incomplete else []
         starts += ["runs/"] if "runs/".startswith(incomplete) else []
-        found = set()
+        directories = set()
         for start in starts:
             for level in ("*", "*/*"):
                 for path in glob.iglob(f"{glob.escape(start)}{level}/{mark}"):
-                    found.add(path[: -len(mark) - 1])
-        return sorted(filter(_typeable, found))
+                    directories.add(path[: -len(mark) - 1])
+        return sorted(filter(_typeable, directories))
 
     return complete
 
@@ -110,8 +110,8 @@ def weights(incomplete: str) -> list[str]:
 
 
 def _files(incomplete: str, *suffixes: str) -> list[str]:
-    found = sorted(glob.glob(f"{glob.escape(incomplete)}*"))
-    return [path for path in found if path.endswith(suffixes) and _typeable(path)]
+    paths = sorted(glob.glob(f"{glob.escape(incomplete)}*"))
+    return [path for path in paths if path.endswith(suffixes) and _typeable(path)]
 
 
 def _typeable(path: str) -> bool:
@@ -150,15 +150,15 @@ def bash_words() -> Iterator[str]:
     if os.environ.get(ASKED) != "complete_bash" or len(before) < 2:
         yield ""
         return
-    whole, place, cut = joined(before["COMP_WORDS"].split("\n"), int(before["COMP_CWORD"]))
-    os.environ.update({"COMP_WORDS": "\n".join(whole), "COMP_CWORD": str(place)})
+    whole, index, cut = joined(before["COMP_WORDS"].split("\n"), int(before["COMP_CWORD"]))
+    os.environ.update({"COMP_WORDS": "\n".join(whole), "COMP_CWORD": str(index)})
     try:
         yield cut
     finally:
         os.environ.update(before)
 
 
-def joined(parts: Sequence[str], place: int) -> tuple[list[str], int, str]:
+def joined(parts: Sequence[str], index: int) -> tuple[list[str], int, str]:
     """Words as they were typed, from those that bash cut at colons and equals signs.
 
     Args:
@@ -169,18 +169,18 @@ def joined(parts: Sequence[str], place: int) -> tuple[list[str], int, str]:
         The words, which of them is being completed, and how its value begins before what bash completes.
     """
     whole: list[str] = []
-    at, cut = place, ""
+    at, cut = index, ""
     for number, part in enumerate(parts):
         breaks = bool(part) and BREAKS.issuperset(part)
         after = bool(parts[number - 1]) and BREAKS.issuperset(parts[number - 1])
         if number < 2 or not part or not (breaks or after):
             whole.append(part)
-        elif number == place:
+        elif number == index:
             cut = whole[-1] + (part if breaks else "")
             whole[-1] += part
         else:
             whole[-1] += part
-        if number == place:
+        if number == index:
             at = len(whole) - 1
             break
     if cut.startswith("--"):

@@ -72,7 +72,7 @@ def _wrong_usage(error: typer.TyperException) -> Fault:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "lmtools"
     message = error.format_message() or "a command is missing"
-    meant = [f"`{one}`" for one in _elsewhere(message, context)]
+    meant = [f"`{path}`" for path in _elsewhere(message, context)]
     fix = f"did you mean {' or '.join(meant)}?" if meant else f"`{command} --help` lists what it takes"
     return Fault(message, fix, 2)
 
@@ -83,7 +83,11 @@ def _elsewhere(message: str, context: Any) -> list[str]:
     if unknown is None or context is None:
         return []
     root = tree(context.find_root().command)
-    return [one.path for one in every(root) if one.path.split()[1:] and one.path.split()[-1] == unknown[1]]
+    return [
+        command.path
+        for command in every(root)
+        if command.path.split()[1:] and command.path.split()[-1] == unknown[1]
+    ]
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -40,8 +40,8 @@ def program() -> str:
 
 def _typed(name: str, file: Path) -> str:
     """The bare name where the shell finds that very file, else its path: relative if it lies below here."""
-    found = shutil.which(name)
-    if found is not None and os.path.abspath(found) == os.path.abspath(file):
+    path = shutil.which(name)
+    if path is not None and os.path.abspath(path) == os.path.abspath(file):
         return name
     absolute, here = Path(os.path.abspath(file)), Path.cwd()
     below = absolute.is_relative_to(here)
@@ -73,7 +73,11 @@ class Command:
     @property
     def parameters(self) -> list[Any]:
         """Its arguments and options, without ``--help``."""
-        return [one for one in self.command.params if not one.hidden and "--help" not in one.opts]
+        return [
+            parameter
+            for parameter in self.command.params
+            if not parameter.hidden and "--help" not in parameter.opts
+        ]
 
 
 def tree(command: Any) -> Command:
@@ -93,5 +97,5 @@ def _found(path: str, command: Any, context: Any) -> Command:
 def every(command: Command) -> Iterator[Command]:
     """A command and all below it, each before those it holds."""
     yield command
-    for one in command.inner:
-        yield from every(one)
+    for inner in command.inner:
+        yield from every(inner)

@@ -24,8 +24,8 @@ def ls(json: Json = False) -> None:
         return
     width = max(map(len, BUILTINS)) + len(PREFIX)
     for builtin in BUILTINS.values():
-        place = builtin.folder if builtin.present else f"not fetched ({builtin.megabytes} MB to download)"
-        typer.echo(f"{PREFIX + builtin.name:<{width}}  {builtin.kind:<16}  {builtin.licence:<10}  {place}")
+        where = builtin.folder if builtin.present else f"not fetched ({builtin.megabytes} MB to download)"
+        typer.echo(f"{PREFIX + builtin.name:<{width}}  {builtin.kind:<16}  {builtin.licence:<10}  {where}")
 
 
 @app.command("pull")

@@ -150,8 +150,8 @@ def schema_command(
     """
     from lmtools.core.recipe_schema import any_schema, json_schema
 
-    asked = SCHEMAS if system is None else (system,)
-    classes = {name: schema_of(name, "lmtools recipes schema") for name in asked}
+    systems = SCHEMAS if system is None else (system,)
+    classes = {name: schema_of(name, "lmtools recipes schema") for name in systems}
     if out is None:
         whole = any_schema(classes) if system is None else json_schema(system, classes[system])
         emit(whole, True)
@@ -173,7 +173,7 @@ def _explained(name: str, path: Path) -> str:
         f"{name}, with every setting there is; what a recipe leaves out has its default.",
         "Above each setting: what it does, then (its type; its default; whether this recipe changes it).",
     ]
-    wrapped = [line for one in heading for line in textwrap.wrap(one, width - 2)]
+    wrapped = [line for paragraph in heading for line in textwrap.wrap(paragraph, width - 2)]
     return "\n".join(f"# {line}" for line in wrapped) + "\n\n" + explain_recipe(config, width)
 
 

@@ -44,26 +44,28 @@ def _section(command: Command) -> str:
     level = "##" if command.path.count(" ") < 2 else "###"
     usage = " ".join([command.path, *command.command.collect_usage_pieces(command.context)])
     lines = [f"{level} {command.path}", "", f"```\n{usage}\n```", "", _escaped(command.text), ""]
-    for title, own in _panels(command.parameters).items():
-        lines += [f"**{title}**", "", *(_entry(one, command.context) for one in own), ""]
+    for title, parameters in _panels(command.parameters).items():
+        lines += [f"**{title}**", "", *(_entry(inner, command.context) for inner in parameters), ""]
     if command.inner:
         lines += ["**Commands**", ""]
-        for one in command.inner:
-            lines.append(f"- [`{one.path}`](#{one.path.replace(' ', '-')}): {_escaped(one.summary)}")
+        for inner in command.inner:
+            lines.append(f"- [`{inner.path}`](#{inner.path.replace(' ', '-')}): {_escaped(inner.summary)}")
         lines.append("")
     return "\n".join(lines)
 
 
 def _panels(parameters: Iterable[Any]) -> dict[str, list[Any]]:
     """Parameters by the panel that help shows them in: arguments, options, then panels with a name."""
-    found: dict[str, list[Any]] = {title: [] for title in PANELS.values()}
-    for one in parameters:
-        found.setdefault(one.rich_help_panel or PANELS[one.param_type_name], []).append(one)
-    return {title: own for title, own in found.items() if own}
+    panels: dict[str, list[Any]] = {title: [] for title in PANELS.values()}
+    for parameter in parameters:
+        panels.setdefault(parameter.rich_help_panel or PANELS[parameter.param_type_name], []).append(
+            parameter
+        )
+    return {title: entries for title, entries in panels.items() if entries}
 
 
 def _entry(parameter: Any, context: Any) -> str:
-    names = ", ".join(f"`{one}`" for one in _names(parameter, context))
+    names = ", ".join(f"`{name}`" for name in _names(parameter, context))
     facts = "; ".join(_facts(parameter, context))
     return f"- {names}: {_escaped(' '.join((parameter.help or '').split()))}{f' ({facts})' if facts else ''}"
 

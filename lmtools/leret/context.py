@@ -28,16 +28,16 @@ class Context:
         """Passage ids in order."""
         return tuple(hit.id for hit in self.hits)
 
-    def extend(self, found: Sequence[Hit], order: str = "found") -> "Context":
+    def extend(self, hits: Sequence[Hit], order: str = "found") -> "Context":
         """The context after another search: old passages first, or all by score (``order="score"``).
 
         A passage that was there already keeps its place. Equal scores stay in the order found.
         """
-        known = set(self.ids)
-        hits = self.hits + tuple(hit for hit in found if hit.id not in known)
+        seen = set(self.ids)
+        merged = self.hits + tuple(hit for hit in hits if hit.id not in seen)
         if order == "score":
-            hits = tuple(sorted(hits, key=lambda hit: -hit.score))
-        return Context(hits)
+            merged = tuple(sorted(merged, key=lambda hit: -hit.score))
+        return Context(merged)
 
 
 def search_hop(
@@ -57,5 +57,5 @@ def search_hop(
 
 
 def _take(hits: Sequence[Hit], context: Context, hop: HopSettings) -> tuple[Hit, ...]:
-    known = set(context.ids) if hop.fresh else set()
-    return tuple(hit for hit in hits if hit.id not in known)[: hop.k]
+    seen = set(context.ids) if hop.fresh else set()
+    return tuple(hit for hit in hits if hit.id not in seen)[: hop.k]

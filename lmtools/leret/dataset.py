@@ -56,7 +56,9 @@ def preference_rows(
     for group in groups:
         seed = derive(recipe.seed, "pairs", group.iteration, group.hop, group.question_id, group.trail)
         tried = [
-            one for one in group.tried() if settings.explorers is None or one.explorer in settings.explorers
+            sample
+            for sample in group.tried()
+            if settings.explorers is None or sample.explorer in settings.explorers
         ]
         pairs += [(group, *pair) for pair in preference_pairs(tried, settings.max_pairs, seed)]
     drawn = draw(pairs, settings.total_pairs, derive(recipe.seed, "all pairs"))

@@ -106,7 +106,7 @@ def _found(recipe: LeretRecipe, data: Data, question: str, attempt: Attempts) ->
     if data.corpus is not None and _is_dense(recipe.retriever):
         attempt.unchecked.append("the dense index: the second prompt shows the corpus's first passages")
         passages = list(islice(iter_records(data.corpus, Passage), recipe.hop.k))
-        return tuple(shorten(one.title, one.text, recipe.hop.passage_words) for one in passages)
+        return tuple(shorten(passage.title, passage.text, recipe.hop.passage_words) for passage in passages)
     retriever = open_retriever(recipe.retriever, data.corpus)
     hits = search_hop(retriever, [question], [Context()], recipe.hop)
     return show(retriever, Context(hits[0]), recipe.hop)
@@ -120,8 +120,8 @@ def _is_dense(config: RetrieverConfig) -> bool:
 
 def print_dry_run(plan: Plan) -> None:
     """The plan for a person, on stderr."""
-    for place, prompt, tokens in zip(("first", "second"), plan.prompts, plan.tokens, strict=False):
-        say(f"--- prompt of the {place} hop, {tokens} tokens ---\n{prompt}\n")
+    for ordinal, prompt, tokens in zip(("first", "second"), plan.prompts, plan.tokens, strict=False):
+        say(f"--- prompt of the {ordinal} hop, {tokens} tokens ---\n{prompt}\n")
     if plan.questions:
         say("questions: " + ", ".join(f"{count} {split}" for split, count in plan.questions.items()))
         counts = ", ".join(f"{n} {stage}" for stage, n in plan.generations.items())

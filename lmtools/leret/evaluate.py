@@ -95,17 +95,17 @@ def write_traces(folder: Path, kind: str, row: str, traces: Iterable[Trace]) -> 
 
 def trace_row(row: str, trace: Trace) -> dict[str, Any]:
     """A line of a trace file. A passage is found in the first hop whose context has it."""
-    known: set[str] = set()
-    found = []
+    seen: set[str] = set()
+    new_by_hop = []
     for context in trace.contexts:
-        found.append([[hit.id, hit.title] for hit in context.hits if hit.id not in known])
-        known.update(context.ids)
+        new_by_hop.append([[hit.id, hit.title] for hit in context.hits if hit.id not in seen])
+        seen.update(context.ids)
     return {
         "question_id": trace.question_id,
         "row": row,
         "queries": list(trace.queries),
         "titles": [context.titles for context in trace.contexts],
-        "found": found,
+        "found": new_by_hop,
     }
 
 
@@ -121,7 +121,9 @@ def write_passages(path: Path, traces: Mapping[str, Sequence[Trace]], retriever:
 
 
 def _passages(traces: Mapping[str, Sequence[Trace]], retriever: Retriever) -> Iterator[dict[str, Any]]:
-    last = (trace.contexts[-1] for own in traces.values() for trace in own if trace.contexts)
+    last = (
+        trace.contexts[-1] for policy_traces in traces.values() for trace in policy_traces if trace.contexts
+    )
     for id in dict.fromkeys(id for context in last for id in context.ids):
         try:
             passage = retriever.passage(id)
@@ -150,18 +152,18 @@ def evaluate(setup: Setup, run: Run, trained: Path, recipe_name: str) -> Results
     recipe = setup.recipe
     traces: dict[str, list[Trace]] = {}
     for kind in recipe.eval.policies:
-        found = _traces(kind, setup, run, trained)
-        if found is not None:
-            traces[kind] = found
-            write_traces(run.path("traces"), kind, row_name(kind, trained), found)
+        policy_traces = _traces(kind, setup, run, trained)
+        if policy_traces is not None:
+            traces[kind] = policy_traces
+            write_traces(run.path("traces"), kind, row_name(kind, trained), policy_traces)
     write_questions(run.path("traces", "questions.jsonl"), setup.test)
     write_passages(run.path("traces", "passages.jsonl"), traces, setup.retriever)
     # After the last policy has been closed: its memory is the answerer's now.
     answers = _answers(traces, setup, run) if recipe.eval.answers else {}
     table: dict[str, Scores] = {}
     for row_kind, rolled in traces.items():
-        own = scores(rolled, setup.test) | answers.get(row_kind, {})
-        table[row_name(row_kind, trained)] = own
+        policy_scores = scores(rolled, setup.test) | answers.get(row_kind, {})
+        table[row_name(row_kind, trained)] = policy_scores
     resamples, seed = recipe.eval.resamples, recipe.seed
     rows = [row(name, values, setup.test, resamples, seed) for name, values in table.items()]
     if not table:
@@ -176,17 +178,17 @@ def evaluate(setup: Setup, run: Run, trained: Path, recipe_name: str) -> Results
 @contextmanager
 def _when_needed(spec: ModelSpec, recipe: LeretRecipe) -> Iterator[Callable[[], Policy]]:
     """A way to a policy, which is opened at the first call and closed at the end of the block."""
-    made: list[Policy] = []
+    policies: list[Policy] = []
 
     def get() -> Policy:
-        if not made:
-            made.append(open_policy(spec, recipe))
-        return made[0]
+        if not policies:
+            policies.append(open_policy(spec, recipe))
+        return policies[0]
 
     try:
         yield get
     finally:
-        for policy in made:
+        for policy in policies:
             policy.close()
 
 
@@ -194,9 +196,9 @@ def _answers(traces: Mapping[str, Sequence[Trace]], setup: Setup, run: Run) -> d
     """`em` and `f1` for each row, from one answerer."""
     journal = run.journal()
     with _when_needed(answerer_spec(setup.recipe), setup.recipe) as answerer:
-        for kind, found in traces.items():
+        for kind, policy_traces in traces.items():
             if f"answers/{kind}" not in journal:
-                journal.append(f"answers/{kind}", answer_scores(found, setup, answerer()))
+                journal.append(f"answers/{kind}", answer_scores(policy_traces, setup, answerer()))
     return {kind: journal.get(f"answers/{kind}") or {} for kind in traces}
 
 
@@ -207,10 +209,10 @@ def _traces(kind: str, setup: Setup, run: Run, trained: Path) -> list[Trace] | N
     prompts = (ZERO_SHOT, ZERO_SHOT)
     directory = None
     if kind == "few-shot":
-        found = read_prompts(trained / "prompts.json")
-        if found is None:
+        few_shot = read_prompts(trained / "prompts.json")
+        if few_shot is None:
             return None
-        prompts = found
+        prompts = few_shot
     elif kind != "zero-shot":
         directory = checkpoint(trained, kind)
         if directory is None:
@@ -246,8 +248,8 @@ def last_stage(trained: Path, stage: str) -> Path | None:
 
 def answer_scores(traces: Sequence[Trace], setup: Setup, answerer: Policy) -> Scores:
     """`em` and `f1` of the answers that a generator gives from each trace's last context."""
-    shown = [show(setup.retriever, trace.contexts[-1], setup.recipe.hop) for trace in traces]
-    answers = answerer.answer([question.question for question in setup.test], shown)
+    contexts = [show(setup.retriever, trace.contexts[-1], setup.recipe.hop) for trace in traces]
+    answers = answerer.answer([question.question for question in setup.test], contexts)
     pairs = [(answer, accepted_answers(q)) for answer, q in zip(answers, setup.test, strict=True)]
     return {"em": [exact_match(*pair) for pair in pairs], "f1": [f1(*pair) for pair in pairs]}
 

@@ -238,21 +238,26 @@ class Explorers:
         return [Group.from_json(journal.get(key) or {}) for key in keys]
 
     def _try(self, branches: list[Branch], hop: int, iteration: int) -> list[Group]:
-        shown = [show(self.retriever, branch.context, self.hop) for branch in branches]
+        branch_passages = [show(self.retriever, branch.context, self.hop) for branch in branches]
         proposals: list[list[Proposed]] = [[] for _ in branches]
         for explorer in self.settings.first if hop == 1 else self.settings.later:
             for into, queries in zip(
-                proposals, self._propose(explorer, branches, shown, hop, iteration), strict=True
+                proposals, self._propose(explorer, branches, branch_passages, hop, iteration), strict=True
             ):
                 into += queries
-        flat = [(index, one) for index, group in enumerate(proposals) for one in group]
+        # All branches' queries go through the retriever and the reward in one batch each.
+        flat = [(index, proposal) for index, group in enumerate(proposals) for proposal in group]
         contexts = [branches[index].context for index, _ in flat]
-        hits = search_hop(self.retriever, [one.query for _, one in flat], contexts, self.hop)
-        after = [context.extend(found, self.hop.order) for context, found in zip(contexts, hits, strict=True)]
+        hits = search_hop(self.retriever, [proposal.query for _, proposal in flat], contexts, self.hop)
+        after = [
+            context.extend(new_hits, self.hop.order) for context, new_hits in zip(contexts, hits, strict=True)
+        ]
         rewards = self.reward([branches[index].question for index, _ in flat], after)
         groups: list[list[Sample]] = [[] for _ in branches]
-        for (index, one), found, reward in zip(flat, hits, rewards, strict=True):
-            groups[index].append(Sample(one.prompt_id, one.query, found, reward, one.phrase))
+        for (index, proposal), new_hits, reward in zip(flat, hits, rewards, strict=True):
+            groups[index].append(
+                Sample(proposal.prompt_id, proposal.query, new_hits, reward, proposal.phrase)
+            )
         return [
             Group(
                 branch.question.id,
@@ -270,7 +275,7 @@ class Explorers:
         self,
         explorer: Explorer,
         branches: Sequence[Branch],
-        shown: Sequence[tuple[Shown, ...]],
+        branch_passages: Sequence[tuple[Shown, ...]],
         hop: int,
         iteration: int,
     ) -> list[list[Proposed]]:
@@ -283,22 +288,30 @@ class Explorers:
                     for proposal in propose(explorer, branch.question.question, passages, limit)
                     if self.policy.can_write(proposal.query)
                 ]
-                for branch, passages in zip(branches, shown, strict=True)
+                for branch, passages in zip(branches, branch_passages, strict=True)
             ]
         if explorer == "temperature":
-            return self._sampled(branches, shown, hop, iteration)
+            return self._sampled(branches, branch_passages, hop, iteration)
         prompts = (ZERO_SHOT,) if explorer == "zero-shot" else self.few_shot["first" if hop == 1 else "later"]
         proposals: list[list[Proposed]] = [[] for _ in branches]
         for prompt in prompts:
-            asks = [Ask(prompt, b.question.question, s) for b, s in zip(branches, shown, strict=True)]
+            asks = [
+                Ask(prompt, b.question.question, s) for b, s in zip(branches, branch_passages, strict=True)
+            ]
             for into, query in zip(proposals, self.policy.write(asks), strict=True):
                 into.append(Proposed(prompt.id, query))
         return proposals
 
     def _sampled(
-        self, branches: Sequence[Branch], shown: Sequence[tuple[Shown, ...]], hop: int, iteration: int
+        self,
+        branches: Sequence[Branch],
+        branch_passages: Sequence[tuple[Shown, ...]],
+        hop: int,
+        iteration: int,
     ) -> list[list[Proposed]]:
-        asks = [Ask(ZERO_SHOT, b.question.question, s) for b, s in zip(branches, shown, strict=True)]
+        asks = [
+            Ask(ZERO_SHOT, b.question.question, s) for b, s in zip(branches, branch_passages, strict=True)
+        ]
         sampling = Sampling(
             max_tokens=self.policy.max_query_tokens,
             temperature=self.settings.temperature,

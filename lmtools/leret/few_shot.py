@@ -42,10 +42,11 @@ def few_shot_prompts(
     for stage in STAGES:
         here = [group for group in groups if (group.hop == 1) == (stage == "first")]
         demonstrations = [
-            shown
+            demonstration
             for group in here
             if group.question_id in bootstrap
-            and (shown := _demonstration(explorers, group, used[group.question_id], stage)) is not None
+            and (demonstration := _demonstration(explorers, group, used[group.question_id], stage))
+            is not None
         ]
         selection = [group for group in here if group.question_id not in bootstrap]
         chosen[stage] = _search(explorers, stage, demonstrations, selection, used, journal)
@@ -85,11 +86,11 @@ def _search(
 ) -> tuple[Prompt, ...]:
     settings = explorers.settings
     if not demonstrations or not selection:
-        asked = settings.bootstrap_questions
+        question_count = settings.bootstrap_questions
         reason = (
             f"no query of the {stage} hop found anything to demonstrate; raise explore.bootstrap_questions"
             if not demonstrations
-            else f"no question is left to choose with, since explore.bootstrap_questions is {asked}"
+            else f"no question is left to choose with, since explore.bootstrap_questions is {question_count}"
         )
         say(f"few-shot: none for the {stage} hop: {reason}")
         return ()
@@ -113,15 +114,16 @@ def _search(
 def _mean_reward(
     explorers: Explorers, prompt: Prompt, groups: Sequence[Group], questions: Mapping[str, Question]
 ) -> float:
-    asked = [questions[group.question_id] for group in groups]
+    group_questions = [questions[group.question_id] for group in groups]
     contexts = [group.context for group in groups]
     asks = [
         Ask(prompt, question.question, show(explorers.retriever, context, explorers.hop))
-        for question, context in zip(asked, contexts, strict=True)
+        for question, context in zip(group_questions, contexts, strict=True)
     ]
     hits = search_hop(explorers.retriever, explorers.policy.write(asks), contexts, explorers.hop)
     after = [
-        context.extend(found, explorers.hop.order) for context, found in zip(contexts, hits, strict=True)
+        context.extend(new_hits, explorers.hop.order)
+        for context, new_hits in zip(contexts, hits, strict=True)
     ]
-    rewards = explorers.reward(asked, after)
+    rewards = explorers.reward(group_questions, after)
     return sum(rewards) / len(rewards)

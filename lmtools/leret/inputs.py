@@ -107,9 +107,9 @@ def check_answers(questions: Sequence[Question], setting: str) -> None:
     """
     bare = [question.id for question in questions if not question.answer]
     if bare:
-        shown = ", ".join(repr(id) for id in bare[:5]) + (" ..." if len(bare) > 5 else "")
+        names = ", ".join(repr(id) for id in bare[:5]) + (" ..." if len(bare) > 5 else "")
         raise DataError(
-            f"{setting} needs answers, and {len(bare)} questions have no answer: {shown}",
+            f"{setting} needs answers, and {len(bare)} questions have no answer: {names}",
             fix="add `answer` to them, or change the setting",
         )
 
@@ -130,12 +130,12 @@ class KeptPassages:
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         """The hits of the retriever behind."""
-        found = self._retriever.search(queries, k)
-        for id in dict.fromkeys(hit.id for hits in found for hit in hits):
+        rankings = self._retriever.search(queries, k)
+        for id in dict.fromkeys(hit.id for hits in rankings for hit in hits):
             if id not in self._journal:
                 passage = self._retriever.passage(id)
                 self._journal.append(id, {"title": passage.title, "text": passage.text})
-        return found
+        return rankings
 
     def passage(self, id: str) -> Passage:
         """A passage that this run or the one it resumes has found."""

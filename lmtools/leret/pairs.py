@@ -26,9 +26,9 @@ class Tried:
 def distinct(tried: Sequence[Tried]) -> list[Tried]:
     """Each query text once, the first proposal kept; empty queries dropped."""
     first: dict[str, Tried] = {}
-    for one in tried:
-        if one.query:
-            first.setdefault(one.query, one)
+    for attempt in tried:
+        if attempt.query:
+            first.setdefault(attempt.query, attempt)
     return list(first.values())
 
 
@@ -44,20 +44,20 @@ def best_query(tried: Sequence[Tried], before: float, precedence: Sequence[str])
     'Anna Berg'
     """
     candidates = distinct(tried)
-    top = max((one.reward for one in candidates), default=before)
+    top = max((candidate.reward for candidate in candidates), default=before)
     if top <= before:
         return None
     ranks = {name: rank for rank, name in enumerate(precedence)}
     forms: dict[str, list[float]] = {}
-    for one in candidates:
-        forms.setdefault(_phrase(one), []).append(one.reward)
+    for candidate in candidates:
+        forms.setdefault(_phrase(candidate), []).append(candidate.reward)
     return min(
-        (one for one in candidates if one.reward == top),
-        key=lambda one: (
-            -sum(forms[_phrase(one)]) / len(forms[_phrase(one)]),
-            ranks.get(one.explorer, len(ranks)),
-            len(one.query.split()),
-            one.query,
+        (candidate for candidate in candidates if candidate.reward == top),
+        key=lambda candidate: (
+            -sum(forms[_phrase(candidate)]) / len(forms[_phrase(candidate)]),
+            ranks.get(candidate.explorer, len(ranks)),
+            len(candidate.query.split()),
+            candidate.query,
         ),
     )
 
@@ -80,7 +80,7 @@ def preference_pairs(
     [('a', 'b'), ('b', 'c')]
     """
     candidates = distinct(tried)
-    levels = sorted({one.reward for one in candidates}, reverse=True)
+    levels = sorted({candidate.reward for candidate in candidates}, reverse=True)
     pairs = [
         (better.query, worse.query)
         for high, low in pairwise(levels)

@@ -112,8 +112,10 @@ def search_with(
         ]
         written = policy.write(asks)
         advance(len(written))
-        found = search_hop(retriever, written, current, hop)
-        current = [context.extend(hits, hop.order) for context, hits in zip(current, found, strict=True)]
+        hits_of_hop = search_hop(retriever, written, current, hop)
+        current = [
+            context.extend(hits, hop.order) for context, hits in zip(current, hits_of_hop, strict=True)
+        ]
         queries = [(*before, query) for before, query in zip(queries, written, strict=True)]
         contexts = [(*before, context) for before, context in zip(contexts, current, strict=True)]
     return list(zip(queries, contexts, strict=True))
@@ -148,14 +150,14 @@ def rollout(
 
 def question_as_query(questions: Sequence[Question], retriever: Retriever, hop: HopSettings) -> list[Trace]:
     """The plain baseline: the question itself is the query, with the same budget of passages at every hop."""
-    found = retriever.search([question.question for question in questions], hop.k * hop.hops)
+    rankings = retriever.search([question.question for question in questions], hop.k * hop.hops)
     return [
         Trace(
             question.id,
             (question.question,) * hop.hops,
             tuple(Context(tuple(hits[: hop.k * number])) for number in range(1, hop.hops + 1)),
         )
-        for question, hits in zip(questions, found, strict=True)
+        for question, hits in zip(questions, rankings, strict=True)
     ]
 
 

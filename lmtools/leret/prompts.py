@@ -57,25 +57,25 @@ def request(question: str, passages: Sequence[Shown]) -> str:
     """What the user asks: the instruction, what was found so far, the question."""
     if not passages:
         return f"{FIRST}\n\nQuestion: {question}"
-    found = "\n".join(f"{passage.title}: {passage.text}" for passage in passages)
-    return f"{LATER}\n\n{found}\n\nQuestion: {question}"
+    context = "\n".join(f"{passage.title}: {passage.text}" for passage in passages)
+    return f"{LATER}\n\n{context}\n\nQuestion: {question}"
 
 
 def query_messages(prompt: Prompt, question: str, passages: Sequence[Shown]) -> list[Message]:
     """The conversation whose next turn is the query; demonstrations are earlier turns of it."""
     messages = [Message("system", SYSTEM)]
-    for shown in prompt.demonstrations:
+    for demonstration in prompt.demonstrations:
         messages += [
-            Message("user", request(shown.question, shown.passages)),
-            Message("assistant", shown.query),
+            Message("user", request(demonstration.question, demonstration.passages)),
+            Message("assistant", demonstration.query),
         ]
     return [*messages, Message("user", request(question, passages))]
 
 
 def answer_messages(question: str, passages: Sequence[Shown]) -> list[Message]:
     """The conversation whose next turn is the answer."""
-    found = "\n".join(f"{passage.title}: {passage.text}" for passage in passages)
-    return [Message("system", ANSWER), Message("user", f"{found}\n\nQuestion: {question}")]
+    context = "\n".join(f"{passage.title}: {passage.text}" for passage in passages)
+    return [Message("system", ANSWER), Message("user", f"{context}\n\nQuestion: {question}")]
 
 
 def clean_query(text: str) -> str:
@@ -129,11 +129,11 @@ def read_prompts(path: Path) -> tuple[Prompt, Prompt] | None:
 def _prompt(data: dict[str, list[dict[str, object]] | str]) -> Prompt:
     demonstrations = tuple(
         Demonstration(
-            str(shown["question"]),
-            tuple(Shown(**passage) for passage in shown["passages"]),  # type: ignore[attr-defined]
-            str(shown["query"]),
+            str(demonstration["question"]),
+            tuple(Shown(**passage) for passage in demonstration["passages"]),  # type: ignore[attr-defined]
+            str(demonstration["query"]),
         )
-        for shown in data["demonstrations"]
-        if isinstance(shown, dict)
+        for demonstration in data["demonstrations"]
+        if isinstance(demonstration, dict)
     )
     return Prompt(str(data["id"]), demonstrations)

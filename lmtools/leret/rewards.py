@@ -68,9 +68,9 @@ def answer_reward(name: RewardName, answerer: Policy, retriever: Retriever, hop:
             [question for question, _ in distinct],
             [show(retriever, context, hop) for context in distinct.values()],
         )
-        found = dict(zip(distinct, answers, strict=True))
+        answer_of = dict(zip(distinct, answers, strict=True))
         return [
-            round(metric(found[key], accepted_answers(question)), DIGITS)
+            round(metric(answer_of[key], accepted_answers(question)), DIGITS)
             for key, question in zip(keys, questions, strict=True)
         ]
 

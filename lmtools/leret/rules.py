@@ -55,14 +55,16 @@ def phrases(text: str) -> list[str]:
     >>> phrases("Joby Harold directed Alice in Wonderland, and Awake in 2007.")
     ['Joby Harold', 'Alice in Wonderland', 'Awake in 2007']
     """
-    found = (match.group().strip() for match in PHRASE.finditer(text))
-    return list(dict.fromkeys(phrase for phrase in found if len(phrase) > 2 and not is_stopword(phrase)))
+    matches = (match.group().strip() for match in PHRASE.finditer(text))
+    return list(dict.fromkeys(phrase for phrase in matches if len(phrase) > 2 and not is_stopword(phrase)))
 
 
 def leftover(question: str, passages: Sequence[Shown]) -> str:
     """The question without the words that the passages contain, by stem; empty where nothing is left."""
-    known = {stem(word) for passage in passages for word in WORD.findall(f"{passage.title} {passage.text}")}
-    return " ".join(word for word in WORD.findall(question) if stem(word) not in known)
+    seen_stems = {
+        stem(word) for passage in passages for word in WORD.findall(f"{passage.title} {passage.text}")
+    }
+    return " ".join(word for word in WORD.findall(question) if stem(word) not in seen_stems)
 
 
 def bare_title(title: str) -> str:
@@ -72,9 +74,9 @@ def bare_title(title: str) -> str:
 
 def candidates(question: str, passages: Sequence[Shown]) -> list[str]:
     """The phrases worth trying: titles and names in the passages, names in the question."""
-    found = [bare_title(passage.title) for passage in passages]
-    found += [phrase for passage in passages for phrase in phrases(passage.text)]
-    return list(dict.fromkeys(found + phrases(question)))
+    texts = [bare_title(passage.title) for passage in passages]
+    texts += [phrase for passage in passages for phrase in phrases(passage.text)]
+    return list(dict.fromkeys(texts + phrases(question)))
 
 
 def _question(question: str, passages: Sequence[Shown]) -> list[Proposal]:

@@ -53,13 +53,13 @@ class Searcher:
         check_question(question)
         prompts, retriever = (ZERO_SHOT, ZERO_SHOT), self._retriever
         [(queries, contexts)] = search_with(self._policy, prompts, [question], retriever, self._hop)
-        known: set[str] = set()
-        found = []
+        seen: set[str] = set()
+        hops = []
         for query, context in zip(queries, contexts, strict=True):
-            new = [hit.id for hit in context.hits if hit.id not in known]
-            known.update(new)
-            found.append(HopFound(query, tuple(retriever.passage(id) for id in new)))
-        return found
+            new = [hit.id for hit in context.hits if hit.id not in seen]
+            seen.update(new)
+            hops.append(HopFound(query, tuple(retriever.passage(id) for id in new)))
+        return hops
 
     def close(self) -> None:
         """Let go of the policy's model."""
@@ -85,24 +85,24 @@ def check_question(question: str) -> None:
         )
 
 
-def as_json(found: list[HopFound]) -> dict[str, Any]:
+def as_json(hops: list[HopFound]) -> dict[str, Any]:
     """The hops as one JSON object."""
     return {
         "hops": [
             {"query": hop.query, "passages": [passage.model_dump() for passage in hop.passages]}
-            for hop in found
+            for hop in hops
         ]
     }
 
 
-def print_search(found: list[HopFound]) -> None:
+def print_search(hops: list[HopFound]) -> None:
     """The hops on stdout, wrapped to the terminal."""
     from rich.console import Console
     from rich.padding import Padding
     from rich.text import Text
 
     console = Console()
-    for number, hop in enumerate(found, 1):
+    for number, hop in enumerate(hops, 1):
         console.print(
             Text.assemble((f"hop {number}  ", "bold"), (hop.query or "(an empty query)", "bold cyan"))
         )

@@ -73,12 +73,12 @@ def answerer_beside(policy: Policy, spec: ModelSpec, recipe: LeretRecipe) -> Pol
     """
     if not recipe.explore.reward.startswith("answer-"):
         return None
-    wanted = answerer_spec(recipe)
-    if wanted == spec:
+    answerer = answerer_spec(recipe)
+    if answerer == spec:
         return policy
-    if wanted == spec.model_copy(update={"adapter": None}) and hasattr(policy.generator, "with_adapter"):
+    if answerer == spec.model_copy(update={"adapter": None}) and hasattr(policy.generator, "with_adapter"):
         return replace(policy, generator=policy.generator.with_adapter(None))
-    return open_policy(wanted, recipe)
+    return open_policy(answerer, recipe)
 
 
 def explore_iteration(

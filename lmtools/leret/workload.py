@@ -31,10 +31,10 @@ def exploring(recipe: LeretRecipe, questions: Sequence[Question]) -> Work:
     """Trying queries for the questions of an iteration."""
     explore, later = recipe.explore, recipe.hop.hops - 1
     first = _requests(recipe, questions, first=True) * _per_branch(recipe, explore.first)
-    others = _requests(recipe, questions, first=False) * (
+    later_hops = _requests(recipe, questions, first=False) * (
         later * explore.contexts * _per_branch(recipe, explore.later)
     )
-    return first + others
+    return first + later_hops
 
 
 def measuring(recipe: LeretRecipe, questions: Sequence[Question]) -> Work:
@@ -57,8 +57,10 @@ def _requests(recipe: LeretRecipe, questions: Sequence[Question], *, first: bool
     """A request for each question; the longest query of a batch decides, so three quarters of the limit."""
     hop = recipe.hop
     passages = 0 if first else hop.k * hop.passage_words * WORD
-    asked = tokens_in([question.question for question in questions])
-    return Work(asked + len(questions) * (MARKUP + passages), len(questions) * hop.max_query_tokens * 3 / 4)
+    question_tokens = tokens_in([question.question for question in questions])
+    return Work(
+        question_tokens + len(questions) * (MARKUP + passages), len(questions) * hop.max_query_tokens * 3 / 4
+    )
 
 
 def _per_branch(recipe: LeretRecipe, explorers: tuple[str, ...]) -> int:
