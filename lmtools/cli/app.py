@@ -17,7 +17,6 @@ from typer.core import TyperCommand, TyperGroup
 from lmtools import __version__
 from lmtools.cli.completion import answer, asked
 from lmtools.cli.faults import INTERRUPTED, Fault, explain, report
-from lmtools.cli.invocation import program
 
 # A command group whose members are imported only when one of them is called.
 #
@@ -170,7 +169,7 @@ def _continuation(command: Any, arguments: Sequence[str]) -> str:
     if not any("--resume" in parameter.opts for parameter in command.params):
         return ""
     again = arguments if "--resume" in arguments else [*arguments, "--resume"]
-    return f"continue with: {program()} {shlex.join(again)}"
+    return f"continue with: lmtools {shlex.join(again)}"
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
