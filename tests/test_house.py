@@ -8,7 +8,9 @@ from pathlib import Path
 import lmtools
 
 PACKAGE = Path(lmtools.__file__).parent
-PRIVATE = frozenset(["found", "own", "one", "known", "told", "asked", "wanted", "some", "both", "others", "made", "shown", "place"])
+PRIVATE = {
+    "found", "own", "one", "known", "told", "asked", "wanted", "some", "both", "others", "made", "shown", "place",
+}  # fmt: skip
 """They say how a thing came about, or which of several it is, and nothing of what it is."""
 MOST = 0.003
 """Of all names of arguments and variables."""
