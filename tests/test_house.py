@@ -9,7 +9,8 @@ import lmtools
 
 PACKAGE = Path(lmtools.__file__).parent
 PRIVATE = {
-    "found", "own", "one", "known", "told", "asked", "wanted", "some", "both", "others", "made", "shown", "place",
+    "found", "own", "one", "known", "told", "asked", "wanted", "some", "both", "others", "made", "shown",
+    "place",
 }  # fmt: skip
 """They say how a thing came about, or which of several it is, and nothing of what it is."""
 MOST = 0.003

@@ -13,7 +13,7 @@ from lmtools.core.run import Run
 from lmtools.models.recipes import load_model_recipe
 
 if TYPE_CHECKING:
-    from lmtools.leret.inputs import Setup
+    from lmtools.leret.inputs import LeretInputs
     from lmtools.leret.recipe import LeretRecipe
 
 DEFAULT = "leret/quickstart"
@@ -42,7 +42,7 @@ def open_run(
     trained: Path | None = None,
     pick_up: bool = False,
     track: str | None = None,
-) -> Iterator[tuple["Setup", Run]]:
+) -> Iterator[tuple["LeretInputs", Run]]:
     """Check and prepare everything that a run needs, then open its directory.
 
     Args:

@@ -23,7 +23,7 @@ from lmtools.core.run import METRICS, Run, wrong_run
 from lmtools.leret.card import published, write_cards, write_data_card
 from lmtools.leret.dry_run import Plan, dry_run
 from lmtools.leret.evaluate import evaluate
-from lmtools.leret.inputs import Setup, check_trainable, keeping_passages, policy_hash, prepare, slices
+from lmtools.leret.inputs import LeretInputs, check_trainable, keeping_passages, policy_hash, prepare, slices
 from lmtools.leret.processes import agree
 from lmtools.leret.recipe import LeretRecipe
 from lmtools.leret.search import HopFound, Searcher, check_question
@@ -73,7 +73,7 @@ def run_training(
         return finish(run, results, files, push_to_hub=push_to_hub, public=public)
 
 
-def train(setup: Setup, run: Run, recipe_name: str) -> Results:
+def train(setup: LeretInputs, run: Run, recipe_name: str) -> Results:
     """The work of ``run_training`` in a run that is open. A finished run is only read.
 
     Raises:
@@ -114,7 +114,7 @@ def run_exploration(
         return finish(run, results)
 
 
-def explore(setup: Setup, run: Run, recipe_name: str) -> Results:
+def explore(setup: LeretInputs, run: Run, recipe_name: str) -> Results:
     """The work of ``run_exploration`` in a run that is open."""
     questions = slices(setup.train, setup.recipe.train.iterations)[0]
     if not run.writes:
@@ -127,7 +127,7 @@ def explore(setup: Setup, run: Run, recipe_name: str) -> Results:
     return run.results(recipe_name, exploration_rows(samples, setup))
 
 
-def exploration_rows(path: Path, setup: Setup) -> list[Row]:
+def exploration_rows(path: Path, setup: LeretInputs) -> list[Row]:
     """One row per prompt id: the mean reward of its queries, clustered by question."""
     rewards: dict[str, tuple[list[float], list[str]]] = {}
     with path.open(encoding="utf-8") as stream:

@@ -1,4 +1,4 @@
-"""What the cards of a policy and of the merged model say."""
+"""Model cards of the policy and of the merged model, and the data card of the training files."""
 
 import json
 from pathlib import Path
@@ -66,7 +66,7 @@ def policy_card(recipe: LeretRecipe, directory: Path, results: Results) -> Artef
     prompt = code_of_prompt(recipe, directory)
     if not (directory / "adapter_config.json").is_file():
         return whole_model(base, prompt, results, "a fine-tuned")
-    room = f"--enable-lora --max-lora-rank {_room(directory)}"
+    room = f"--enable-lora --max-lora-rank {_lora_rank(directory)}"
     serve = f"vllm serve {base.loaded} {room} --lora-modules queries=DIR"
     load = (
         "from peft import PeftModel\n"
@@ -136,12 +136,12 @@ def _artefact(
     )
 
 
-def _room(adapter: Path) -> int:
+def _lora_rank(adapter: Path) -> int:
     rank = int(json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("r", RANKS[0]))
     return next((size for size in RANKS if size >= rank), rank)
 
 
-# The card of a run's training files. Its front matter makes a data set of the run directory, which
+# The data card: the front matter of README.md makes a data set of the run directory, which
 # `datasets.load_dataset` and the command line of TRL then take by the name of the directory alone.
 
 CONFIGS = {"sft": "`prompt` and `completion`", "preferences": "`prompt`, `chosen` and `rejected`"}
@@ -154,7 +154,7 @@ def write_data_card(directory: Path, recipe: LeretRecipe, manifest: Manifest) ->
     Raises:
         MachineError: it cannot be written.
     """
-    names = [name for name in CONFIGS if _holds(directory / f"{name}.jsonl")]
+    names = [name for name in CONFIGS if _has_records(directory / f"{name}.jsonl")]
     if names and not (directory / FILE).exists():
         write_text(directory / FILE, data_card(names, recipe, manifest))
 
@@ -183,5 +183,5 @@ def data_card(names: list[str], recipe: LeretRecipe, manifest: Manifest) -> str:
     )
 
 
-def _holds(file: Path) -> bool:
+def _has_records(file: Path) -> bool:
     return file.is_file() and file.stat().st_size > 0

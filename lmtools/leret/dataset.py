@@ -11,7 +11,7 @@ from lmtools.core.seeds import derive
 from lmtools.data.records import Question
 from lmtools.leret.explore import Group
 from lmtools.leret.pairs import best_query, draw, preference_pairs
-from lmtools.leret.policy import Ask, Policy, show
+from lmtools.leret.policy import Policy, QueryRequest, show
 from lmtools.leret.prompts import ZERO_SHOT
 from lmtools.leret.recipe import LeretRecipe
 from lmtools.retrieval.protocol import Retriever
@@ -22,7 +22,7 @@ def prompt_text(
 ) -> str:
     """The zero-shot prompt at a group's context: the text that inference uses, from the same function."""
     passages = show(retriever, group.context, recipe.hop)
-    return policy.text(Ask(ZERO_SHOT, questions[group.question_id].question, passages))
+    return policy.text(QueryRequest(ZERO_SHOT, questions[group.question_id].question, passages))
 
 
 def sft_rows(

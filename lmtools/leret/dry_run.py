@@ -10,8 +10,8 @@ from lmtools.data.records import Passage
 from lmtools.data.rows import iter_records
 from lmtools.leret.context import Context, search_hop
 from lmtools.leret.inputs import Data, check_data, corpus, questions_to_learn, questions_to_measure
-from lmtools.leret.policy import Ask, show
-from lmtools.leret.prompts import ZERO_SHOT, Shown, encode, query_messages, shorten
+from lmtools.leret.policy import QueryRequest, show
+from lmtools.leret.prompts import ZERO_SHOT, PassageText, encode, query_messages, shorten
 from lmtools.leret.recipe import LeretRecipe
 from lmtools.leret.workload import generations
 from lmtools.models.chat import render
@@ -93,15 +93,15 @@ def _data(recipe: LeretRecipe, attempt: Attempts) -> Data | None:
     return data
 
 
-def _examples(recipe: LeretRecipe, data: Data, attempt: Attempts) -> list[Ask]:
+def _examples(recipe: LeretRecipe, data: Data, attempt: Attempts) -> list[QueryRequest]:
     """The zero-shot request of the first question at the first hop, and where it can be told, a later one."""
     question = data.train[0].question
     later = attempt("the search", lambda: _found(recipe, data, question, attempt))
-    asks = [Ask(ZERO_SHOT, question, ())]
-    return asks if later is None else [*asks, Ask(ZERO_SHOT, question, later)]
+    asks = [QueryRequest(ZERO_SHOT, question, ())]
+    return asks if later is None else [*asks, QueryRequest(ZERO_SHOT, question, later)]
 
 
-def _found(recipe: LeretRecipe, data: Data, question: str, attempt: Attempts) -> tuple[Shown, ...]:
+def _found(recipe: LeretRecipe, data: Data, question: str, attempt: Attempts) -> tuple[PassageText, ...]:
     """What the question itself finds; in place of a dense index's hits the first passages of the corpus."""
     if data.corpus is not None and _is_dense(recipe.retriever):
         attempt.unchecked.append("the dense index: the second prompt shows the corpus's first passages")

@@ -11,7 +11,7 @@ from lmtools.core.results import Difference, Results, Row, bootstrap_mean, paire
 from lmtools.core.run import Run
 from lmtools.core.strings import cut
 from lmtools.data.records import Question
-from lmtools.leret.inputs import Setup, answerer_spec, open_policy, policy_spec
+from lmtools.leret.inputs import LeretInputs, answerer_spec, open_policy, policy_spec
 from lmtools.leret.policy import Policy, Trace, accepted_answers, question_as_query, rollout, show
 from lmtools.leret.prompts import ZERO_SHOT, read_prompts
 from lmtools.leret.recipe import LeretRecipe
@@ -143,7 +143,7 @@ NAMES = {
 }
 
 
-def evaluate(setup: Setup, run: Run, trained: Path, recipe_name: str) -> Results:
+def evaluate(setup: LeretInputs, run: Run, trained: Path, recipe_name: str) -> Results:
     """Every row of the recipe's table on the test questions; `traces/` has what each policy asked and found.
 
     Args:
@@ -192,7 +192,7 @@ def _when_needed(spec: ModelSpec, recipe: LeretRecipe) -> Iterator[Callable[[], 
             policy.close()
 
 
-def _answers(traces: Mapping[str, Sequence[Trace]], setup: Setup, run: Run) -> dict[str, Scores]:
+def _answers(traces: Mapping[str, Sequence[Trace]], setup: LeretInputs, run: Run) -> dict[str, Scores]:
     """`em` and `f1` for each row, from one answerer."""
     journal = run.journal()
     with _when_needed(answerer_spec(setup.recipe), setup.recipe) as answerer:
@@ -202,7 +202,7 @@ def _answers(traces: Mapping[str, Sequence[Trace]], setup: Setup, run: Run) -> d
     return {kind: journal.get(f"answers/{kind}") or {} for kind in traces}
 
 
-def _traces(kind: str, setup: Setup, run: Run, trained: Path) -> list[Trace] | None:
+def _traces(kind: str, setup: LeretInputs, run: Run, trained: Path) -> list[Trace] | None:
     recipe = setup.recipe
     if kind == "question":
         return question_as_query(setup.test, setup.retriever, recipe.hop)
@@ -246,7 +246,7 @@ def last_stage(trained: Path, stage: str) -> Path | None:
     return max(folders, key=lambda path: int(path.parent.name), default=None)
 
 
-def answer_scores(traces: Sequence[Trace], setup: Setup, answerer: Policy) -> Scores:
+def answer_scores(traces: Sequence[Trace], setup: LeretInputs, answerer: Policy) -> Scores:
     """`em` and `f1` of the answers that a generator gives from each trace's last context."""
     contexts = [show(setup.retriever, trace.contexts[-1], setup.recipe.hop) for trace in traces]
     answers = answerer.answer([question.question for question in setup.test], contexts)

@@ -16,14 +16,15 @@ from lmtools.data.records import Question
 from lmtools.generation.protocol import Sampling
 from lmtools.leret.context import Context, search_hop
 from lmtools.leret.pairs import Tried
-from lmtools.leret.policy import Ask, Policy, show
-from lmtools.leret.prompts import ZERO_SHOT, Prompt, Shown
+from lmtools.leret.policy import Policy, QueryRequest, show
+from lmtools.leret.prompts import ZERO_SHOT, PassageText, Prompt
 from lmtools.leret.recipe import Explorer, ExploreSettings, HopSettings
 from lmtools.leret.rewards import Reward
 from lmtools.leret.rules import RULES, propose
 from lmtools.retrieval.protocol import Hit, Retriever
 
-# What exploration leaves behind: groups of samples, in the journal and in `samples.jsonl`.
+# Records of exploration: a group holds all samples of one prompt (question, hop, context). They are kept in
+# the journal and written as `samples.jsonl`.
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,8 @@ def earnings(groups: Iterable[Group]) -> dict[str, dict[str, float]]:
     }
 
 
-# The sampled-outcome rule: which of the tried queries a question goes on with.
+# The sampled-outcome rule: the next hop continues from contexts drawn by their rewards, so that later hops
+# are explored from states like those that the trained policy will reach.
 
 TOP_BONUS = 0.5
 """Added to the weight of the best level (LeReT's public code; the paper does not say)."""
@@ -275,7 +277,7 @@ class Explorers:
         self,
         explorer: Explorer,
         branches: Sequence[Branch],
-        branch_passages: Sequence[tuple[Shown, ...]],
+        branch_passages: Sequence[tuple[PassageText, ...]],
         hop: int,
         iteration: int,
     ) -> list[list[Proposed]]:
@@ -296,7 +298,8 @@ class Explorers:
         proposals: list[list[Proposed]] = [[] for _ in branches]
         for prompt in prompts:
             asks = [
-                Ask(prompt, b.question.question, s) for b, s in zip(branches, branch_passages, strict=True)
+                QueryRequest(prompt, b.question.question, s)
+                for b, s in zip(branches, branch_passages, strict=True)
             ]
             for into, query in zip(proposals, self.policy.write(asks), strict=True):
                 into.append(Proposed(prompt.id, query))
@@ -305,12 +308,13 @@ class Explorers:
     def _sampled(
         self,
         branches: Sequence[Branch],
-        branch_passages: Sequence[tuple[Shown, ...]],
+        branch_passages: Sequence[tuple[PassageText, ...]],
         hop: int,
         iteration: int,
     ) -> list[list[Proposed]]:
         asks = [
-            Ask(ZERO_SHOT, b.question.question, s) for b, s in zip(branches, branch_passages, strict=True)
+            QueryRequest(ZERO_SHOT, b.question.question, s)
+            for b, s in zip(branches, branch_passages, strict=True)
         ]
         sampling = Sampling(
             max_tokens=self.policy.max_query_tokens,

@@ -12,7 +12,7 @@ from lmtools.data.records import Question
 from lmtools.leret.context import search_hop
 from lmtools.leret.explore import Explorers, Group
 from lmtools.leret.pairs import best_query
-from lmtools.leret.policy import Ask, show
+from lmtools.leret.policy import QueryRequest, show
 from lmtools.leret.prompts import Demonstration, Prompt
 
 STAGES = ("first", "later")
@@ -117,7 +117,7 @@ def _mean_reward(
     group_questions = [questions[group.question_id] for group in groups]
     contexts = [group.context for group in groups]
     asks = [
-        Ask(prompt, question.question, show(explorers.retriever, context, explorers.hop))
+        QueryRequest(prompt, question.question, show(explorers.retriever, context, explorers.hop))
         for question, context in zip(group_questions, contexts, strict=True)
     ]
     hits = search_hop(explorers.retriever, explorers.policy.write(asks), contexts, explorers.hop)

@@ -1,4 +1,7 @@
-"""From a recipe to what a run works with: questions, corpus, retriever, models. Checked before any work."""
+"""From a recipe to what a run works with: questions, corpus, retriever, models; read, checked and hashed.
+
+``prepare`` does it all before any work begins, and loads no weights.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -114,7 +117,8 @@ def check_answers(questions: Sequence[Question], setting: str) -> None:
         )
 
 
-# Passages that only a search service has: their text is kept, for a resumed run shows them again.
+# Where the corpus is with a search service, the run keeps the text of every passage that was retrieved: a
+# resumed run shows it to the policy again.
 
 
 class KeptPassages:
@@ -146,7 +150,7 @@ class KeptPassages:
 
 
 @dataclass(frozen=True)
-class Setup:
+class LeretInputs:
     """What a run works with; ``inputs`` are the SHA-256 of everything that was read."""
 
     recipe: LeretRecipe
@@ -156,7 +160,7 @@ class Setup:
     inputs: dict[str, str]
 
 
-def prepare(recipe: LeretRecipe, *, weights: bool = True) -> Setup:
+def prepare(recipe: LeretRecipe, *, weights: bool = True) -> LeretInputs:
     """Read and check the data, and open the retriever (its index is built now if it is not cached).
 
     Args:
@@ -175,10 +179,10 @@ def prepare(recipe: LeretRecipe, *, weights: bool = True) -> Setup:
     sources = (recipe.data.train, recipe.data.test, recipe.data.corpus)
     inputs = {source: source_hash(source) for source in sources if source is not None}
     inputs |= {**models, "retriever": retriever.identity}
-    return Setup(recipe, data.train, data.test, retriever, inputs)
+    return LeretInputs(recipe, data.train, data.test, retriever, inputs)
 
 
-def keeping_passages(setup: Setup, run: Run) -> Setup:
+def keeping_passages(setup: LeretInputs, run: Run) -> LeretInputs:
     """The setup for a run: where there is no corpus at hand, what the service finds is kept in the run."""
     if setup.recipe.data.corpus is not None:
         return setup

@@ -1,4 +1,9 @@
-"""A policy: a generator with a way to render conversations, asked for queries and answers."""
+"""The policy: a language model that writes one query per hop, and searching with it from question to end.
+
+The policy conditions on the question and on the passages retrieved so far, both rendered by `prompts.py`.
+Sampling many queries per hop is exploration (`explore.py`); here each hop has one greedy query, as for
+a user.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,18 +13,26 @@ from lmtools.core.progress import progress
 from lmtools.data.records import Question
 from lmtools.generation.protocol import Generator, Sampling
 from lmtools.leret.context import Context, search_hop
-from lmtools.leret.prompts import Prompt, Render, Shown, answer_messages, clean_query, query_messages, shorten
+from lmtools.leret.prompts import (
+    PassageText,
+    Prompt,
+    Render,
+    answer_messages,
+    clean_query,
+    query_messages,
+    shorten,
+)
 from lmtools.leret.recipe import HopSettings
 from lmtools.retrieval.protocol import Hit, Retriever
 
 
 @dataclass(frozen=True)
-class Ask:
+class QueryRequest:
     """One request for a query."""
 
     prompt: Prompt
     question: str
-    passages: tuple[Shown, ...]
+    passages: tuple[PassageText, ...]
 
 
 @dataclass(frozen=True)
@@ -37,20 +50,20 @@ class Policy:
         most = self.max_query_tokens
         return len(query.encode("utf-8", "replace")) <= most or self.tokens(query) <= most
 
-    def text(self, ask: Ask) -> str:
+    def text(self, ask: QueryRequest) -> str:
         """The prompt text of a request."""
         return self.render(query_messages(ask.prompt, ask.question, ask.passages))
 
-    def write(self, asks: Sequence[Ask]) -> list[str]:
+    def write(self, asks: Sequence[QueryRequest]) -> list[str]:
         """One greedy query for each request."""
         return [queries[0] for queries in self.sample(asks, Sampling(max_tokens=self.max_query_tokens), 1)]
 
-    def sample(self, asks: Sequence[Ask], sampling: Sampling, samples: int) -> list[list[str]]:
+    def sample(self, asks: Sequence[QueryRequest], sampling: Sampling, samples: int) -> list[list[str]]:
         """``samples`` queries for each request."""
         completions = self.generator.generate([self.text(ask) for ask in asks], sampling, samples)
         return [[clean_query(completion.text) for completion in group] for group in completions]
 
-    def answer(self, questions: Sequence[str], passages: Sequence[Sequence[Shown]]) -> list[str]:
+    def answer(self, questions: Sequence[str], passages: Sequence[Sequence[PassageText]]) -> list[str]:
         """A short greedy answer to each question from its passages."""
         prompts = [self.render(answer_messages(*pair)) for pair in zip(questions, passages, strict=True)]
         sampling = Sampling(max_tokens=32, stop=("\n",))
@@ -61,7 +74,7 @@ class Policy:
         self.generator.close()
 
 
-def show(retriever: Retriever, context: Context, hop: HopSettings) -> tuple[Shown, ...]:
+def show(retriever: Retriever, context: Context, hop: HopSettings) -> tuple[PassageText, ...]:
     """A context as a policy reads it."""
     passages = (retriever.passage(id) for id in context.ids)
     return tuple(shorten(passage.title, passage.text, hop.passage_words) for passage in passages)
@@ -72,7 +85,7 @@ def accepted_answers(question: Question) -> list[str]:
     return [question.answer, *question.aliases]
 
 
-# Searching with a policy as a user would: one greedy query per hop, from the question to the end.
+# Rollouts: one greedy query per hop. Each is a record of the journal, so measuring can be resumed.
 
 CHUNK = 64
 """Questions per batch, and the most work that a killed run repeats."""
@@ -107,7 +120,7 @@ def search_with(
     for number in range(hop.hops):
         prompt = prompts[min(number, 1)]
         asks = [
-            Ask(prompt, question, show(retriever, context, hop))
+            QueryRequest(prompt, question, show(retriever, context, hop))
             for question, context in zip(questions, current, strict=True)
         ]
         written = policy.write(asks)

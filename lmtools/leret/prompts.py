@@ -21,7 +21,7 @@ Render = Callable[[Sequence[Message]], str]
 
 
 @dataclass(frozen=True)
-class Shown:
+class PassageText:
     """A passage as the policy sees it."""
 
     title: str
@@ -33,7 +33,7 @@ class Demonstration:
     """A worked example of one hop: what was asked, what was known, and the query that found something."""
 
     question: str
-    passages: tuple[Shown, ...]
+    passages: tuple[PassageText, ...]
     query: str
 
 
@@ -48,12 +48,12 @@ class Prompt:
 ZERO_SHOT = Prompt("zero-shot")
 
 
-def shorten(title: str, text: str, words: int) -> Shown:
+def shorten(title: str, text: str, words: int) -> PassageText:
     """A passage cut to its first ``words`` words."""
-    return Shown(title, " ".join(text.split()[:words]))
+    return PassageText(title, " ".join(text.split()[:words]))
 
 
-def request(question: str, passages: Sequence[Shown]) -> str:
+def request(question: str, passages: Sequence[PassageText]) -> str:
     """What the user asks: the instruction, what was found so far, the question."""
     if not passages:
         return f"{FIRST}\n\nQuestion: {question}"
@@ -61,7 +61,7 @@ def request(question: str, passages: Sequence[Shown]) -> str:
     return f"{LATER}\n\n{context}\n\nQuestion: {question}"
 
 
-def query_messages(prompt: Prompt, question: str, passages: Sequence[Shown]) -> list[Message]:
+def query_messages(prompt: Prompt, question: str, passages: Sequence[PassageText]) -> list[Message]:
     """The conversation whose next turn is the query; demonstrations are earlier turns of it."""
     messages = [Message("system", SYSTEM)]
     for demonstration in prompt.demonstrations:
@@ -72,7 +72,7 @@ def query_messages(prompt: Prompt, question: str, passages: Sequence[Shown]) -> 
     return [*messages, Message("user", request(question, passages))]
 
 
-def answer_messages(question: str, passages: Sequence[Shown]) -> list[Message]:
+def answer_messages(question: str, passages: Sequence[PassageText]) -> list[Message]:
     """The conversation whose next turn is the answer."""
     context = "\n".join(f"{passage.title}: {passage.text}" for passage in passages)
     return [Message("system", ANSWER), Message("user", f"{context}\n\nQuestion: {question}")]
@@ -130,7 +130,7 @@ def _prompt(data: dict[str, list[dict[str, object]] | str]) -> Prompt:
     demonstrations = tuple(
         Demonstration(
             str(demonstration["question"]),
-            tuple(Shown(**passage) for passage in demonstration["passages"]),  # type: ignore[attr-defined]
+            tuple(PassageText(**passage) for passage in demonstration["passages"]),  # type: ignore[attr-defined]
             str(demonstration["query"]),
         )
         for demonstration in data["demonstrations"]

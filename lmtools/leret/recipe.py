@@ -1,4 +1,8 @@
-"""Every setting of a LeReT run. Field descriptions say what a setting does and what it costs."""
+"""Every setting of a LeReT run: how queries are tried, how the policy is trained, what is measured.
+
+The description of a field says what the setting does and what it costs; `lmtools recipes show --explain`
+prints them.
+"""
 
 from typing import Literal, Self
 
@@ -289,22 +293,6 @@ class TrainSettings(Config):
         description="Steps between checkpoints that --resume can start from; the most that a killed run "
         "repeats. Each is written to disk.",
     )
-
-
-__all__ = [
-    "DataSettings",
-    "EvalSettings",
-    "ExploreSettings",
-    "Explorer",
-    "HopSettings",
-    "LeretRecipe",
-    "LoraSettings",
-    "LossName",
-    "PreferenceSettings",
-    "RewardName",
-    "SftSettings",
-    "TrainSettings",
-]
 
 
 class DataSettings(Config):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from lmtools.leret.prompts import Shown, clean_query
+from lmtools.leret.prompts import PassageText, clean_query
 
 WORD = re.compile(r"\w[\w'’.\-]*\w|\w")
 _INITIAL = r"[A-Z]\.(?=\s?[A-Z])"
@@ -26,7 +26,7 @@ class Proposal:
     phrase: str = ""
 
 
-Rule = Callable[[str, Sequence[Shown]], list[Proposal]]
+Rule = Callable[[str, Sequence[PassageText]], list[Proposal]]
 
 
 @lru_cache(maxsize=1)
@@ -59,7 +59,7 @@ def phrases(text: str) -> list[str]:
     return list(dict.fromkeys(phrase for phrase in matches if len(phrase) > 2 and not is_stopword(phrase)))
 
 
-def leftover(question: str, passages: Sequence[Shown]) -> str:
+def leftover(question: str, passages: Sequence[PassageText]) -> str:
     """The question without the words that the passages contain, by stem; empty where nothing is left."""
     seen_stems = {
         stem(word) for passage in passages for word in WORD.findall(f"{passage.title} {passage.text}")
@@ -72,42 +72,42 @@ def bare_title(title: str) -> str:
     return re.sub(r"\s*\([^)]*\)$", "", title)
 
 
-def candidates(question: str, passages: Sequence[Shown]) -> list[str]:
+def candidates(question: str, passages: Sequence[PassageText]) -> list[str]:
     """The phrases worth trying: titles and names in the passages, names in the question."""
     texts = [bare_title(passage.title) for passage in passages]
     texts += [phrase for passage in passages for phrase in phrases(passage.text)]
     return list(dict.fromkeys(texts + phrases(question)))
 
 
-def _question(question: str, passages: Sequence[Shown]) -> list[Proposal]:
+def _question(question: str, passages: Sequence[PassageText]) -> list[Proposal]:
     return [Proposal(question)]
 
 
-def _drop_word(question: str, passages: Sequence[Shown]) -> list[Proposal]:
+def _drop_word(question: str, passages: Sequence[PassageText]) -> list[Proposal]:
     words = WORD.findall(question)
     content = dict.fromkeys(stem(word) for word in words if not is_stopword(word))
     return [Proposal(" ".join(word for word in words if stem(word) != dropped)) for dropped in content]
 
 
-def _leftover(question: str, passages: Sequence[Shown]) -> list[Proposal]:
+def _leftover(question: str, passages: Sequence[PassageText]) -> list[Proposal]:
     return [Proposal(leftover(question, passages)), Proposal(leftover(question, passages[:1]))]
 
 
-def _question_title(question: str, passages: Sequence[Shown]) -> list[Proposal]:
+def _question_title(question: str, passages: Sequence[PassageText]) -> list[Proposal]:
     titles = [bare_title(passage.title) for passage in passages]
     return [Proposal(f"{question} {title}", title) for title in titles]
 
 
-def _phrase(question: str, passages: Sequence[Shown]) -> list[Proposal]:
+def _phrase(question: str, passages: Sequence[PassageText]) -> list[Proposal]:
     return [Proposal(phrase, phrase) for phrase in candidates(question, passages)]
 
 
-def _phrase_leftover(question: str, passages: Sequence[Shown]) -> list[Proposal]:
+def _phrase_leftover(question: str, passages: Sequence[PassageText]) -> list[Proposal]:
     rest = leftover(question, passages)
     return [Proposal(f"{phrase} {rest}", phrase) for phrase in candidates(question, passages) if rest]
 
 
-def _question_phrase(question: str, passages: Sequence[Shown]) -> list[Proposal]:
+def _question_phrase(question: str, passages: Sequence[PassageText]) -> list[Proposal]:
     return [Proposal(f"{question} {phrase}", phrase) for phrase in candidates(question, passages)]
 
 
@@ -122,7 +122,7 @@ RULES: dict[str, Rule] = {
 }
 
 
-def propose(rule: str, question: str, passages: Sequence[Shown], limit: int) -> list[Proposal]:
+def propose(rule: str, question: str, passages: Sequence[PassageText], limit: int) -> list[Proposal]:
     """The proposals of one rule, each query once, none empty, at most ``limit``.
 
     A query is brought into the form in which a model's is read, so that what is tried can be learnt.

@@ -27,13 +27,13 @@ from lmtools.leret.dataset import preference_rows, sft_rows
 from lmtools.leret.evaluate import write_questions
 from lmtools.leret.explore import Explorers, Group, earnings, sample_rows
 from lmtools.leret.few_shot import few_shot_prompts
-from lmtools.leret.inputs import Setup, answerer_spec, open_policy, policy_spec, slices
+from lmtools.leret.inputs import LeretInputs, answerer_spec, open_policy, policy_spec, slices
 from lmtools.leret.policy import Policy
 from lmtools.leret.processes import wait_for_everyone
 from lmtools.leret.prompts import write_prompts
 from lmtools.leret.recipe import LeretRecipe, TrainSettings
 from lmtools.leret.rewards import Reward, answer_reward, title_reward
-from lmtools.leret.trainer import Mixed, Tell, preference_trainer, run_trainer, sft_trainer
+from lmtools.leret.trainer import LogCallback, Mixed, preference_trainer, run_trainer, sft_trainer
 from lmtools.leret.workload import exploring, learning
 from lmtools.models.load import LoadedModel, load
 from lmtools.models.precision import resolve_dtype
@@ -43,7 +43,7 @@ FILES = ("samples.jsonl", "sft.jsonl", "preferences.jsonl")
 
 
 def explorers_for(
-    setup: Setup, policy: Policy, answerer: Policy | None, questions: Sequence[Question], run: Run
+    setup: LeretInputs, policy: Policy, answerer: Policy | None, questions: Sequence[Question], run: Run
 ) -> Explorers:
     """The explorers of an iteration; few-shot prompts are bootstrapped once a run, with its first policy."""
     recipe = setup.recipe
@@ -58,7 +58,7 @@ def explorers_for(
     return explorers
 
 
-def reward_for(setup: Setup, answerer: Policy | None) -> Reward:
+def reward_for(setup: LeretInputs, answerer: Policy | None) -> Reward:
     """The recipe's reward; an answer reward asks the answerer."""
     name = setup.recipe.explore.reward
     if answerer is None:
@@ -82,7 +82,7 @@ def answerer_beside(policy: Policy, spec: ModelSpec, recipe: LeretRecipe) -> Pol
 
 
 def explore_iteration(
-    setup: Setup, spec: ModelSpec, iteration: int, questions: Sequence[Question], run: Run, folder: Path
+    setup: LeretInputs, spec: ModelSpec, iteration: int, questions: Sequence[Question], run: Run, folder: Path
 ) -> None:
     """Explore a slice of questions and write the iteration's three files, each in one step."""
     with ExitStack() as opened:
@@ -99,7 +99,7 @@ def explore_iteration(
 
 
 def _write_files(
-    setup: Setup, policy: Policy, groups: Sequence[Group], questions: Sequence[Question], folder: Path
+    setup: LeretInputs, policy: Policy, groups: Sequence[Group], questions: Sequence[Question], folder: Path
 ) -> None:
     by_id = {question.id: question for question in questions}
     build = (groups, by_id, policy, setup.retriever, setup.recipe)
@@ -117,7 +117,7 @@ def report_explorers(groups: Sequence[Group]) -> None:
         say(f"{name:<24}{row['queries']:>9.0f}{row['reward']:>9.3f}{row['best']:>8.1%}")
 
 
-def train_policy(setup: Setup, run: Run) -> Path:
+def train_policy(setup: LeretInputs, run: Run) -> Path:
     """All iterations of a run; returns the final policy's directory. What is there already is not redone."""
     recipe = setup.recipe
     directory: Path | None = None
@@ -184,7 +184,7 @@ def _publish(run: Run, iterations: int, directory: Path) -> None:
         part.rename(run.path("policy"))
 
 
-# One training stage from files to a checkpoint: load, train, save whole or not at all.
+# One training stage: from a JSONL file to a checkpoint directory, which is whole or absent.
 
 
 def learn(
@@ -194,7 +194,7 @@ def learn(
     stage: str,
     target: Path,
     seed: int,
-    tell: Tell = lambda figures, step: None,
+    tell: LogCallback = lambda figures, step: None,
 ) -> None:
     """Train ``spec`` on ``rows`` (stage ``sft`` or ``policy``) and save the result as ``target``.
 
@@ -212,13 +212,13 @@ def learn(
 
     set_seed(seed % 2**32)
     spec = resolve_dtype(spec)
-    loaded = loaded_for_training(spec, recipe.train)
+    loaded = load_trainable(spec, recipe.train)
     model = trainable(loaded, recipe.train, adapter=spec.adapter is not None)
     folder = target.with_name(f"{stage}.checkpoints")
     build = sft_trainer if stage == "sft" else preference_trainer
     mixed = mixed_precision(spec, recipe.train.full, loaded.device)
     label = "SFT" if stage == "sft" else f"preference optimisation ({recipe.train.preference.loss})"
-    with written_by_others(target.parent), calm():
+    with written_by_others(target.parent), quiet_libraries():
         trainer = build(model, loaded.tokenizer, rows, recipe.train, folder, seed, mixed)
         with progress(steps(trainer), label) as bar:
             run_trainer(trainer, target.with_name(f"{stage}.log.jsonl"), bar, tell)
@@ -229,7 +229,7 @@ def learn(
 
 
 @contextmanager
-def calm() -> Iterator[None]:
+def quiet_libraries() -> Iterator[None]:
     """Without the bars that libraries draw for work of a second, in logs above all."""
     import datasets
 
@@ -240,7 +240,7 @@ def calm() -> Iterator[None]:
         yield
 
 
-def loaded_for_training(spec: ModelSpec, settings: TrainSettings) -> LoadedModel:
+def load_trainable(spec: ModelSpec, settings: TrainSettings) -> LoadedModel:
     """The model to train. All weights are trained in float32: 16 bits round small updates away."""
     return load(spec.model_copy(update={"dtype": "float32"}) if settings.full else spec)
 

@@ -1,13 +1,18 @@
-"""Training a policy with TRL: context-distillation SFT, then preference optimisation, token for token."""
+"""TRL's trainers as LeReT uses them: context-distillation SFT, then preference optimisation.
+
+Prompt and completion come as token ids, tokenised as in generation, so that a policy is trained on exactly the
+tokens that it is asked with.
+"""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import gcd
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from datasets import Dataset, load_from_disk
+from torch import Tensor
 from torch.utils.data import Sampler
 from transformers import PrinterCallback, TrainerCallback
 from transformers.trainer_pt_utils import get_length_grouped_indices
@@ -21,14 +26,10 @@ from lmtools.leret.processes import wait_for_everyone
 from lmtools.leret.prompts import training_tokens
 from lmtools.leret.recipe import PreferenceSettings, SftSettings, TrainSettings
 
-if TYPE_CHECKING:
-    from torch import Tensor
+# The preference loss in which LeReT differs from TRL, and log-probabilities without the memory of all logits.
 
 
-# The preference loss in which LeReT differs from TRL, and log-probabilities that spare a processor.
-
-
-def ipo_loss(delta: "Tensor", beta: float) -> "Tensor":
+def ipo_loss(delta: Tensor, beta: float) -> Tensor:
     """Identity preference optimisation (Azar et al. 2023, eq. 17) on *summed* log-probabilities, as in LeReT.
 
     ``(delta - 1 / (2 beta))^2`` with
@@ -50,9 +51,7 @@ def ipo_loss(delta: "Tensor", beta: float) -> "Tensor":
     return (delta - 1 / (2 * beta)) ** 2
 
 
-def completion_log_probs(
-    model: Any, input_ids: "Tensor", attention_mask: "Tensor", labels: "Tensor"
-) -> "Tensor":
+def completion_log_probs(model: Any, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> Tensor:
     """Log-probabilities of the labelled tokens; only positions from the first label on meet the vocabulary.
 
     TRL scores every position where it has no Triton kernel, so on a processor: a third of a training step.
@@ -116,7 +115,7 @@ class CompletionSftTrainer(SFTTrainer):  # type: ignore[misc]  # TRL has no type
         model: Any,
         inputs: dict[str, Any],
         return_outputs: bool = False,
-        num_items_in_batch: "torch.Tensor | None" = None,
+        num_items_in_batch: Tensor | None = None,
     ) -> Any:
         """The negative log-likelihood of the completions: TRL's on a GPU, and its equal on a processor."""
         if return_outputs or inputs["input_ids"].device.type != "cpu":
@@ -168,7 +167,7 @@ class SummedIpoTrainer(PreferenceTrainer):
 
 
 Mixed = Literal["bf16", "fp16"]
-Tell = Callable[[Mapping[str, Any], int], None]
+LogCallback = Callable[[Mapping[str, Any], int], None]
 """What is given a trainer's figures, and the step that they are of."""
 
 
@@ -179,7 +178,7 @@ class Log(TrainerCallback):  # type: ignore[misc]
     ``tell`` is given them as they come; after a kill, those since the last checkpoint come twice.
     """
 
-    def __init__(self, path: Path, bar: Progress, tell: Tell) -> None:
+    def __init__(self, path: Path, bar: Progress, tell: LogCallback) -> None:
         self.path, self.bar, self.tell = path, bar, tell
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -351,7 +350,9 @@ def preference_trainer(
     return trainer
 
 
-def run_trainer(trainer: Any, log: Path, bar: Progress, tell: Tell = lambda figures, step: None) -> None:
+def run_trainer(
+    trainer: Any, log: Path, bar: Progress, tell: LogCallback = lambda figures, step: None
+) -> None:
     """Train to the end, from the last whole checkpoint where there is one."""
     last = last_checkpoint(Path(trainer.args.output_dir))
     trainer.add_callback(Log(log, bar, tell))

@@ -8,7 +8,7 @@ from lmtools.core.errors import RunError
 from lmtools.core.run import Run
 from lmtools.leret import evaluate as module
 from lmtools.leret.evaluate import evaluate
-from lmtools.leret.inputs import Setup
+from lmtools.leret.inputs import LeretInputs
 from lmtools.leret.policy import question_as_query, search_with
 from lmtools.leret.prompts import Demonstration, Prompt, write_prompts
 from lmtools.leret.recipe import HopSettings, LeretRecipe
@@ -67,7 +67,7 @@ def measure(world, scripted, tmp_path, monkeypatch):
 
     def run(changes=None, resume=False, questions=world.questions[:2]):
         recipe = LeretRecipe.model_validate({"hop": {"k": 1}, "eval": {"resamples": 200, **(changes or {})}})
-        setup = Setup(recipe, (), questions, world.retriever, {})
+        setup = LeretInputs(recipe, (), questions, world.retriever, {})
         with Run.create(
             tmp_path / "run", recipe, command=["lmtools"], inputs={}, resume=resume, seed=0
         ) as opened_run:

@@ -5,7 +5,7 @@ import pytest
 from lmtools.core.journal import Journal
 from lmtools.leret.explore import Explorers
 from lmtools.leret.few_shot import few_shot_prompts
-from lmtools.leret.prompts import ZERO_SHOT, Demonstration, Prompt, Shown, read_prompts, write_prompts
+from lmtools.leret.prompts import ZERO_SHOT, Demonstration, PassageText, Prompt, read_prompts, write_prompts
 from lmtools.leret.recipe import ExploreSettings, HopSettings
 from lmtools.leret.rewards import title_reward
 
@@ -86,7 +86,7 @@ def test_too_few_questions_to_choose_with_is_said(world, policy, tmp_path, capsy
 
 
 def test_prompt_file_round_trip(tmp_path):
-    shown = Demonstration("q?", (Shown("T", "t"),), "query")
+    shown = Demonstration("q?", (PassageText("T", "t"),), "query")
     first, later = Prompt("few-shot-1", (shown,)), Prompt("few-shot-1", (shown, shown))
     write_prompts(tmp_path / "a.json", {"first": (first, ZERO_SHOT), "later": (later,)})
     assert read_prompts(tmp_path / "a.json") == (first, later)

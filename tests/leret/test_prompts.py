@@ -9,8 +9,8 @@ from lmtools.leret.prompts import (
     LATER,
     ZERO_SHOT,
     Demonstration,
+    PassageText,
     Prompt,
-    Shown,
     answer_messages,
     clean_query,
     query_messages,
@@ -18,7 +18,7 @@ from lmtools.leret.prompts import (
     shorten,
 )
 
-LUND = Shown("Lund", "Lund is a city.")
+LUND = PassageText("Lund", "Lund is a city.")
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmtools.leret.prompts import Shown, clean_query
+from lmtools.leret.prompts import PassageText, clean_query
 from lmtools.leret.rules import RULES, bare_title, candidates, leftover, phrases, propose, stem
 
 QUESTION = "In which country is the town where the painter Anna Berg was born?"
-ANNA = Shown("Anna Berg", "Anna Berg (1901-1980) was a painter born in Lund.")
-LUND = Shown("Lund (city)", "Lund is a city in Sweden.")
+ANNA = PassageText("Anna Berg", "Anna Berg (1901-1980) was a painter born in Lund.")
+LUND = PassageText("Lund (city)", "Lund is a city in Sweden.")
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=60)
-SHOWN = st.lists(st.builds(Shown, TEXT, TEXT), max_size=4)
+SHOWN = st.lists(st.builds(PassageText, TEXT, TEXT), max_size=4)
 
 
 def queries(rule, question, *passages, limit=24):

@@ -8,8 +8,8 @@ from tokenizers.processors import TemplateProcessing
 
 from lmtools.generation.hf import HfGenerator
 from lmtools.generation.protocol import Sampling
-from lmtools.leret.policy import Ask, Policy
-from lmtools.leret.prompts import ZERO_SHOT, Shown, encode, training_tokens
+from lmtools.leret.policy import Policy, QueryRequest
+from lmtools.leret.prompts import ZERO_SHOT, PassageText, encode, training_tokens
 from lmtools.leret.recipe import TrainSettings
 from lmtools.leret.train import trainable
 from lmtools.leret.trainer import preference_trainer, sft_trainer
@@ -18,8 +18,8 @@ from lmtools.models.load import LoadedModel, load
 from lmtools.models.spec import ModelSpec
 
 KINDS = ("chat", "plain", "plain+bos", "chat+bos")
-ASK = Ask(ZERO_SHOT, "Which river flows through Paris?", ())
-LATER = Ask(ZERO_SHOT, ASK.question, (Shown("Paris", "Paris is the capital of France."),))
+ASK = QueryRequest(ZERO_SHOT, "Which river flows through Paris?", ())
+LATER = QueryRequest(ZERO_SHOT, ASK.question, (PassageText("Paris", "Paris is the capital of France."),))
 SHORT = TrainSettings.model_validate(
     {
         "full": True,

@@ -11,7 +11,7 @@ from lmtools.core.errors import DataError
 from lmtools.core.files import write_jsonl
 from lmtools.leret.prompts import training_tokens
 from lmtools.leret.recipe import LossName, TrainSettings
-from lmtools.leret.train import loaded_for_training, trainable
+from lmtools.leret.train import load_trainable, trainable
 from lmtools.leret.trainer import CompletionSftTrainer, SummedIpoTrainer, preference_trainer, sft_trainer
 from lmtools.models.load import load
 from lmtools.models.spec import ModelSpec
@@ -175,7 +175,7 @@ def test_full_training_of_a_bfloat16_model_keeps_small_updates(tiny_llama, tmp_p
     """At the paper's learning rate an update is far below what bfloat16 weights can hold."""
     spec = ModelSpec(name=str(tiny_llama), device="cpu", dtype="bfloat16")
     stated = settings(full=True, learning_rate=1e-7)
-    loaded = loaded_for_training(spec, stated)
+    loaded = load_trainable(spec, stated)
     model = trainable(loaded, stated, adapter=False)
     before = {name: value.clone() for name, value in model.named_parameters()}
     trainer = preference_trainer(model, loaded.tokenizer, PAIRS, stated, tmp_path, 0)
