@@ -1,7 +1,7 @@
 """TRL's trainers as LeReT uses them: context-distillation SFT, then preference optimisation.
 
-Prompt and completion come as token ids, tokenised as in generation, so that a policy is trained on exactly the
-tokens that it is asked with.
+Prompt and completion come as token ids, tokenised as in generation, so that a policy is trained on
+exactly the tokens that it is asked with.
 """
 
 import json
