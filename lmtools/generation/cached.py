@@ -43,22 +43,22 @@ class Store:
             keys: rows of keys; what one row asks for is computed together.
             compute: indices of rows to their values, one list a row.
         """
-        known = self._read([key for row in keys for key in row])
+        values = self._read([key for row in keys for key in row])
         lacking: dict[tuple[str, ...], int] = {}
         for at, row in enumerate(keys):
-            if not all(key in known for key in row):
+            if not all(key in values for key in row):
                 lacking.setdefault(tuple(row), at)
         missing = list(lacking.values())
         if missing:
             new = {
                 key: value
-                for at, values in zip(missing, compute(missing), strict=True)
-                for key, value in zip(keys[at], values, strict=True)
-                if key not in known
+                for at, new_values in zip(missing, compute(missing), strict=True)
+                for key, value in zip(keys[at], new_values, strict=True)
+                if key not in values
             }
             self._write(new)
-            known |= new
-        return [[known[key] for key in row] for row in keys]
+            values |= new
+        return [[values[key] for key in row] for row in keys]
 
     def _read(self, keys: Sequence[str]) -> dict[str, Any]:
         return {key: json.loads(value) for key, value in self._table.read(keys).items()}
@@ -90,8 +90,10 @@ class Cached:
     ) -> list[list[Completion]]:
         """``samples`` completions of every prompt, from the cache where it has them."""
         needed = range(draws(sampling, samples))
-        asked = asdict(sampling if sampling.temperature > 0 else replace(sampling, seed=0))
-        keys = [[self._key("generate", prompt, asked, sample) for sample in needed] for prompt in prompts]
+        parameters = asdict(sampling if sampling.temperature > 0 else replace(sampling, seed=0))
+        keys = [
+            [self._key("generate", prompt, parameters, sample) for sample in needed] for prompt in prompts
+        ]
 
         def compute(missing: list[int]) -> list[list[Any]]:
             answers = self._generator.generate([prompts[at] for at in missing], sampling, len(needed))

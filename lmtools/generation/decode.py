@@ -45,15 +45,15 @@ def limit(logits: Tensor, top_k: int, top_p: float) -> tuple[Tensor, Tensor | No
     """
     vocabulary = logits.shape[1]
     ids: Tensor | None = None
-    whole = logits.double().logsumexp(dim=-1, keepdim=True)
+    log_total = logits.double().logsumexp(dim=-1, keepdim=True)
     if 0 < top_k < vocabulary:
         logits, ids = logits.topk(top_k, dim=-1)
-        whole = logits.double().logsumexp(dim=-1, keepdim=True)
+        log_total = logits.double().logsumexp(dim=-1, keepdim=True)
     elif top_p < 1:
         best = logits.topk(min(CANDIDATES, vocabulary), dim=-1)
-        enough = bool(((best.values.double() - whole).exp().sum(dim=-1) >= top_p).all())
+        enough = bool(((best.values.double() - log_total).exp().sum(dim=-1) >= top_p).all())
         logits, ids = best if enough else logits.sort(dim=-1, descending=True)
-    probabilities = (logits.double() - whole).exp()
+    probabilities = (logits.double() - log_total).exp()
     if top_p < 1:
         before = probabilities.cumsum(dim=-1) - probabilities
         outside = before >= top_p
@@ -117,13 +117,13 @@ class Row:
         """The same completion, unwritten, as a continuation of the batch's prompt number ``prompt``."""
         return Row(prompt, self.limit, self.seed)
 
-    def take(self, other: "Row") -> None:
+    def take(self, source: "Row") -> None:
         """Take over what another row has written."""
         self.tokens, self.logprobs, self.text, self.done = (
-            other.tokens,
-            other.logprobs,
-            other.text,
-            other.done,
+            source.tokens,
+            source.logprobs,
+            source.text,
+            source.done,
         )
 
     def completion(self, ends: frozenset[int], decode: Decode) -> Completion:
@@ -198,5 +198,5 @@ def cut_at_stop(tokens: Sequence[int], stop: Sequence[str], decode: Decode) -> s
     if not any(string in tail for string in stop):
         return None
     text = decode(tokens)
-    found = [at for string in stop if (at := text.find(string)) >= 0]
-    return text[: min(found)] if found else None
+    starts = [at for string in stop if (at := text.find(string)) >= 0]
+    return text[: min(starts)] if starts else None

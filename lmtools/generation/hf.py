@@ -146,33 +146,33 @@ class HfGenerator:
             limits = [len(ids) - 1 for ids in encoded]
             for prefix, batch in self._batches(encoded, limits, MOST_ROWS, steps, each):
                 self._spared(partial(self._write, rows, encoded, prefix, sampling), batch)
-        done = [row.completion(self._ends, self.encoding.decode) for row in rows]
-        found = dict(zip(texts, by_prompt(done, len(texts), samples), strict=True))
-        return [list(found[prompt]) for prompt in prompts]
+        completions = [row.completion(self._ends, self.encoding.decode) for row in rows]
+        by_text = dict(zip(texts, by_prompt(completions, len(texts), samples), strict=True))
+        return [list(by_text[prompt]) for prompt in prompts]
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, ...]]:
         """Log-probabilities of each continuation's tokens, natural log; prompts' prefixes are shared."""
         unique = list(dict.fromkeys(pairs))
         heads = self.encoding.encode([prompt for prompt, _ in unique])
         tails = self.encoding.encode([continuation for _, continuation in unique], empty=True)
-        found = dict(zip(unique, self.read(heads, tails, _likelihoods), strict=True))
-        return [tuple(found[pair]) for pair in pairs]
+        scores = dict(zip(unique, self.read(heads, tails, _likelihoods), strict=True))
+        return [tuple(scores[pair]) for pair in pairs]
 
     def options(self, prompts: Sequence[str], options: Sequence[str]) -> list[tuple[float, ...]]:
         """Each option's log-probability as the next token, over the full vocabulary."""
         tokens = [self.encoding.one_token(option) for option in options]
 
         def see(logits: Tensor, _: Tensor) -> list[list[list[float]]]:
-            found: list[list[list[float]]]
-            found = (logits[..., tokens] - logits.logsumexp(dim=-1, keepdim=True)).tolist()
-            return found
+            logprobs: list[list[list[float]]]
+            logprobs = (logits[..., tokens] - logits.logsumexp(dim=-1, keepdim=True)).tolist()
+            return logprobs
 
         texts = list(dict.fromkeys(prompts))
         rows = self.read(
             self.encoding.encode(texts), [[0]] * len(texts), see
         )  # a last token is not fed: any will do
-        found = dict(zip(texts, rows, strict=True))
-        return [tuple(found[prompt][0]) for prompt in prompts]
+        scores = dict(zip(texts, rows, strict=True))
+        return [tuple(scores[prompt][0]) for prompt in prompts]
 
     def read(self, heads: Sequence[list[int]], tails: Sequence[list[int]], see: See[T]) -> list[list[T]]:
         """What ``see`` makes of the logits at every token of the tails, each after its head.
@@ -191,19 +191,19 @@ class HfGenerator:
             ModelError: a row is longer than the model's context.
             MachineError: there is not enough memory.
         """
-        found: list[list[T]] = [[] for _ in tails]
-        asked = [index for index, tail in enumerate(tails) if tail]
-        fed = [heads[index] + tails[index][:-1] for index in asked]
+        values_of: list[list[T]] = [[] for _ in tails]
+        filled = [index for index, tail in enumerate(tails) if tail]
+        fed = [heads[index] + tails[index][:-1] for index in filled]
         for ids in fed:
             self.encoding.check_length(ids)
-        limits = [len(heads[index]) - 1 for index in asked]
-        wanted = [tails[index] for index in asked]
-        most = LOGITS // (self._vocabulary * max(map(len, wanted), default=1))
+        limits = [len(heads[index]) - 1 for index in filled]
+        targets = [tails[index] for index in filled]
+        most = LOGITS // (self._vocabulary * max(map(len, targets), default=1))
         for prefix, batch in self._batches(fed, limits, most):
-            rows = self._spared(partial(self._read, fed, wanted, see, prefix), batch)
+            rows = self._spared(partial(self._read, fed, targets, see, prefix), batch)
             for member, values in zip(batch, rows, strict=True):
-                found[asked[member]] = values
-        return found
+                values_of[filled[member]] = values
+        return values_of
 
     def close(self) -> None:
         """Drop the model; its memory is free once nobody else holds it."""
@@ -222,9 +222,9 @@ class HfGenerator:
         batch: list[int],
     ) -> list[None]:
         """Complete the rows ``batch``; a prompt that several of them continue is fed once."""
-        own = sorted({rows[member].prompt for member in batch})
-        writing = [rows[member].again(own.index(rows[member].prompt)) for member in batch]
-        suffixes = [encoded[prompt][len(prefix) :] for prompt in own]
+        distinct = sorted({rows[member].prompt for member in batch})
+        writing = [rows[member].again(distinct.index(rows[member].prompt)) for member in batch]
+        suffixes = [encoded[prompt][len(prefix) :] for prompt in distinct]
         capacity = max(map(len, suffixes)) + max(row.limit for row in writing)
         with self._pasts.ready():
             past = self._pasts.start(prefix, capacity)
@@ -234,14 +234,14 @@ class HfGenerator:
         return [None] * len(batch)
 
     def _read(
-        self, fed: list[list[int]], wanted: list[list[int]], see: See[T], prefix: list[int], batch: list[int]
+        self, fed: list[list[int]], targets: list[list[int]], see: See[T], prefix: list[int], batch: list[int]
     ) -> list[list[T]]:
         """``read`` for the rows ``batch``, in windows of tokens where one row has too many for ``LOGITS``."""
         ids, valid = pad([fed[member][len(prefix) :] for member in batch], self._device)
-        tokens, there = pad([wanted[member] for member in batch], self._device)
+        tokens, there = pad([targets[member] for member in batch], self._device)
         before, keep = ids.shape[1] - tokens.shape[1], tokens.shape[1]
         window = max(1, LOGITS // (self._vocabulary * len(batch)))
-        found: list[list[T]] = [[] for _ in batch]
+        results: list[list[T]] = [[] for _ in batch]
         with self._pasts.ready():
             past = self._pasts.start(prefix, ids.shape[1])
             for start in range(0, keep, window):
@@ -249,9 +249,9 @@ class HfGenerator:
                 new = slice(before + start if start else 0, before + stop)
                 logits = past.forward(ids[:, new], valid[:, new], keep=stop - start)
                 values = see(logits, tokens[:, start:stop])
-                for row, some, ok in zip(found, values, there[:, start:stop].tolist(), strict=True):
-                    row += compress(some, ok)
-        return found
+                for row, row_values, mask in zip(results, values, there[:, start:stop].tolist(), strict=True):
+                    row += compress(row_values, mask)
+        return results
 
     def _batches(
         self, fed: list[list[int]], limits: list[int], most: int, growth: int = 0, copies: int = 1
@@ -285,6 +285,6 @@ class HfGenerator:
 
 def _likelihoods(logits: Tensor, tokens: Tensor) -> list[list[float]]:
     """Log-probabilities of the tokens (rows, tokens) under the logits (rows, tokens, vocabulary)."""
-    found: list[list[float]]
-    found = (logits.gather(2, tokens[:, :, None])[:, :, 0] - logits.logsumexp(dim=-1)).tolist()
-    return found
+    logprobs: list[list[float]]
+    logprobs = (logits.gather(2, tokens[:, :, None])[:, :, 0] - logits.logsumexp(dim=-1)).tolist()
+    return logprobs

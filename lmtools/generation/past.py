@@ -101,16 +101,16 @@ def _best(overlaps: Sequence[int]) -> list[tuple[int, int, int]]:
 
 
 def _walk_back(taken: Sequence[tuple[int, int] | None]) -> list[tuple[int, int, int]]:
-    found = []
+    intervals = []
     stop = len(taken) - 1
     while stop > 0:
         choice = taken[stop]
         if choice is None:
             stop -= 1
         else:
-            found.append((choice[0], stop, choice[1]))
+            intervals.append((choice[0], stop, choice[1]))
             stop = choice[0]
-    return found[::-1]
+    return intervals[::-1]
 
 
 def pack(lengths: Sequence[int], budget: int, most: int) -> Iterator[list[int]]:
@@ -197,10 +197,10 @@ class Pasts:
         if not prefix:
             return []
         if prefix not in self._known:
-            known = max(self._known, key=lambda other: common_prefix(prefix, other), default=())
-            whole = common_prefix(prefix, known) // BLOCK * BLOCK
-            layers = _cut(self._known[known], whole) if whole else []
-            for start in range(whole, len(prefix), BLOCK):
+            nearest = max(self._known, key=lambda computed: common_prefix(prefix, computed), default=())
+            reused = common_prefix(prefix, nearest) // BLOCK * BLOCK
+            layers = _cut(self._known[nearest], reused) if reused else []
+            for start in range(reused, len(prefix), BLOCK):
                 block = prefix[start : start + BLOCK]
                 past = SharedPast(self._model, layers, start, len(block))
                 past.forward(*row(block, self._model.device), keep=1)

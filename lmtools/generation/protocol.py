@@ -102,11 +102,11 @@ def draws(sampling: Sampling, samples: int) -> int:
     return samples if sampling.temperature > 0 else min(samples, 1)
 
 
-def by_prompt(done: Sequence[Item], prompts: int, samples: int) -> list[list[Item]]:
+def by_prompt(items: Sequence[Item], prompts: int, samples: int) -> list[list[Item]]:
     """``samples`` items for each of ``prompts``, from the computed ones, which are prompt by prompt.
 
     Where fewer were computed they are repeated: ``by_prompt("ab", 2, 3)`` is ``[["a"] * 3, ["b"] * 3]``.
     """
-    each = len(done) // prompts if prompts else 0
-    rows = [list(done[index * each : (index + 1) * each]) for index in range(prompts)]
+    each = len(items) // prompts if prompts else 0
+    rows = [list(items[index * each : (index + 1) * each]) for index in range(prompts)]
     return [row * (samples // each) if each else [] for row in rows]

@@ -115,7 +115,7 @@ def answer(
     generator = (opened or open_generator)(config.model, config.cache)
     with progress(len(requests), "generating") as bar:
         for start in range(0, len(requests), CHUNK):
-            some = slice(start, start + CHUNK)
-            groups = generator.generate(prompts[some], config.sampling(), config.samples)
-            yield from zip(requests[some], groups, strict=True)
+            chunk = slice(start, start + CHUNK)
+            groups = generator.generate(prompts[chunk], config.sampling(), config.samples)
+            yield from zip(requests[chunk], groups, strict=True)
             bar.advance(len(groups))

@@ -74,8 +74,8 @@ class Choice(BaseModel):
         """
         if self.finish_reason not in ("stop", "length"):
             raise ValueError(f"a completion ended with finish_reason {self.finish_reason!r}")
-        given = self.logprobs.token_logprobs if self.logprobs else []
-        logprobs = tuple(value for value in given if value is not None)
+        values = self.logprobs.token_logprobs if self.logprobs else []
+        logprobs = tuple(value for value in values if value is not None)
         return Completion(self.text, tuple(self.token_ids or ()), logprobs, self.finish_reason)
 
 
@@ -99,9 +99,9 @@ def parse(kind: type[Reply], content: bytes, url: str) -> Reply:
         return kind.model_validate(json.loads(content))
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the answer"
+        field = ".".join(str(part) for part in first["loc"]) or "the answer"
         raise BackendError(
-            f"{url} answered in another form than the OpenAI completions API: {place}: {first['msg']}",
+            f"{url} answered in another form than the OpenAI completions API: {field}: {first['msg']}",
             fix=fix,
         ) from error
     except ValueError as error:
@@ -176,8 +176,8 @@ class ServerGenerator:
         if sampling.max_tokens < 1:
             return [[Completion("", finish="length")] * samples for _ in prompts]
         jobs = [(prompt, draw) for prompt in prompts for draw in range(draws(sampling, samples))]
-        done = self._each(lambda job: self._sample(job[0], sampling, job[1]), jobs)
-        return by_prompt(done, len(prompts), samples)
+        completions = self._each(lambda job: self._sample(job[0], sampling, job[1]), jobs)
+        return by_prompt(completions, len(prompts), samples)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[float, ...]]:
         """Log-probabilities of each continuation's tokens.
@@ -208,11 +208,11 @@ class ServerGenerator:
                         fix="use options that are single tokens, such as ' A' or 'A'",
                     )
             names = [f"token_id:{ids[option][0]}" for option in options]
-            wish = {"logprobs": 1, "logprob_token_ids": sorted({ids[option][0] for option in options})}
-            wish |= {"return_tokens_as_token_ids": True, "add_special_tokens": False}
+            parameters = {"logprobs": 1, "logprob_token_ids": sorted({ids[option][0] for option in options})}
+            parameters |= {"return_tokens_as_token_ids": True, "add_special_tokens": False}
         else:
-            names, wish = list(options), {"logprobs": TOP}
-        return self._each(lambda prompt: self._next_token(prompt, names, wish), prompts)
+            names, parameters = list(options), {"logprobs": TOP}
+        return self._each(lambda prompt: self._next_token(prompt, names, parameters), prompts)
 
     def close(self) -> None:
         """Close the connections."""
@@ -267,15 +267,15 @@ class ServerGenerator:
                 "echo": True,
             }
         )
-        given = choice.logprobs
-        places = given.text_offset if given else []
-        if given is None or choice.text != prompt + continuation or len(prompt) not in places:
+        logprobs = choice.logprobs
+        offsets = logprobs.text_offset if logprobs else []
+        if logprobs is None or choice.text != prompt + continuation or len(prompt) not in offsets:
             raise self._cannot("log-probabilities of an echoed prompt, split where the continuation starts")
-        values = given.token_logprobs[places.index(len(prompt)) :]
+        values = logprobs.token_logprobs[offsets.index(len(prompt)) :]
         return tuple(value for value in values if value is not None)
 
-    def _next_token(self, prompt: str, names: list[str], wish: dict[str, Any]) -> tuple[float, ...]:
-        choice = self._complete({"prompt": prompt, "max_tokens": 1, "temperature": 0.0, **wish})
+    def _next_token(self, prompt: str, names: list[str], parameters: dict[str, Any]) -> tuple[float, ...]:
+        choice = self._complete({"prompt": prompt, "max_tokens": 1, "temperature": 0.0, **parameters})
         top = (choice.logprobs.top_logprobs if choice.logprobs else None) or [None]
         values = top[0] or {}
         missing = [name for name in names if name not in values]
@@ -286,13 +286,13 @@ class ServerGenerator:
     def _tokenise(self, texts: Sequence[str]) -> dict[str, list[int]]:
         """The token ids of each distinct text, from vLLM's own endpoint, which lies beside ``/v1``."""
         url = self._http.base.removesuffix("/v1") + "/tokenize"
-        different = list(dict.fromkeys(texts))
+        unique = list(dict.fromkeys(texts))
 
         def ask(text: str) -> list[int]:
             body = {"model": self._model, "prompt": text, "add_special_tokens": False}
             return parse(Tokens, self._http.post(url, body), url).tokens if text else []
 
-        return dict(zip(different, self._each(ask, different), strict=True))
+        return dict(zip(unique, self._each(ask, unique), strict=True))
 
     def _complete(self, body: dict[str, Any]) -> Choice:
         reply = self._http.post("/completions", {"model": self._model, **body})

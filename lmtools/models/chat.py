@@ -55,9 +55,9 @@ def render_answer(tokenizer: Any, messages: Sequence[Message], answer: str) -> s
     """
     if getattr(tokenizer, "chat_template", None):
         prompt = render(tokenizer, messages)
-        whole = _rendered(tokenizer, [*messages, Message("assistant", answer)], generation=False)
-        if whole.startswith(prompt) and len(whole) > len(prompt):
-            return whole[len(prompt) :]
+        conversation = _rendered(tokenizer, [*messages, Message("assistant", answer)], generation=False)
+        if conversation.startswith(prompt) and len(conversation) > len(prompt):
+            return conversation[len(prompt) :]
     return answer + end_of_turn(tokenizer)
 
 
@@ -193,9 +193,10 @@ def tokenised(tokenizer: Any, answered: Sequence[Answered], max_tokens: int) -> 
     """
     for item in answered:
         if not item.answer.strip():
-            asked = item.turns[-1].content[:60] if item.turns else ""
+            question = item.turns[-1].content[:60] if item.turns else ""
             raise DataError(
-                f"the answer to {asked!r} is empty", fix="give every answer some text, or leave the pair out"
+                f"the answer to {question!r} is empty",
+                fix="give every answer some text, or leave the pair out",
             )
     prompt_of = cache(lambda turns: render(tokenizer, turns))
     prompts = [prompt_of(item.turns) for item in answered]
@@ -219,8 +220,8 @@ def shorten(prompt: tuple[int, ...], answer: tuple[int, ...], end: tuple[int, ..
     """
     if len(prompt) + len(answer) <= max_tokens:
         return Text(prompt, answer)
-    share, whole = ANSWER_SHARE
-    most = max(1, max_tokens * share // whole)
+    numerator, denominator = ANSWER_SHARE
+    most = max(1, max_tokens * numerator // denominator)
     if len(answer) > most:
         end = end[: most - 1]  # something of the answer itself stays
         answer = answer[: most - len(end)] + end
@@ -230,6 +231,6 @@ def shorten(prompt: tuple[int, ...], answer: tuple[int, ...], end: tuple[int, ..
 
 def _encode(tokenizer: Any, texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """Text -> its token ids, without special tokens added."""
-    different = list(dict.fromkeys(texts))
-    found = tokenizer(different, add_special_tokens=False)["input_ids"]
-    return {text: tuple(ids) for text, ids in zip(different, found, strict=True)}
+    unique = list(dict.fromkeys(texts))
+    encoded = tokenizer(unique, add_special_tokens=False)["input_ids"]
+    return {text: tuple(ids) for text, ids in zip(unique, encoded, strict=True)}

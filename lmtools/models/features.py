@@ -153,7 +153,7 @@ class FeatureReader:
         """(D,), float32: the reward of a reward model is the product of a row of features with it."""
         self._open_pass = open_pass or self._load
         self._pass: Pass | None = None
-        self._told = False
+        self._warned = False
 
     @cached_property
     def identity(self) -> str:
@@ -190,11 +190,11 @@ class FeatureReader:
         texts = self._texts(answered)
         keys = [key_of(text) for text in texts]
         cache = self._cache
-        known = cache.read(list(dict.fromkeys(keys)))
-        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
+        rows = cache.read(list(dict.fromkeys(keys)))
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in rows}
         if missing:
-            known |= self._compute(missing, cache, label)
-        return np.stack([known[key] for key in keys])
+            rows |= self._compute(missing, cache, label)
+        return np.stack([rows[key] for key in keys])
 
     def close(self) -> None:
         """Drop the model; a later ``read`` loads it again."""
@@ -204,35 +204,35 @@ class FeatureReader:
 
     def _texts(self, answered: Sequence[Answered]) -> tuple[Text, ...]:
         context = getattr(self._config, "max_position_embeddings", None) or self._settings.max_tokens
-        made = tokenised(self._tokenizer, answered, min(self._settings.max_tokens, int(context)))
-        if made.cut and not self._told:
-            self._told = True
+        encoded = tokenised(self._tokenizer, answered, min(self._settings.max_tokens, int(context)))
+        if encoded.cut and not self._warned:
+            self._warned = True
             say(
-                f"{made.cut} of {len(answered)} texts are longer than features.max_tokens="
+                f"{encoded.cut} of {len(answered)} texts are longer than features.max_tokens="
                 f"{self._settings.max_tokens} and were cut"
             )
-        return made.texts
+        return encoded.texts
 
     def _compute(
         self, missing: dict[bytes, Text], cache: FeatureCache, label: str
     ) -> dict[bytes, NDArray[np.float32]]:
         """Read texts that the cache lacks, and keep every batch at once."""
         keys, texts = list(missing), list(missing.values())
-        found: dict[bytes, NDArray[np.float32]] = {}
+        rows: dict[bytes, NDArray[np.float32]] = {}
         if self._pass is None:
             self._pass = self._open_pass()
         with progress(len(texts), f"{label} (texts)") as bar:
-            for places, values in self._pass.read(texts):
+            for indices, values in self._pass.read(texts):
                 if not np.isfinite(values).all():
                     raise ModelError(
                         "the model's hidden states hold NaN or infinity",
                         fix="set model.dtype=float32, and check that the model's weights are whole",
                     )
-                some = [keys[place] for place in places]
-                cache.write(some, values)
-                found |= zip(some, values, strict=True)
-                bar.advance(len(places))
-        return found
+                batch = [keys[index] for index in indices]
+                cache.write(batch, values)
+                rows |= zip(batch, values, strict=True)
+                bar.advance(len(indices))
+        return rows
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -261,26 +261,26 @@ class FeatureReader:
                 fix="set features.layers and features.pooling so that they have -1 and last",
             )
         block = self._layers.index(last) * len(self._settings.pooling) + self._settings.pooling.index("last")
-        whole = np.zeros(self.width, np.float32)
-        whole[block * len(head) : (block + 1) * len(head)] = head
-        return whole
+        weights = np.zeros(self.width, np.float32)
+        weights[block * len(head) : (block + 1) * len(head)] = head
+        return weights
 
 
-def count_layers(wanted: Sequence[int], last: int) -> tuple[int, ...]:
+def count_layers(layers: Sequence[int], last: int) -> tuple[int, ...]:
     """Layers counted from 1, of a model that has ``last`` of them: -1 becomes ``last``.
 
     Raises:
         ModelError: there is no such layer, or one is named twice.
     """
-    found = tuple(layer if layer > 0 else last + 1 + layer for layer in wanted)
-    if wrong := [layer for layer, at in zip(wanted, found, strict=True) if not 1 <= at <= last]:
+    numbers = tuple(layer if layer > 0 else last + 1 + layer for layer in layers)
+    if wrong := [layer for layer, at in zip(layers, numbers, strict=True) if not 1 <= at <= last]:
         raise ModelError(
             f"features.layers: the model has {last} layers, and no layer {wrong[0]}",
             fix=f"name layers from 1 to {last}, or from -{last} to -1",
         )
-    if len(set(found)) < len(found):
+    if len(set(numbers)) < len(numbers):
         raise ModelError(
-            f"features.layers: {list(wanted)} names a layer twice, in a model of {last}",
+            f"features.layers: {list(layers)} names a layer twice, in a model of {last}",
             fix="name each layer once",
         )
-    return found
+    return numbers

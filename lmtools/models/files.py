@@ -42,14 +42,14 @@ def file_sha256(path: Path) -> str:
         return sha256_file(path)
     stat = path.stat()
     name = str(path.resolve())
-    seen = [name, stat.st_size, stat.st_mtime_ns, stat.st_ino]
-    note = cache_dir("hashes", f"{sha256_text(name)[:32]}.json")
-    known = _read(note)
-    if known.get("file") == seen and isinstance(known.get("sha256"), str):
-        return str(known["sha256"])
+    state = [name, stat.st_size, stat.st_mtime_ns, stat.st_ino]
+    cached = cache_dir("hashes", f"{sha256_text(name)[:32]}.json")
+    entry = _read(cached)
+    if entry.get("file") == state and isinstance(entry.get("sha256"), str):
+        return str(entry["sha256"])
     digest = sha256_file(path)
     with suppress(LmtoolsError):  # a cache that cannot be written costs time only
-        write_json(note, {"file": seen, "sha256": digest})
+        write_json(cached, {"file": state, "sha256": digest})
     return digest
 
 
@@ -296,10 +296,12 @@ def misfits(adapter: Path, base: Path) -> list[str]:
         if part and weight is None and not _is_tied_head(layer, shapes):
             faults.append(f"the model has no layer {layer}")
         elif part in ("A.weight", "B.weight") and weight is not None and len(weight) == 2 == len(shape):
-            side, mine = ("inputs", shape[1]) if part[0] == "A" else ("outputs", shape[0])
-            if mine not in weight:
-                theirs = weight[1] if part[0] == "A" else weight[0]
-                faults.append(f"{layer} has {theirs} {side} in the model and {mine} in the adapter")
+            side, adapter_size = ("inputs", shape[1]) if part[0] == "A" else ("outputs", shape[0])
+            if adapter_size not in weight:
+                model_size = weight[1] if part[0] == "A" else weight[0]
+                faults.append(
+                    f"{layer} has {model_size} {side} in the model and {adapter_size} in the adapter"
+                )
     return faults
 
 

@@ -72,10 +72,10 @@ def load(
     _check_headless(spec, files)
     device = pick_device(spec.device)
     options: dict[str, Any] = {"attn_implementation": attention} if attention else {}
-    kind = AutoModelForSequenceClassification if reward else AutoModelForCausalLM
+    loader = AutoModelForSequenceClassification if reward else AutoModelForCausalLM
     options |= {"num_labels": 1} if reward else {}
     with _explained(spec), quietly():
-        model, found = kind.from_pretrained(
+        model, info = loader.from_pretrained(
             files.path,
             output_loading_info=True,
             dtype=getattr(torch, spec.dtype),
@@ -83,7 +83,7 @@ def load(
             trust_remote_code=spec.trust_remote_code,
             **options,
         )
-        missing = set(found["missing_keys"])
+        missing = set(info["missing_keys"])
         if reward and files.adapter is not None:  # which brings the head
             missing.discard("score.weight")
         if missing:  # transformers would go on with random numbers

@@ -79,20 +79,20 @@ def rows(texts: Sequence[Text], width: int, most: int, *, share: bool) -> list[R
         share: whether answers may share a row at all.
     """
     order = sorted(range(len(texts)), key=lambda at: -len(texts[at]))
-    found: list[tuple[list[int], int]] = []
+    packed: list[tuple[list[int], int]] = []
     last: dict[tuple[int, ...], int] = {}
     for at in order:
         text = texts[at]
-        here = last.get(text.prompt) if share else None
-        if here is not None:
-            members, length = found[here]
+        index = last.get(text.prompt) if share else None
+        if index is not None:
+            members, length = packed[index]
             if length + len(text.answer) <= most and worth_sharing(text, length, width):
-                found[here] = ([*members, at], length + len(text.answer))
+                packed[index] = ([*members, at], length + len(text.answer))
                 continue
-        last[text.prompt] = len(found)
-        found.append(([at], len(text)))
-    made = [Row(texts[members[0]].prompt, tuple(members), length) for members, length in found]
-    return sorted(made, key=lambda row: -row.length)
+        last[text.prompt] = len(packed)
+        packed.append(([at], len(text)))
+    result = [Row(texts[members[0]].prompt, tuple(members), length) for members, length in packed]
+    return sorted(result, key=lambda row: -row.length)
 
 
 def worth_sharing(text: Text, length: int, width: int) -> bool:
@@ -101,22 +101,22 @@ def worth_sharing(text: Text, length: int, width: int) -> bool:
     return 2 * length * len(text.answer) + len(text.answer) ** 2 <= alone
 
 
-def batches(made: Sequence[Row], most: int) -> Iterator[Sequence[Row]]:
+def batches(rows: Sequence[Row], most: int) -> Iterator[Sequence[Row]]:
     """Runs of rows, longest first, of at most ``most`` padded tokens or of one row."""
     start = 0
-    while start < len(made):
-        end = start + max(1, most // made[start].length)
-        yield made[start:end]
+    while start < len(rows):
+        end = start + max(1, most // rows[start].length)
+        yield rows[start:end]
         start = end
 
 
-def tensors(some: Sequence[Row], texts: Sequence[Text], device: str) -> Batch:
+def tensors(batch: Sequence[Row], texts: Sequence[Text], device: str) -> Batch:
     """One batch on ``device``."""
-    shape = (len(some), max(row.length for row in some))
+    shape = (len(batch), max(row.length for row in batch))
     ids, positions = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
     part = torch.full(shape, PADDING)
     spans = []
-    for at, row in enumerate(some):
+    for at, row in enumerate(batch):
         end = opening = len(row.prompt)
         ids[at, :end] = torch.tensor(row.prompt, dtype=torch.long)
         positions[at, :end] = torch.arange(end)
@@ -167,9 +167,9 @@ class HfPass:
             MachineError: the GPU's memory is not enough for one row.
         """
         share = packs(self._model, max(map(len, texts), default=0))
-        made = rows(texts, int(self.config.hidden_size), self._batch_tokens, share=share)
-        for some in batches(made, self._batch_tokens):
-            yield from self._spared(some, texts)
+        packed = rows(texts, int(self.config.hidden_size), self._batch_tokens, share=share)
+        for batch in batches(packed, self._batch_tokens):
+            yield from self._spared(batch, texts)
 
     def close(self) -> None:
         """See ``Pass``."""
@@ -178,29 +178,29 @@ class HfPass:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _spared(self, some: Sequence[Row], texts: Sequence[Text]) -> Iterator[Pooled]:
+    def _spared(self, batch: Sequence[Row], texts: Sequence[Text]) -> Iterator[Pooled]:
         """The features of these rows, in halves where the GPU's memory is not enough for the whole."""
         try:
-            yield self._features(tensors(some, texts, self._device))
+            yield self._features(tensors(batch, texts, self._device))
             return
         except torch.cuda.OutOfMemoryError as error:
-            if len(some) == 1:
+            if len(batch) == 1:
                 raise MachineError(
                     "the GPU's memory is not enough for one row of texts",
                     fix="lower features.max_tokens or model.batch_tokens, or set model.dtype=bfloat16",
                 ) from error
         torch.cuda.empty_cache()
-        middle = len(some) // 2
-        yield from self._spared(some[:middle], texts)
-        yield from self._spared(some[middle:], texts)
+        middle = len(batch) // 2
+        yield from self._spared(batch[:middle], texts)
+        yield from self._spared(batch[middle:], texts)
 
     def _features(self, batch: Batch) -> Pooled:
         states = self._states(batch)
-        found = [
+        pooled = [
             torch.cat([pool(layer[row, start:end], name) for layer in states for name in self._pooling])
             for _, row, start, end in batch.spans
         ]
-        return [member for member, *_ in batch.spans], torch.stack(found).cpu().numpy()
+        return [member for member, *_ in batch.spans], torch.stack(pooled).cpu().numpy()
 
     def _states(self, batch: Batch) -> list[Tensor]:
         """The hidden states of each wanted layer, (rows, tokens, hidden)."""
@@ -219,30 +219,30 @@ def layer_states(model: Any, batch: Batch, layers: Sequence[int], last: int, run
     Raises:
         ModelError: the model does not give the states of a layer.
     """
-    every = set(layers) != {last}
-    given: dict[str, Any] = {"output_hidden_states": True} if every else {}
+    inner = set(layers) != {last}
+    inputs: dict[str, Any] = {"output_hidden_states": True} if inner else {}
     if batch.shared:
-        given |= {"attention_mask": additive(batch.seen(), model.dtype), "position_ids": batch.positions}
+        inputs |= {"attention_mask": additive(batch.seen(), model.dtype), "position_ids": batch.positions}
     else:
-        given["attention_mask"] = (batch.part >= 0).long()
-    out = model.get_decoder()(input_ids=batch.ids, use_cache=False, **given)
-    if every and len(out.hidden_states or ()) != run + 1:
+        inputs["attention_mask"] = (batch.part >= 0).long()
+    out = model.get_decoder()(input_ids=batch.ids, use_cache=False, **inputs)
+    if inner and len(out.hidden_states or ()) != run + 1:
         raise ModelError(
             "the model does not give the hidden states of single layers", fix="set features.layers=[-1]"
         )
     return [out.last_hidden_state if layer == last else out.hidden_states[layer] for layer in layers]
 
 
-def run_layers(decoder: Any, wanted: int, last: int) -> int:
+def run_layers(decoder: Any, highest: int, last: int) -> int:
     """Take the layers that are not needed out of a decoder; returns how many are left.
 
     One more than ``wanted`` stays: the state after the last layer that runs comes out normed.
     """
     layers = getattr(decoder, "layers", None)
-    if not isinstance(layers, torch.nn.ModuleList) or len(layers) != last or wanted + 1 >= last:
+    if not isinstance(layers, torch.nn.ModuleList) or len(layers) != last or highest + 1 >= last:
         return last
-    decoder.layers = layers[: wanted + 1]
-    return wanted + 1
+    decoder.layers = layers[: highest + 1]
+    return highest + 1
 
 
 def pool(states: Tensor, pooling: Pooling) -> Tensor:

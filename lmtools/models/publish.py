@@ -191,15 +191,15 @@ def _front(artefact: Artefact, manifest: Manifest) -> dict[str, Any]:
         for name in manifest.inputs
         if name.startswith(HUB_SOURCE)
     )
-    known = [name for name in data if HUB_ID.fullmatch(name)]
-    return front | ({"datasets": known} if known else {})
+    datasets = [name for name in data if HUB_ID.fullmatch(name)]
+    return front | ({"datasets": datasets} if datasets else {})
 
 
 def _figures(artefact: Artefact, results: Results) -> str:
     rows = results.rows
-    every = dict.fromkeys(name for row in rows for name in row.metrics)
-    names = [name for name in artefact.metrics if name in every]
-    names = names or [name for name in every if "/" not in name] or list(every)
+    measured = dict.fromkeys(name for row in rows for name in row.metrics)
+    names = [name for name in artefact.metrics if name in measured]
+    names = names or [name for name in measured if "/" not in name] or list(measured)
     table = _table(
         ["", *names],
         [[plain(row.name), *(_figure(row.metrics.get(name)) for name in names)] for row in rows],
@@ -287,20 +287,20 @@ def upload(files: Mapping[str, Path | str], repo: str, *, public: bool = False, 
     api = HfApi(library_name="lmtools", library_version=__version__)
     with TemporaryDirectory() as folder, _explained(repo, again):
         _gather(files, Path(folder))
-        made = api.create_repo(repo, private=not public, exist_ok=True)
-        api.upload_folder(repo_id=made.repo_id, folder_path=folder, commit_message="Made with lmtools")
-    return str(made)
+        created = api.create_repo(repo, private=not public, exist_ok=True)
+        api.upload_folder(repo_id=created.repo_id, folder_path=folder, commit_message="Made with lmtools")
+    return str(created)
 
 
 def _gather(files: Mapping[str, Path | str], folder: Path) -> None:
     """Everything under ``folder`` as it will be in the repository: links, which cost no room."""
-    for place, source in files.items():
+    for target, source in files.items():
         if isinstance(source, str):
-            write_text(folder / place, source)
+            write_text(folder / target, source)
             continue
         for file in sorted(source.rglob("*")) if source.is_dir() else [source]:
             if file.is_file():
-                _link(file, folder / place / file.relative_to(source))
+                _link(file, folder / target / file.relative_to(source))
 
 
 def _link(file: Path, target: Path) -> None:
