@@ -29,6 +29,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+from figures import once
 from transformers import AutoConfig
 
 from lmtools.ats.artefact import BaseInfo, save_head
@@ -36,7 +37,7 @@ from lmtools.ats.calibrated import calibrate
 from lmtools.ats.export import export_vllm
 from lmtools.ats.heads import BaseShape, HeadConfig, base_shape, build_head
 from lmtools.core.manifest import machine, versions
-from lmtools.core.results import Interval, Results, Row, bootstrap_mean, read_results
+from lmtools.core.results import Results, Row, bootstrap_mean, read_results
 from lmtools.data.sources import load_questions
 from lmtools.generation.hf import HfGenerator
 from lmtools.generation.protocol import Sampling
@@ -80,8 +81,8 @@ def lmtools_peer(loaded: LoadedModel) -> Peer:
     """The hf backend, with no prefix remembered."""
 
     def run(prompts: Sequence[str], new: int) -> int:
-        done = HfGenerator.from_loaded(loaded).generate(prompts, Sampling(max_tokens=new))
-        return sum(len(completion.tokens) for [completion] in done)
+        completions = HfGenerator.from_loaded(loaded).generate(prompts, Sampling(max_tokens=new))
+        return sum(len(completion.tokens) for [completion] in completions)
 
     return run
 
@@ -120,8 +121,8 @@ def serve(directory: Path, dtype: str) -> None:
     for line in sys.stdin:
         prompts, new = json.loads(line)
         params = vllm.SamplingParams(max_tokens=new, temperature=0.0, ignore_eos=True, detokenize=False)
-        done = engine.generate(prompts, params, use_tqdm=False)
-        print("tokens", sum(len(output.outputs[0].token_ids) for output in done), flush=True)
+        outputs = engine.generate(prompts, params, use_tqdm=False)
+        print("tokens", sum(len(output.outputs[0].token_ids) for output in outputs), flush=True)
 
 
 def timed(peer: Peer, prompts: Sequence[str], new: int) -> tuple[float, int]:
@@ -172,11 +173,6 @@ def arithmetic(name: str, shape: BaseShape, dtype_bytes: int, head_bytes: int) -
         "kv_cache_share": head_bytes / dtype_bytes / shape.layers,
     }
     return Row(name, {key: once(value) for key, value in figures.items()})
-
-
-def once(value: float, n: int = 1) -> Interval:
-    """A figure without spread."""
-    return Interval(value, value, value, n)
 
 
 def measure(options: argparse.Namespace, folder: Path) -> Iterator[Row]:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from figures import once
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -34,7 +35,7 @@ from lmtools.ats.losses import Objective
 from lmtools.ats.recipe import AtsRecipe, DataSettings, HeadConfig, HeadKind, TrainSettings
 from lmtools.ats.train import train_head
 from lmtools.core.manifest import machine, versions
-from lmtools.core.results import Interval, Results, Row, bootstrap_mean
+from lmtools.core.results import Results, Row, bootstrap_mean
 from lmtools.models.load import LoadedModel, load
 
 RESULTS = Path(__file__).parent / "results" / "ats_fit.json"
@@ -70,12 +71,12 @@ def recompute(head: TemperatureHead, loaded: LoadedModel, setup: Setup) -> None:
     order = list(setup.split.train)
     for start in range(0, len(order), size):
         chosen = [setup.rows.marked[index] for index in order[start : start + size]]
-        width = max(len(one.ids) for one in chosen)
-        ids = torch.tensor([list(one.ids) + [0] * (width - len(one.ids)) for one in chosen])
-        answers = torch.tensor([list(one.response) + [False] * (width - len(one.ids)) for one in chosen])
+        width = max(len(row.ids) for row in chosen)
+        ids = torch.tensor([list(row.ids) + [0] * (width - len(row.ids)) for row in chosen])
+        answers = torch.tensor([list(row.response) + [False] * (width - len(row.ids)) for row in chosen])
         with torch.no_grad():
-            found = loaded.model(input_ids=ids, output_hidden_states=True, use_cache=False)
-        scaled = found.logits[:, :-1] * head(found.hidden_states[-1][:, :-1]).exp()[..., None]
+            out = loaded.model(input_ids=ids, output_hidden_states=True, use_cache=False)
+        scaled = out.logits[:, :-1] * head(out.hidden_states[-1][:, :-1]).exp()[..., None]
         loss = selective_smoothing(scaled, ids[:, 1:], answers[:, 1:])
         optimizer.zero_grad()
         torch.autograd.backward(loss)
@@ -87,8 +88,8 @@ def selective_smoothing(logits: Tensor, labels: Tensor, answers: Tensor) -> Tens
     """The paper's loss over logits (rows, tokens, vocabulary), as its public code computes it."""
     log_p = logits.log_softmax(dim=-1)
     right = logits.argmax(dim=-1) == labels
-    own = -log_p.gather(-1, labels[..., None])[..., 0]
-    each = torch.where(right, (1 - ALPHA) * own, -ALPHA * log_p.mean(dim=-1))
+    nll = -log_p.gather(-1, labels[..., None])[..., 0]
+    each = torch.where(right, (1 - ALPHA) * nll, -ALPHA * log_p.mean(dim=-1))
     return each[answers].mean()
 
 
@@ -120,9 +121,9 @@ def compare(kind: HeadKind, setup: Setup, loaded: LoadedModel, batches: Batches,
             file=sys.stderr,
             flush=True,
         )
-    with Largest() as mine:
+    with Largest() as cached:
         from_cache(head(), batches, setup)
-    with Largest() as other:
+    with Largest() as recomputed:
         recompute(head(), loaded, setup)
     return [
         Row(
@@ -130,19 +131,14 @@ def compare(kind: HeadKind, setup: Setup, loaded: LoadedModel, batches: Batches,
             {
                 "seconds": bootstrap_mean(ours),
                 "speedup": bootstrap_mean(ratios),
-                "largest_tensor": once(mine.numbers),
+                "largest_tensor": once(cached.numbers),
             },
         ),
         Row(
             f"{kind}/recompute",
-            {"seconds": bootstrap_mean(theirs), "largest_tensor": once(other.numbers)},
+            {"seconds": bootstrap_mean(theirs), "largest_tensor": once(recomputed.numbers)},
         ),
     ]
-
-
-def once(value: float) -> Interval:
-    """A figure without spread."""
-    return Interval(value, value, value, 1)
 
 
 def main(arguments: Sequence[str]) -> None:

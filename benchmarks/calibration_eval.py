@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from figures import harness_version, once
 
 from lmtools.calibration.answering import shares
 from lmtools.calibration.recipe import CalibrationRecipe
@@ -42,17 +43,17 @@ TEXT = f"{{{{question.strip()}}}}\n{OPTIONS}\nAnswer:"
 ABOUT = "The following are multiple choice questions (with answers) about {}.\n\n"
 
 
-def write_tasks(folder: Path, asked: Mapping[str, Sequence[MultipleChoice]]) -> None:
+def write_tasks(folder: Path, questions: Mapping[str, Sequence[MultipleChoice]]) -> None:
     """A task for each subject, and a group of them all, in the harness's own form."""
-    shown: dict[str, list[MultipleChoice]] = {subject: [] for subject in asked}
+    demonstrations: dict[str, list[MultipleChoice]] = {subject: [] for subject in questions}
     for record in load_choices("data:mmlu/dev"):
-        if record.subject in shown:
-            shown[record.subject].append(record)
-    for subject, records in asked.items():
+        if record.subject in demonstrations:
+            demonstrations[record.subject].append(record)
+    for subject, records in questions.items():
         files = {}
-        for split, some in (("test", records), ("dev", shown[subject])):
+        for split, chosen in (("test", records), ("dev", demonstrations[subject])):
             path = folder / f"{subject}.{split}.jsonl"
-            path.write_text("".join(f"{record.model_dump_json()}\n" for record in some), encoding="utf-8")
+            path.write_text("".join(f"{record.model_dump_json()}\n" for record in chosen), encoding="utf-8")
             files[split] = str(path)
         task = {
             "task": f"{GROUP}_{subject}",
@@ -71,7 +72,7 @@ def write_tasks(folder: Path, asked: Mapping[str, Sequence[MultipleChoice]]) -> 
             "metadata": {"version": 1},
         }
         (folder / f"{subject}.yaml").write_text(yaml.safe_dump(task), encoding="utf-8")
-    group = {"group": GROUP, "task": [f"{GROUP}_{subject}" for subject in asked]}
+    group = {"group": GROUP, "task": [f"{GROUP}_{subject}" for subject in questions]}
     (folder / "group.yaml").write_text(yaml.safe_dump(group), encoding="utf-8")
 
 
@@ -86,10 +87,10 @@ def run(command: Sequence[str], folder: Path, threads: int) -> dict[str, float]:
         "TOKENIZERS_PARALLELISM": "false",
     }
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    process = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-3000:]}")
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}:\n{process.stderr[-3000:]}")
     spent = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
     return {"seconds": seconds, "cpu_seconds": spent}
 
@@ -114,12 +115,12 @@ def run_harness(folder: Path, tasks: Path, options: argparse.Namespace) -> tuple
 
 def read_samples(folder: Path) -> dict[str, list[float]]:
     """Question id -> the log-likelihoods of its four options."""
-    found = {}
+    likelihoods = {}
     for path in folder.rglob("samples_*.jsonl"):
         for line in path.read_text(encoding="utf-8").splitlines():
             sample = json.loads(line)
-            found[sample["doc"]["id"]] = [float(response[0][0]) for response in sample["resps"]]
-    return found
+            likelihoods[sample["doc"]["id"]] = [float(response[0][0]) for response in sample["resps"]]
+    return likelihoods
 
 
 def agreement(
@@ -142,28 +143,23 @@ def agreement(
     }
 
 
-def once(value: float) -> Interval:
-    """A figure without spread."""
-    return Interval(value, value, value, 1)
-
-
 def means(measured: Sequence[dict[str, float]]) -> dict[str, Interval]:
     """Each figure over the rounds."""
-    return {name: bootstrap_mean([one[name] for one in measured]) for name in measured[0]}
+    return {name: bootstrap_mean([figures[name] for figures in measured]) for name in measured[0]}
 
 
 def compare(options: argparse.Namespace, folder: Path) -> list[Row]:
     """A row for each of the two, and one of the ratios."""
     recipe = CalibrationRecipe(tasks=[{"name": "mmlu", "limit": options.questions}])
     [task] = read_tasks(recipe)
-    wanted = {item.id for item in task.items}
-    asked: dict[str, list[MultipleChoice]] = {}
+    ids = {item.id for item in task.items}
+    questions: dict[str, list[MultipleChoice]] = {}
     for record in load_choices("data:mmlu/test"):
-        if record.id in wanted:
-            asked.setdefault(record.subject, []).append(record)
+        if record.id in ids:
+            questions.setdefault(record.subject, []).append(record)
     tasks = folder / "tasks"
     tasks.mkdir()
-    write_tasks(tasks, asked)
+    write_tasks(tasks, questions)
     ours, theirs = [], []
     for number in range(options.rounds):
         here = folder / f"round-{number}"
@@ -177,7 +173,7 @@ def compare(options: argparse.Namespace, folder: Path) -> list[Row]:
         {f"{name}_ratio": theirs[n][name] / ours[n][name] for name in ours[n]} for n in range(options.rounds)
     ]
     accuracy = bootstrap_mean([float(prediction.correct) for prediction in predictions])
-    setting = {"questions": len(task.items), "subjects": len(asked), "threads": options.threads}
+    setting = {"questions": len(task.items), "subjects": len(questions), "threads": options.threads}
     return [
         Row("lmtools", {"accuracy": accuracy, **means(ours)}),
         Row(
@@ -209,17 +205,11 @@ def main() -> None:
         if name not in ("model", "harness")
     )
     peer: dict[str, Any] = {"lm_eval": harness_version(options.harness)}
-    found = versions() | peer
-    results = Results("benchmarks/calibration_eval", command, 0, found, machine(), tuple(rows))
+    packages = versions() | peer
+    results = Results("benchmarks/calibration_eval", command, 0, packages, machine(), tuple(rows))
     results.write(RESULTS)
     for row in rows:
         print(row.name, {name: round(value.value, 4) for name, value in row.metrics.items()})
-
-
-def harness_version(python: str) -> str:
-    """The installed version of lm_eval."""
-    code = "from importlib.metadata import version; print(version('lm_eval'))"
-    return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":

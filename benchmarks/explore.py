@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from figures import once
 
 from lmtools.core.manifest import machine, versions
-from lmtools.core.results import Interval, Results, Row, bootstrap_mean, read_results
+from lmtools.core.results import Results, Row, bootstrap_mean, read_results
 from lmtools.data.sources import load_questions
 from lmtools.generation.hf import HfGenerator
 from lmtools.generation.past import common_prefix
@@ -56,7 +57,7 @@ def prompts_of(loaded: LoadedModel, count: int) -> tuple[list[str], int]:
             for question in questions[40:]
         ]
         ids = loaded.tokenizer(texts, add_special_tokens=False)["input_ids"]
-        shared = min(common_prefix(ids[0], other) for other in ids)
+        shared = min(common_prefix(ids[0], row) for row in ids)
         if shared >= LEAST_PREFIX:
             return texts, shared
     raise SystemExit("the questions are too short for a prefix of 500 tokens")
@@ -64,8 +65,8 @@ def prompts_of(loaded: LoadedModel, count: int) -> tuple[list[str], int]:
 
 def run_lmtools(loaded: LoadedModel, prompts: Sequence[str]) -> Tokens:
     """The hf backend, from cold."""
-    done = HfGenerator.from_loaded(loaded).generate(prompts, Sampling(max_tokens=NEW_TOKENS))
-    return [completion.tokens for [completion] in done]
+    completions = HfGenerator.from_loaded(loaded).generate(prompts, Sampling(max_tokens=NEW_TOKENS))
+    return [completion.tokens for [completion] in completions]
 
 
 def run_one_by_one(loaded: LoadedModel, prompts: Sequence[str]) -> Tokens:
@@ -76,11 +77,11 @@ def run_one_by_one(loaded: LoadedModel, prompts: Sequence[str]) -> Tokens:
 def run_batched(loaded: LoadedModel, prompts: Sequence[str]) -> Tokens:
     """``model.generate`` on left-padded batches of prompts of like length."""
     order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
-    found: dict[int, tuple[int, ...]] = {}
+    written: dict[int, tuple[int, ...]] = {}
     for start in range(0, len(order), BATCH):
         batch = order[start : start + BATCH]
-        found |= zip(batch, generate(loaded, [prompts[index] for index in batch]), strict=True)
-    return [found[index] for index in range(len(prompts))]
+        written |= zip(batch, generate(loaded, [prompts[index] for index in batch]), strict=True)
+    return [written[index] for index in range(len(prompts))]
 
 
 def generate(loaded: LoadedModel, prompts: Sequence[str]) -> Tokens:
@@ -147,11 +148,6 @@ def compare(loaded: LoadedModel, prompts: Sequence[str], rounds: int, label: str
         }
         rows.append(Row(f"{label}/{name}", figures))
     return rows, all(share == 1 for share in same.values())
-
-
-def once(value: float, n: int = 1) -> Interval:
-    """A figure without spread."""
-    return Interval(value, value, value, n)
 
 
 def merged(rows: Sequence[Row], label: str) -> tuple[Row, ...]:

@@ -59,8 +59,8 @@ class Classifier:
     def __init__(self, name: str, folder: Path) -> None:
         backbone, path = ModelSpec(name=name), str(folder / "model")
         torch.manual_seed(0)
-        made = AutoModelForSequenceClassification.from_pretrained(resolve(backbone).path, num_labels=1)
-        made.float().save_pretrained(path)
+        model = AutoModelForSequenceClassification.from_pretrained(resolve(backbone).path, num_labels=1)
+        model.float().save_pretrained(path)
         load_tokenizer(backbone).save_pretrained(path)
         os.environ["LMTOOLS_CACHE"] = str(folder)
         self.folder, self.spec = folder, ModelSpec(name=path, device="cpu")
@@ -89,19 +89,19 @@ def training(rounds: int) -> list[Row]:
     data, start = Examples(torch.randn(PAIRS, WIDTH), torch.randn(PAIRS, WIDTH)), torch.randn(HEADS, WIDTH)
     shared = partial(SharedBase, WIDTH, outputs=1, hidden=TRAIN.hidden, prior_scale=TRAIN.prior_scale)
 
-    def fit(*every: Heads) -> None:
-        for heads in every:
-            train_heads(heads, data, lambda found, _: bradley_terry(found), TRAIN, seed=0)
+    def fit(*ensembles: Heads) -> None:
+        for heads in ensembles:
+            train_heads(heads, data, lambda margins, _: bradley_terry(margins), TRAIN, seed=0)
 
     together, *alone = [LinearHeads(part.clone()) for part in (start, *start[:ALONE, None])]
     fit(together, *alone)
     single = torch.cat([heads.weight for heads in alone])
     apart = checked("heads trained together", together.weight[:ALONE], single, 1e-2)
-    some = [lambda count=count: fit(*map(shared, count)) for count in ([HEADS], [1], [1] * ALONE)]
-    many, one, separate = by_turns("training", rounds, *some) * [[1], [1], [HEADS / ALONE]]
+    trainings = [lambda count=count: fit(*map(shared, count)) for count in ([HEADS], [1], [1] * ALONE)]
+    many, solo, separate = by_turns("training", rounds, *trainings) * [[1], [1], [HEADS / ALONE]]
     return [
-        row("training/100", seconds=many, against_one=many / one, speedup=separate / many, apart=apart),
-        row("training/1", seconds=one, seconds_100_times=separate),
+        row("training/100", seconds=many, against_one=many / solo, speedup=separate / many, apart=apart),
+        row("training/1", seconds=solo, seconds_100_times=separate),
     ]
 
 
@@ -109,17 +109,20 @@ def adapting(subject: Classifier, rounds: int) -> list[Row]:
     """Weights from five examples: of each call, and of each round with other texts."""
     ensemble = linear_heads(FeatureReader(subject.spec, FeatureSettings()))
     users = list(load_targets("atlas:preferences.targets").values())
-    known = np.random.default_rng(0).normal(size=(EXAMPLES, HEADS))
+    rewards = np.random.default_rng(0).normal(size=(EXAMPLES, HEADS))
 
     def from_text(reader: FeatureReader, pairs: Sequence[Preference]) -> None:
-        own = read_features(reader, {"user": pairs}, "five pairs")["user"]
-        adapted(margins(ensemble, own, ADAPT), ensemble.fit, ADAPT)
+        features = read_features(reader, {"user": pairs}, "five pairs")["user"]
+        adapted(margins(ensemble, features, ADAPT), ensemble.fit, ADAPT)
 
-    right = softmax(-np.logaddexp(0, -known).sum(axis=0))
-    apart = checked("weights", adapted(known, ensemble.fit, ADAPT)[0], right, 1e-9)
-    calls = 1e3 * np.array(repeat(lambda: adapted(known, ensemble.fit, ADAPT), number=1, repeat=1000))
-    some = [users[number % len(users)][:EXAMPLES] for number in range(rounds)]
-    read = [timeit(partial(from_text, subject.reader(FeatureSettings()), pairs), number=1) for pairs in some]
+    right = softmax(-np.logaddexp(0, -rewards).sum(axis=0))
+    apart = checked("weights", adapted(rewards, ensemble.fit, ADAPT)[0], right, 1e-9)
+    calls = 1e3 * np.array(repeat(lambda: adapted(rewards, ensemble.fit, ADAPT), number=1, repeat=1000))
+    drawn_pairs = [users[number % len(users)][:EXAMPLES] for number in range(rounds)]
+    read = [
+        timeit(partial(from_text, subject.reader(FeatureSettings()), pairs), number=1)
+        for pairs in drawn_pairs
+    ]
     return [
         row("adapting/rewards", milliseconds=calls, p99=np.quantile(calls, 0.99), apart=apart),
         row("adapting/text", seconds=read),
@@ -143,11 +146,11 @@ def scoring(subject: Classifier, rounds: int) -> list[Row]:
             out = model(input_ids=batch.ids, attention_mask=(batch.part >= 0).long(), use_cache=False)
         kept.update(theirs=out.logits[:, 0].numpy())
 
-    mine, peer = by_turns("scoring", rounds + 1, ours, theirs)[:, 1:]  # the first to warm up
+    cost, peer = by_turns("scoring", rounds + 1, ours, theirs)[:, 1:]  # the first to warm up
     share = repeat(lambda: ensemble.outputs(kept["features"]), number=1, repeat=rounds) / peer
     apart = checked("rewards by our head and theirs", kept["ours"], kept["theirs"], 1e-3)
     return [
-        row("scoring/100", seconds=mine, slower=mine / peer - 1, share_of_heads=share, apart=apart),
+        row("scoring/100", seconds=cost, slower=cost / peer - 1, share_of_heads=share, apart=apart),
         row("scoring/classifier", seconds=peer, texts=len(texts), tokens=sum(map(len, texts))),
     ]
 
@@ -158,14 +161,14 @@ def extraction(subject: Classifier, source: str, rounds: int, count: int) -> lis
     pairs = [pair for pair in pairs if max(map(len, subject.texts([pair]))) < LAST.max_tokens]
     pairs = pairs[: min(count, len(pairs)) // TRL_BATCH * TRL_BATCH]  # TRL averages over batches
     ids = [[*text.prompt, *text.answer] for text in subject.texts(pairs)]
-    given = Dataset.from_dict({"chosen_ids": ids[::2], "rejected_ids": ids[1::2]})
+    scored = Dataset.from_dict({"chosen_ids": ids[::2], "rejected_ids": ids[1::2]})
     config = RewardConfig(
         output_dir=str(subject.folder / "trl"), per_device_eval_batch_size=TRL_BATCH, max_length=None,
         bf16=False, use_cpu=True, report_to="none", disable_tqdm=True,
     )  # fmt: skip
-    trainer = RewardTrainer(subject.loaded.model, config, None, given, given, load_tokenizer(subject.spec))
+    trainer = RewardTrainer(subject.loaded.model, config, None, scored, scored, load_tokenizer(subject.spec))
     trainer.remove_callback(PrinterCallback)
-    trainer.evaluate(given.select(range(TRL_BATCH)))
+    trainer.evaluate(scored.select(range(TRL_BATCH)))
     readers, kept = [subject.reader(LAST) for _ in range(rounds)], dict[str, Any]()
 
     def ours() -> None:
@@ -173,13 +176,13 @@ def extraction(subject: Classifier, source: str, rounds: int, count: int) -> lis
         rewards = reader.read(answers(pairs), source) @ reader.own_head
         kept.update(margins=rewards[::2] - rewards[1::2])
 
-    mine, peer = by_turns(source, rounds, ours, lambda: kept.update(trainer.evaluate()))
+    cost, peer = by_turns(source, rounds, ours, lambda: kept.update(trainer.evaluate()))
     right, scale = (kept["margins"] > 0).mean(), np.sqrt(np.square(kept["margins"]).mean())
     checked("accuracy by TRL", right, kept["eval_accuracy"], 1.01 / len(pairs), 1)  # one near-tie
     apart = checked("mean margin by TRL", kept["margins"].mean(), kept["eval_margin"], 1e-3, scale)
-    fast, slow, size = len(ids) / mine, len(ids) / peer, sum(map(len, ids))
+    fast, slow, size = len(ids) / cost, len(ids) / peer, sum(map(len, ids))
     return [
-        row(f"{source}/lmtools", texts_per_second=fast, accuracy=right, speedup=peer / mine, apart=apart),
+        row(f"{source}/lmtools", texts_per_second=fast, accuracy=right, speedup=peer / cost, apart=apart),
         row(f"{source}/TRL", texts_per_second=slow, accuracy=kept["eval_accuracy"], tokens=size),
     ]
 
@@ -197,15 +200,15 @@ def by_turns(what: str, rounds: int, *runs: Callable[[], object]) -> Floats:
     """Seconds of every run in every round, (runs, rounds); every other round goes backwards."""
     taken = np.zeros((len(runs), rounds))
     for number in range(rounds):
-        for place in list(range(len(runs)))[:: -1 if number % 2 else 1]:
-            taken[place, number] = timeit(runs[place], number=1)
+        for index in list(range(len(runs)))[:: -1 if number % 2 else 1]:
+            taken[index, number] = timeit(runs[index], number=1)
         print(f"{what}, round {number + 1}: {taken[:, number].round(3)} s", file=sys.stderr, flush=True)
     return taken
 
 
-def checked(what: str, one: Any, other: Any, most: float, size: float | None = None) -> float:
+def checked(what: str, first: Any, second: Any, most: float, size: float | None = None) -> float:
     """The largest difference of two arrays, over ``size`` or else the first one's root mean square."""
-    left, right = np.asarray(one, dtype=np.float64), np.asarray(other, dtype=np.float64)
+    left, right = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     apart = float(np.abs(left - right).max() / (size or np.sqrt(np.square(left).mean())))
     if not apart <= most:
         raise SystemExit(f"{what}: {apart:.2g} apart, where {most:.2g} is allowed")
@@ -228,17 +231,17 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads or torch.get_num_threads())
     sources = ("atlas:preferences", "data:preferences/train.jsonl")[: 1 + ("LMTOOLS_DATA" in os.environ)]
-    found = training(options.rounds)
+    rows = training(options.rounds)
     with tempfile.TemporaryDirectory() as folder:
         subject = Classifier(options.model, Path(folder))
-        found += adapting(subject, options.rounds) + scoring(subject, 4 * options.rounds)
+        rows += adapting(subject, options.rounds) + scoring(subject, 4 * options.rounds)
         for source in sources:
-            found += extraction(subject, source, options.rounds, options.pairs)
-    found.append(row("setting", threads=torch.get_num_threads(), pairs_of_training=PAIRS, width=WIDTH))
+            rows += extraction(subject, source, options.rounds, options.pairs)
+    rows.append(row("setting", threads=torch.get_num_threads(), pairs_of_training=PAIRS, width=WIDTH))
     command = "python " + " ".join(["benchmarks/hyre.py", *arguments])
-    Results("benchmarks/hyre", command, 0, versions(), machine(), tuple(found)).write(options.out)
-    for one in found:
-        print(one.name, {name: float(f"{value.value:.4g}") for name, value in one.metrics.items()})
+    Results("benchmarks/hyre", command, 0, versions(), machine(), tuple(rows)).write(options.out)
+    for result in rows:
+        print(result.name, {name: float(f"{value.value:.4g}") for name, value in result.metrics.items()})
 
 
 if __name__ == "__main__":

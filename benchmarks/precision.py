@@ -13,16 +13,16 @@ benchmarks/results/precision.json.
 import argparse
 import os
 import shlex
-import statistics
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded, as the command line has it
 
+from figures import spread
+
 from lmtools.core.manifest import machine, versions
-from lmtools.core.results import Interval, Results, Row
+from lmtools.core.results import Results, Row
 from lmtools.generation.pace import measure_pace
 from lmtools.models.precision import MASKS, NAMED, default_precision, measure_matmul, pick_device
 from lmtools.models.spec import Dtype, ModelSpec
@@ -37,11 +37,6 @@ def speeds(dtype: Dtype, device: str) -> dict[str, float]:
     pace = measure_pace(ModelSpec(dtype=dtype, device=device), rows=1, length=24)
     assert pace is not None
     return {"product": measure_matmul(dtype, device), **asdict(pace)}
-
-
-def spread(values: Sequence[float]) -> Interval:
-    """The median, the smallest and the largest."""
-    return Interval(statistics.median(values), min(values), max(values), len(values))
 
 
 def main() -> int:
@@ -59,18 +54,18 @@ def main() -> int:
     rows = []
     for dtype, rounds in measured.items():
         for kind, unit in UNITS.items():
-            rates = [one[kind] for one in rounds]
-            ratios = [rate / one[kind] for rate, one in zip(rates, measured["float32"], strict=True)]
+            rates = [speed[kind] for speed in rounds]
+            ratios = [rate / speed[kind] for rate, speed in zip(rates, measured["float32"], strict=True)]
             rows.append(Row(f"{dtype}/{kind}", {unit: spread(rates), "ratio": spread(ratios)}))
     choice = default_precision(device)
     masks = {name: os.environ[name] for name in MASKS if name in os.environ}
-    found = machine() | {"device": device, "auto": f"{choice.dtype}: {choice.reason}", "masked": masks}
+    setting = machine() | {"device": device, "auto": f"{choice.dtype}: {choice.reason}", "masked": masks}
     command = shlex.join(["python", "benchmarks/precision.py", *sys.argv[1:]])
-    Results("benchmarks/precision", command, 0, versions(), found, tuple(rows)).write(RESULTS)
+    Results("benchmarks/precision", command, 0, versions(), setting, tuple(rows)).write(RESULTS)
     for row in rows:
         rate, ratio = row.metrics.values()
-        told = f"{ratio.value:6.3f} of float32 [{ratio.low:.3f}, {ratio.high:.3f}]"
-        print(f"{row.name:<20}{rate.value:10.1f}   {told}")
+        comparison = f"{ratio.value:6.3f} of float32 [{ratio.low:.3f}, {ratio.high:.3f}]"
+        print(f"{row.name:<20}{rate.value:10.1f}   {comparison}")
     print(f"model.dtype=auto is {choice.dtype}: {choice.reason}")
     return 0
 

@@ -24,8 +24,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from figures import once
+
 from lmtools.core.manifest import read_manifest
-from lmtools.core.results import Difference, Interval, Results, Row, read_results
+from lmtools.core.results import Difference, Results, Row, read_results
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "quickstart.json"
@@ -41,11 +43,6 @@ GAINS = (
     ("personas", "hyre/pca @5", ("accuracy",)),
 )
 """Part, row and metrics of what is told; every comparison with that row is kept."""
-
-
-def exact(value: float) -> Interval:
-    """A figure that is measured once."""
-    return Interval(value, value, value, 1)
 
 
 def run_quickstart(dtype: str | None, folder: Path) -> tuple[float, float]:
@@ -68,7 +65,7 @@ def stages(run: Path) -> list[Row]:
         rows += [
             Row(
                 f"{part}: {stage}",
-                {"processor-seconds": exact(seconds), "seconds": exact(manifest.stages[stage])},
+                {"processor-seconds": once(seconds), "seconds": once(manifest.stages[stage])},
             )
             for stage, seconds in manifest.processor.items()
         ]
@@ -90,9 +87,9 @@ def gains(files: Mapping[str, Path], prefix: str = "") -> tuple[list[Row], list[
             if kept and (part != "personas" or row.name.endswith(("@5", "@0")) or "@" not in row.name):
                 rows.append(Row(f"{prefix}{part}: {row.name}", kept))
         differences += [
-            replace(one, a=f"{prefix}{part}: {one.a}", b=f"{prefix}{part}: {one.b}")
-            for one in results.differences
-            if one.a == main_row and one.metric in metrics
+            replace(difference, a=f"{prefix}{part}: {difference.a}", b=f"{prefix}{part}: {difference.b}")
+            for difference in results.differences
+            if difference.a == main_row and difference.metric in metrics
         ]
     return rows, differences
 
@@ -106,10 +103,10 @@ def main() -> int:
     parser.add_argument("--before", type=Path, help="a folder with result files of an earlier version")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        place = (options.out or Path(folder)).resolve()
-        place.mkdir(parents=True, exist_ok=True)
-        used, clock = run_quickstart(options.dtype, place)
-        run = place / "runs" / "leret-quickstart"
+        out = (options.out or Path(folder)).resolve()
+        out.mkdir(parents=True, exist_ok=True)
+        used, clock = run_quickstart(options.dtype, out)
+        run = out / "runs" / "leret-quickstart"
         parts = stages(run)
         measured, differences = gains({part: run / PARTS[part] / "metrics.json" for part in KEPT})
         results = read_results(run / "metrics.json")
@@ -118,14 +115,14 @@ def main() -> int:
         more = gains(files, "before: ")
         measured, differences = measured + more[0], differences + more[1]
     between = used - sum(row.metrics["processor-seconds"].value for row in parts)
-    whole = Row("quickstart", {"processor-seconds": exact(used), "seconds": exact(clock)})
-    parts.append(Row("between stages", {"processor-seconds": exact(between)}))
+    total = Row("quickstart", {"processor-seconds": once(used), "seconds": once(clock)})
+    parts.append(Row("between stages", {"processor-seconds": once(between)}))
     command = shlex.join(["python", "benchmarks/quickstart.py", *sys.argv[1:]])
     Results(
         "benchmarks/quickstart", command, results.seed, results.versions, results.machine,
-        (whole, *parts, *measured), tuple(differences),
+        (total, *parts, *measured), tuple(differences),
     ).write(RESULTS)  # fmt: skip
-    for row in (whole, *parts):
+    for row in (total, *parts):
         print(f"{row.name:<44}{row.metrics['processor-seconds'].value:8.1f} s of processor time")
     print(f"{used / 60:.1f} minutes of processor time, {BAR / 60:.0f} allowed; {clock / 60:.1f} on the clock")
     return used > BAR

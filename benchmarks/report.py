@@ -15,22 +15,22 @@ import html
 import json
 import os
 import shutil
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from figures import once, spread
 from zipf_corpus import VOCABULARY, word
 
 from lmtools.core.files import write_jsonl
 from lmtools.core.manifest import Manifest, machine, now, versions
-from lmtools.core.results import Interval, Results, Row, bootstrap_mean
+from lmtools.core.results import Results, Row, bootstrap_mean
 from lmtools.report.page import write_report
 
 RESULTS = Path(__file__).parent / "results" / "report.json"
@@ -111,31 +111,26 @@ def timed(work: Callable[[], Path]) -> tuple[Path, float]:
     return work(), time.perf_counter() - start
 
 
-def spread(values: Sequence[float]) -> Interval:
-    """The median, the fastest and the slowest."""
-    return Interval(statistics.median(values), min(values), max(values), len(values))
-
-
 def main() -> int:
     from playwright.sync_api import sync_playwright
 
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--samples", type=int, default=200_000)
-    options.add_argument("--rounds", type=int, default=5)
-    given = options.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--samples", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as place, sync_playwright() as started:
-        folder = Path(place)
-        found = os.environ.get("LMTOOLS_CHROMIUM") or shutil.which("chromium")
-        browser = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
+    with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
+        folder = Path(temporary)
+        chromium = os.environ.get("LMTOOLS_CHROMIUM") or shutil.which("chromium")
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         half = bootstrap_mean([0.0, 1.0])
         cases = {
             "tried queries": ("samples.jsonl", tried, Row("all", {"reward": half})),
             "answers": ("predictions.jsonl", answered, Row("uncalibrated", {"made up/ece": half})),
         }
         for name, (file, lines, row) in cases.items():
-            run = make_run(folder / name.replace(" ", "-"), file, lines(given.samples), row)
-            tenth = given.samples // 10
+            run = make_run(folder / name.replace(" ", "-"), file, lines(options.samples), row)
+            tenth = options.samples // 10
             ours, written = timed(partial(write_report, [run]))
             theirs, theirs_written = timed(partial(plain_table, run / file, run / "plain.html", tenth))
             pages = {
@@ -143,7 +138,7 @@ def main() -> int:
                 "plain table of a tenth": (theirs, "td", theirs_written),
             }
             taken: dict[str, list[float]] = {page: [] for page in pages}
-            for _ in range(given.rounds):
+            for _ in range(options.rounds):
                 for page, (path, ready, _) in pages.items():
                     taken[page].append(opening(browser, path, ready))
             for page, (path, _, seconds) in pages.items():
@@ -153,18 +148,18 @@ def main() -> int:
                         f"{name}: {page}",
                         {
                             "opens_seconds": spread(taken[page]),
-                            "megabytes": Interval(size, size, size, 1),
-                            "written_seconds": Interval(seconds, seconds, seconds, 1),
+                            "megabytes": once(size),
+                            "written_seconds": once(seconds),
                         },
                     )
                 )
         browser.close()
-    command = f"python benchmarks/report.py --samples {given.samples} --rounds {given.rounds}"
+    command = f"python benchmarks/report.py --samples {options.samples} --rounds {options.rounds}"
     Results("benchmarks/report", command, 0, versions(), machine(), tuple(rows)).write(RESULTS)
     for row in rows:
         print(f"{row.name:<32}", *(f"{metric} {value.value:.2f}" for metric, value in row.metrics.items()))
-    own = [row.metrics for row in rows if row.name.endswith("lmtools report")]
-    met = all(m["megabytes"].value < MEGABYTES and m["opens_seconds"].value < SECONDS for m in own)
+    ours_metrics = [row.metrics for row in rows if row.name.endswith("lmtools report")]
+    met = all(m["megabytes"].value < MEGABYTES and m["opens_seconds"].value < SECONDS for m in ours_metrics)
     return 0 if met else 1
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from figures import once
 from zipf_corpus import draw_queries, write_corpus
 
 from lmtools.core.manifest import machine, versions
@@ -90,8 +91,8 @@ OPENERS = {"lmtools": open_lmtools, "bm25s": open_bm25s, "rank-bm25": open_rank_
 def measure_process(peer: str, corpus: Path, folder: Path, queries: list[str]) -> dict[str, float]:
     """Seconds to open (and index, where nothing is saved yet) and peak memory in MB, in a fresh process."""
     command = [sys.executable, __file__, "--child", peer, "--corpus", str(corpus), "--folder", str(folder)]
-    done = subprocess.run(command, input=json.dumps(queries), capture_output=True, text=True, check=True)
-    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    process = subprocess.run(command, input=json.dumps(queries), capture_output=True, text=True, check=True)
+    figures: dict[str, float] = json.loads(process.stdout.splitlines()[-1])
     return figures
 
 
@@ -151,11 +152,6 @@ def compare(name: str, corpus: Path, queries: list[str], threads: int, folder: P
 def ratio(above: list[float], below: list[float]) -> Interval:
     """The mean of the rounds' ratios."""
     return bootstrap_mean(np.array(above) / np.array(below))
-
-
-def once(value: float) -> Interval:
-    """A figure measured once."""
-    return Interval(value, value, value, 1)
 
 
 def table(rows: Sequence[Row]) -> str:

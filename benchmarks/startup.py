@@ -19,8 +19,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from figures import harness_version, once, spread
+
 from lmtools.core.manifest import machine, versions
-from lmtools.core.results import Interval, Results, Row
+from lmtools.core.results import Results, Row
 
 RESULTS = Path(__file__).parent / "results" / "startup.json"
 HELP_BAR, IMPORT_BAR = 0.3, 0.05
@@ -29,13 +31,13 @@ HELP_BAR, IMPORT_BAR = 0.3, 0.05
 
 def commands(harness: str) -> dict[str, list[str]]:
     """What is measured, by name; commands are the scripts that pip makes, beside each interpreter."""
-    own, theirs = (Path(python).parent for python in (sys.executable, harness))
+    scripts, harness_scripts = (Path(python).parent for python in (sys.executable, harness))
     return {
         "python -c pass": [sys.executable, "-c", "pass"],
         "import lmtools": [sys.executable, "-c", "import lmtools"],
-        "lmtools --help": [str(own / "lmtools"), "--help"],
-        "trl --help": [str(own / "trl"), "--help"],
-        "lm_eval --help": [str(theirs / "lm_eval"), "--help"],
+        "lmtools --help": [str(scripts / "lmtools"), "--help"],
+        "trl --help": [str(scripts / "trl"), "--help"],
+        "lm_eval --help": [str(harness_scripts / "lm_eval"), "--help"],
     }
 
 
@@ -43,18 +45,18 @@ def seconds(command: Sequence[str]) -> float:
     """From start to end of one process."""
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}  # neither is to wait for a network
     start = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    process = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     taken = time.perf_counter() - start
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}:\n{process.stderr[-2000:]}")
     return taken
 
 
-def measure(found: dict[str, list[str]], rounds: int) -> dict[str, list[float]]:
+def measure(commands: dict[str, list[str]], rounds: int) -> dict[str, list[float]]:
     """Seconds of every round, after one that does not count."""
-    taken: dict[str, list[float]] = {name: [] for name in found}
+    taken: dict[str, list[float]] = {name: [] for name in commands}
     for number in range(rounds + 1):
-        for name, command in found.items():
+        for name, command in commands.items():
             value = seconds(command)
             if number:
                 taken[name].append(value)
@@ -63,17 +65,6 @@ def measure(found: dict[str, list[str]], rounds: int) -> dict[str, list[float]]:
         max(0.0, value - nothing) for value, nothing in zip(taken["import lmtools"], bare, strict=True)
     ]
     return taken
-
-
-def spread(values: Sequence[float]) -> Interval:
-    """The median, the fastest and the slowest."""
-    return Interval(statistics.median(values), min(values), max(values), len(values))
-
-
-def harness_version(python: str) -> str:
-    """The installed version of lm_eval."""
-    code = "from importlib.metadata import version; print(version('lm_eval'))"
-    return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def main() -> int:
@@ -87,13 +78,13 @@ def main() -> int:
     taken = measure(commands(options.harness), options.rounds)
     rows = [Row(name, {"seconds": spread(values)}) for name, values in taken.items()]
     load = max(load, os.getloadavg()[0])
-    rows.append(Row("setting", {"load": Interval(load, load, load, 1)}))
-    found = versions() | {"lm_eval": harness_version(options.harness)}
+    rows.append(Row("setting", {"load": once(load)}))
+    packages = versions() | {"lm_eval": harness_version(options.harness)}
     command = f"python benchmarks/startup.py --rounds {options.rounds}"
-    Results("benchmarks/startup", command, 0, found, machine(), tuple(rows)).write(RESULTS)
+    Results("benchmarks/startup", command, 0, packages, machine(), tuple(rows)).write(RESULTS)
     for name, values in taken.items():
-        one = spread(values)
-        print(f"{name:<16} {one.value:7.3f} s   [{one.low:.3f}, {one.high:.3f}]   n = {one.n}")
+        took = spread(values)
+        print(f"{name:<16} {took.value:7.3f} s   [{took.low:.3f}, {took.high:.3f}]   n = {took.n}")
     print(f"load of the machine: {load:.1f} on {machine()['cores']} cores")
     late = [
         f"{name} took {statistics.median(taken[name]):.3f} s, not under {bar}"

@@ -36,9 +36,9 @@ def write_corpus(path: Path, passages: int, seed: int = 0) -> None:
 def draw_queries(path: Path, passages: int, count: int, seed: int = 0) -> list[str]:
     """Queries of 3 to 10 words, each drawn from one passage of the corpus."""
     rng = np.random.default_rng([seed, 1])
-    wanted = set(rng.choice(passages, size=count, replace=False).tolist())
+    chosen = set(rng.choice(passages, size=count, replace=False).tolist())
     with path.open(encoding="utf-8") as stream:
-        texts = [json.loads(line)["text"].split() for number, line in enumerate(stream) if number in wanted]
+        texts = [json.loads(line)["text"].split() for number, line in enumerate(stream) if number in chosen]
     return [" ".join(rng.choice(text, size=rng.integers(3, 11))) for text in texts if text]
 
 
