@@ -45,7 +45,7 @@ from lmtools.models.chat import Text, tokenised
 from lmtools.models.feature_settings import FeatureSettings
 from lmtools.models.features import FeatureReader
 from lmtools.models.load import load, load_tokenizer, resolve
-from lmtools.models.pooling import HfPass, rows, tensors
+from lmtools.models.pooling import HfPass, pack_rows, tensors
 from lmtools.models.spec import ModelSpec
 
 RESULTS = Path(__file__).parent / "results" / "hyre.json"
@@ -141,7 +141,7 @@ def scoring(subject: Classifier, rounds: int) -> list[Row]:
         kept.update(features=features, ours=ensemble.outputs(features)[:, 0])
 
     def theirs() -> None:
-        batch = tensors(rows(texts, 0, 0, share=False), texts, "cpu")
+        batch = tensors(pack_rows(texts, 0, 0, share=False), texts, "cpu")
         with torch.inference_mode():
             out = model(input_ids=batch.ids, attention_mask=(batch.part >= 0).long(), use_cache=False)
         kept.update(theirs=out.logits[:, 0].numpy())

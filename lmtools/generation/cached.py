@@ -16,16 +16,14 @@ from lmtools.core.files import sha256_text
 from lmtools.core.sqlite_store import KeyedTable
 from lmtools.generation.protocol import Completion, Generator, Sampling, by_prompt, draws
 
-# Answers on disk, by key: one SQLite file, which several processes may use at once.
-
 
 def key_of(*parts: Any) -> str:
-    """The key of a question that JSON can write."""
+    """The key of a request: the SHA-256 of its parts as JSON."""
     return sha256_text(json.dumps(parts, sort_keys=True))
 
 
 class Store:
-    """Values that JSON can write, each under its key.
+    """Values that JSON can write, each under its key, in one SQLite file.
 
     Raises:
         MachineError: the file cannot be written or is no such store.

@@ -1,4 +1,8 @@
-"""The decoding loop over one batch: rows are prefilled, grow token by token, and leave when they are done."""
+"""The decoding loop over one batch: rows are prefilled, grow token by token, and leave when complete.
+
+``decode_batch`` is the loop. ``choose`` picks the next token of every row from its logits and one uniform
+number of the row's own stream, so that a completion does not depend on the rows that are computed beside it.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -101,7 +105,7 @@ class Row:
     logprobs: list[float] = field(default_factory=list)
     text: str | None = None
     """Set once a stop string ended it."""
-    done: bool = False
+    finished: bool = False
 
     def add(
         self, token: int, logprob: float, ends: frozenset[int], stop: Sequence[str], decode: Decode
@@ -111,19 +115,19 @@ class Row:
         self.logprobs.append(logprob)
         if token not in ends and stop:
             self.text = cut_at_stop(self.tokens, stop, decode)
-        self.done = token in ends or self.text is not None or len(self.tokens) >= self.limit
+        self.finished = token in ends or self.text is not None or len(self.tokens) >= self.limit
 
-    def again(self, prompt: int) -> "Row":
+    def restarted(self, prompt: int) -> "Row":
         """The same completion, unwritten, as a continuation of the batch's prompt number ``prompt``."""
         return Row(prompt, self.limit, self.seed)
 
-    def take(self, source: "Row") -> None:
+    def copy_from(self, source: "Row") -> None:
         """Take over what another row has written."""
-        self.tokens, self.logprobs, self.text, self.done = (
+        self.tokens, self.logprobs, self.text, self.finished = (
             source.tokens,
             source.logprobs,
             source.text,
-            source.done,
+            source.finished,
         )
 
     def completion(self, ends: frozenset[int], decode: Decode) -> Completion:
@@ -153,20 +157,24 @@ def decode_batch(
         rows: the completions to write; several may continue one prompt.
         ends: token ids that end a completion.
     """
-    last = past.forward(*pad(prompts, device), keep=1)[:, 0]
+    last = past.forward(*pad(prompts, device), keep=1)[
+        :, 0
+    ]  # (prompts, vocabulary): logits of the next token
+    # Several completions of a prompt go on from copies of the one row that it was computed in.
     start = torch.tensor([row.prompt for row in rows], device=device)
     if start.tolist() != list(range(len(prompts))):
         past.select(start)
         last = last[start]
     steps = max(row.limit for row in rows)
+    # All random numbers at once: step t of a row takes number t of its seed, whatever happened to other rows.
     random = uniforms([row.seed for row in rows], steps).to(device) if sampling.temperature > 0 else None
     running = list(rows)
     for step in range(steps):
         tokens, logprobs = choose(last, sampling, None if random is None else random[:, step])
         for row, token, logprob in zip(running, tokens.tolist(), logprobs.tolist(), strict=True):
-            if not row.done:
+            if not row.finished:  # finished rows are computed until they are cut out, and dropped
                 row.add(token, logprob, ends, sampling.stop, decode)
-        live = [index for index, row in enumerate(running) if not row.done]
+        live = [index for index, row in enumerate(running) if not row.finished]
         if not live:
             return
         if len(live) <= DROP * len(running):

@@ -1,13 +1,16 @@
 """Generation by transformers: batched, sorted by length, prefixes that prompts share computed once.
 
-generator = HfGenerator(ModelSpec(name="builtin:smollm2-135m-instruct"))
-[[completion]] = generator.generate(["Once upon a time"], Sampling(max_tokens=20))
+    generator = HfGenerator(ModelSpec(name="builtin:smollm2-135m-instruct"))
+    [[completion]] = generator.generate(["Once upon a time"], Sampling(max_tokens=20))
+
+``generate`` plans groups and batches (``past``), then writes every batch to its end (``decode``). ``score``
+and ``options`` go through ``read``, which hands the logits of every token to a function and keeps its values.
 """
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import compress
+from itertools import chain, compress
 from typing import Any, TypeVar
 
 import torch
@@ -15,17 +18,27 @@ from torch import Tensor
 
 from lmtools.core.errors import MachineError, ModelError
 from lmtools.generation.decode import Row, decode_batch, pad
-from lmtools.generation.past import Pasts, pack, plan_groups
+from lmtools.generation.past import PrefixCache, pack, plan_groups
 from lmtools.generation.protocol import Completion, Sampling, by_prompt, draws, sample_seed
 from lmtools.models.chat import end_ids
-from lmtools.models.load import LoadedModel, base_model, load, may_merge
+from lmtools.models.load import LoadedModel, base_model, in_halves, load, may_merge
 from lmtools.models.spec import ModelSpec
 
-# Texts to token ids and back, for prompts that carry their own markup and must fit a model's context.
+T = TypeVar("T")
+PerToken = Callable[[Tensor, Tensor], list[list[T]]]
+"""Logits (rows, tokens, vocabulary) and the tokens (rows, tokens) they predict -> a value for each token."""
+MOST_ROWS = 256
+LOGITS = 1 << 26
+"""Logits held at a time when scoring (256 MiB)."""
 
 
 class Encoding:
-    """A tokenizer, and ``longest``, the length of the model's context in tokens."""
+    """Texts to token ids and back, for prompts that carry their own markup and must fit a model's context.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+        longest: the length of the model's context, in tokens.
+    """
 
     def __init__(self, tokenizer: Any, longest: int) -> None:
         self._tokenizer, self.longest = tokenizer, longest
@@ -81,14 +94,6 @@ class Encoding:
             )
 
 
-T = TypeVar("T")
-MOST_ROWS = 256
-LOGITS = 1 << 26
-"""Logits held at a time when scoring (256 MiB)."""
-See = Callable[[Tensor, Tensor], list[list[T]]]
-"""See ``HfGenerator.read``."""
-
-
 class HfGenerator:
     """A model in this process; ``float32_logits`` as in ``load``.
 
@@ -111,7 +116,7 @@ class HfGenerator:
     def _start(self, loaded: LoadedModel, batch_tokens: int) -> None:
         self._loaded, self._budget = loaded, batch_tokens
         self._model, self._device = loaded.model, loaded.device
-        self._pasts = Pasts(loaded.model, batch_tokens)
+        self._prefixes = PrefixCache(loaded.model, batch_tokens)
         self._ends = frozenset(end_ids(loaded.tokenizer, loaded.model.generation_config))
         self._vocabulary = int(loaded.model.get_input_embeddings().weight.shape[0])
         longest = int(getattr(loaded.model.config, "max_position_embeddings", 0) or 0) or 1 << 30
@@ -143,9 +148,10 @@ class HfGenerator:
         ]
         steps = max((row.limit for row in rows), default=0)
         if steps > 0:
+            # A prompt's last token stays out of the shared prefix: its logits choose the first new token.
             limits = [len(ids) - 1 for ids in encoded]
             for prefix, batch in self._batches(encoded, limits, MOST_ROWS, steps, each):
-                self._spared(partial(self._write, rows, encoded, prefix, sampling), batch)
+                self._in_halves(partial(self._write, rows, encoded, prefix, sampling), batch)
         completions = [row.completion(self._ends, self.encoding.decode) for row in rows]
         by_text = dict(zip(texts, by_prompt(completions, len(texts), samples), strict=True))
         return [list(by_text[prompt]) for prompt in prompts]
@@ -162,27 +168,28 @@ class HfGenerator:
         """Each option's log-probability as the next token, over the full vocabulary."""
         tokens = [self.encoding.one_token(option) for option in options]
 
-        def see(logits: Tensor, _: Tensor) -> list[list[list[float]]]:
+        def option_logprobs(logits: Tensor, _: Tensor) -> list[list[list[float]]]:
             logprobs: list[list[list[float]]]
             logprobs = (logits[..., tokens] - logits.logsumexp(dim=-1, keepdim=True)).tolist()
             return logprobs
 
         texts = list(dict.fromkeys(prompts))
-        rows = self.read(
-            self.encoding.encode(texts), [[0]] * len(texts), see
-        )  # a last token is not fed: any will do
+        # The last token of a tail is not fed, so that any one stands for the token to come.
+        rows = self.read(self.encoding.encode(texts), [[0]] * len(texts), option_logprobs)
         scores = dict(zip(texts, rows, strict=True))
         return [tuple(scores[prompt][0]) for prompt in prompts]
 
-    def read(self, heads: Sequence[list[int]], tails: Sequence[list[int]], see: See[T]) -> list[list[T]]:
-        """What ``see`` makes of the logits at every token of the tails, each after its head.
+    def read(
+        self, heads: Sequence[list[int]], tails: Sequence[list[int]], per_token: PerToken[T]
+    ) -> list[list[T]]:
+        """Values computed from the logits of every token of the tails, each tail after its head.
 
         Args:
             heads: token ids of each prompt, none empty; the prefixes that they share are run once.
             tails: token ids of what follows each; the last one is not fed.
-            see: the logits (rows, tokens, vocabulary) from which the tokens (rows, tokens) are predicted, to
-                one value a token, row by row; called right after the forward pass, for at most ``LOGITS``
-                logits. What it gives for padding, on the left, is dropped.
+            per_token: gets the logits (rows, tokens, vocabulary) from which the tokens (rows, tokens) are
+                predicted, at most ``LOGITS`` of them, right after the forward pass; gives one value a token,
+                row by row. What it gives for padding, on the left, is dropped.
 
         Returns:
             One list for each tail, as long as the tail.
@@ -200,14 +207,14 @@ class HfGenerator:
         targets = [tails[index] for index in filled]
         most = LOGITS // (self._vocabulary * max(map(len, targets), default=1))
         for prefix, batch in self._batches(fed, limits, most):
-            rows = self._spared(partial(self._read, fed, targets, see, prefix), batch)
+            rows = self._in_halves(partial(self._read, fed, targets, per_token, prefix), batch)
             for member, values in zip(batch, rows, strict=True):
                 values_of[filled[member]] = values
         return values_of
 
     def close(self) -> None:
         """Drop the model; its memory is free once nobody else holds it."""
-        for name in ("_loaded", "_model", "_pasts"):
+        for name in ("_loaded", "_model", "_prefixes"):
             self.__dict__.pop(name, None)
         gc.collect()
         if torch.cuda.is_available():
@@ -223,18 +230,23 @@ class HfGenerator:
     ) -> list[None]:
         """Complete the rows ``batch``; a prompt that several of them continue is fed once."""
         distinct = sorted({rows[member].prompt for member in batch})
-        writing = [rows[member].again(distinct.index(rows[member].prompt)) for member in batch]
+        writing = [rows[member].restarted(distinct.index(rows[member].prompt)) for member in batch]
         suffixes = [encoded[prompt][len(prefix) :] for prompt in distinct]
         capacity = max(map(len, suffixes)) + max(row.limit for row in writing)
-        with self._pasts.ready():
-            past = self._pasts.start(prefix, capacity)
+        with self._prefixes.ready():
+            past = self._prefixes.start(prefix, capacity)
             decode_batch(past, suffixes, writing, sampling, self._ends, self.encoding.decode, self._device)
         for member, written in zip(batch, writing, strict=True):
-            rows[member].take(written)
+            rows[member].copy_from(written)
         return [None] * len(batch)
 
     def _read(
-        self, fed: list[list[int]], targets: list[list[int]], see: See[T], prefix: list[int], batch: list[int]
+        self,
+        fed: list[list[int]],
+        targets: list[list[int]],
+        per_token: PerToken[T],
+        prefix: list[int],
+        batch: list[int],
     ) -> list[list[T]]:
         """``read`` for the rows ``batch``, in windows of tokens where one row has too many for ``LOGITS``."""
         ids, valid = pad([fed[member][len(prefix) :] for member in batch], self._device)
@@ -242,13 +254,13 @@ class HfGenerator:
         before, keep = ids.shape[1] - tokens.shape[1], tokens.shape[1]
         window = max(1, LOGITS // (self._vocabulary * len(batch)))
         results: list[list[T]] = [[] for _ in batch]
-        with self._pasts.ready():
-            past = self._pasts.start(prefix, ids.shape[1])
+        with self._prefixes.ready():
+            past = self._prefixes.start(prefix, ids.shape[1])
             for start in range(0, keep, window):
                 stop = min(start + window, keep)
                 new = slice(before + start if start else 0, before + stop)
                 logits = past.forward(ids[:, new], valid[:, new], keep=stop - start)
-                values = see(logits, tokens[:, start:stop])
+                values = per_token(logits, tokens[:, start:stop])
                 for row, row_values, mask in zip(results, values, there[:, start:stop].tolist(), strict=True):
                     row += compress(row_values, mask)
         return results
@@ -260,27 +272,20 @@ class HfGenerator:
 
         Every row needs what follows the prefix and ``growth`` tokens.
         """
-        for group in plan_groups(fed, limits if self._pasts.shares else [0] * len(fed)):
+        for group in plan_groups(fed, limits if self._prefixes.shares else [0] * len(fed)):
             prefix = fed[group.members[0]][: group.shared]
             rows = [member * copies + copy for member in group.members for copy in range(copies)]
             lengths = [len(fed[row // copies]) - group.shared + growth for row in rows]
             for batch in pack(lengths, self._budget, max(1, min(most, MOST_ROWS))):
                 yield prefix, [rows[at] for at in batch]
 
-    def _spared(self, run: Callable[[list[int]], list[T]], batch: list[int]) -> list[T]:
+    def _in_halves(self, run: Callable[[list[int]], list[T]], batch: list[int]) -> list[T]:
         """``run(batch)``, in halves where the GPU's memory is not enough for the whole."""
-        try:
-            return run(batch)
-        except torch.cuda.OutOfMemoryError as error:
-            if len(batch) == 1:
-                raise MachineError(
-                    "the GPU's memory is not enough for one prompt",
-                    fix="set model.dtype=bfloat16, shorten the prompts, or use a smaller model",
-                ) from error
-        self._pasts.forget()
-        torch.cuda.empty_cache()
-        middle = len(batch) // 2
-        return self._spared(run, batch[:middle]) + self._spared(run, batch[middle:])
+        too_large = MachineError(
+            "the GPU's memory is not enough for one prompt",
+            fix="set model.dtype=bfloat16, shorten the prompts, or use a smaller model",
+        )
+        return list(chain.from_iterable(in_halves(run, batch, too_large, self._prefixes.clear)))
 
 
 def _likelihoods(logits: Tensor, tokens: Tensor) -> list[list[float]]:

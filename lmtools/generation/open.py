@@ -1,4 +1,7 @@
-"""From a recipe's ``model:`` block to a generator; only the backend that is asked for is imported."""
+"""From a recipe's ``model:`` block to a generator or to a reader of features.
+
+Only the backend that the block names is imported.
+"""
 
 from lmtools.core.errors import ModelError
 from lmtools.core.files import cache_dir, sha256_text
@@ -47,9 +50,6 @@ def _backend(spec: ModelSpec, float32_logits: bool) -> Generator:
     from lmtools.generation.hf import HfGenerator
 
     return HfGenerator(spec, float32_logits=float32_logits)
-
-
-# From a recipe's ``model:`` and ``features:`` blocks to a reader of features, on the backend asked for.
 
 
 def open_features(spec: ModelSpec, settings: FeatureSettings) -> FeatureReader:

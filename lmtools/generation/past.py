@@ -1,7 +1,9 @@
 """What a batch of rows has been fed so far, and the next step: token ids in, logits out.
 
-``SharedPast`` keeps the prefix of all rows once (``shared_attention``). ``PlainPast`` is for the few models
-whose attention that is not: there every row holds all of its tokens.
+A past is what transformers calls ``past_key_values``, with its positions and mask. ``SharedPast`` keeps the
+prefix of all rows once (``shared_attention``). ``PlainPast`` is for the few models whose attention that is
+not: there every row holds all of its tokens. ``PrefixCache`` starts pasts and keeps the prefixes computed
+last; ``plan_groups`` and ``pack`` decide which prompts are computed together.
 """
 
 from collections import OrderedDict
@@ -14,13 +16,18 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from lmtools.generation.shared_attention import NAME, KeysValues, Reach, RowCache, reaching, supports
+from lmtools.generation.shared_attention import (
+    NAME,
+    KeysValues,
+    PrefixContext,
+    RowCache,
+    supports,
+    with_prefix,
+)
 from lmtools.models.load import base_model
 
-# Which prompts are computed together: groups that share a long prefix, batches within a token budget.
-#
-# Pure functions on token ids. A prefix that n prompts share is run through the model once instead of n
-# times.
+# Which prompts are computed together: groups that share a long prefix, batches within a token budget. Pure
+# functions on token ids.
 
 MIN_PREFIX = 32
 """Shared tokens below which a group is not worth a pass of its own."""
@@ -128,6 +135,8 @@ def pack(lengths: Sequence[int], budget: int, most: int) -> Iterator[list[int]]:
         yield batch
 
 
+# Keys and values of what was fed, and the next forward pass.
+
 BLOCK = 128
 """A prefix is computed in blocks of this many tokens. Each block's bits depend on the tokens up to its end
 alone, so a prefix has the same keys whether its beginning was still at hand or not."""
@@ -154,8 +163,8 @@ class Past(Protocol):
         ...
 
 
-class Pasts:
-    """Makes pasts of one model and remembers the prefixes it computed last, up to ``tokens`` of them."""
+class PrefixCache:
+    """Starts pasts of one model and keeps the prefixes it computed last, up to ``tokens`` tokens of them."""
 
     def __init__(self, model: Any, tokens: int) -> None:
         self._model = model
@@ -163,7 +172,7 @@ class Pasts:
         self.shares = supports(self._base)
         """Whether rows may have a prefix in common."""
         self._tokens = tokens
-        self._known: OrderedDict[tuple[int, ...], list[KeysValues]] = OrderedDict()
+        self._prefixes: OrderedDict[tuple[int, ...], list[KeysValues]] = OrderedDict()
 
     def start(self, prefix: Sequence[int], capacity: int) -> Past:
         """The past of rows that all begin with ``prefix``, with room for ``capacity`` more tokens each.
@@ -188,31 +197,32 @@ class Pasts:
             self._base.config._attn_implementation = attention
             self._model.train(training)
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Drop the remembered prefixes: after an out-of-memory error, or when the weights have changed."""
-        self._known.clear()
+        self._prefixes.clear()
 
     def _keys(self, prefix: tuple[int, ...]) -> list[KeysValues]:
-        """Keys and values of a prefix, from what is known of its beginning."""
+        """Keys and values of a prefix, layer by layer; it begins with the nearest one computed before."""
         if not prefix:
             return []
-        if prefix not in self._known:
-            nearest = max(self._known, key=lambda computed: common_prefix(prefix, computed), default=())
+        if prefix not in self._prefixes:
+            # Only whole blocks are taken over, so that every block has the same bits however it came about.
+            nearest = max(self._prefixes, key=lambda other: common_prefix(prefix, other), default=())
             reused = common_prefix(prefix, nearest) // BLOCK * BLOCK
-            layers = _cut(self._known[nearest], reused) if reused else []
+            layers = _cut(self._prefixes[nearest], reused) if reused else []
             for start in range(reused, len(prefix), BLOCK):
                 block = prefix[start : start + BLOCK]
                 past = SharedPast(self._model, layers, start, len(block))
                 past.forward(*row(block, self._model.device), keep=1)
                 layers = _joined(layers, past.cache.row(0))
             self._remember(prefix, layers)
-        self._known.move_to_end(prefix)
-        return list(self._known[prefix])
+        self._prefixes.move_to_end(prefix)
+        return list(self._prefixes[prefix])
 
     def _remember(self, prefix: tuple[int, ...], layers: list[KeysValues]) -> None:
-        self._known[prefix] = layers
-        while len(self._known) > 1 and sum(map(len, self._known)) > self._tokens:
-            self._known.popitem(last=False)
+        self._prefixes[prefix] = layers
+        while len(self._prefixes) > 1 and sum(map(len, self._prefixes)) > self._tokens:
+            self._prefixes.popitem(last=False)
 
 
 class SharedPast:
@@ -228,7 +238,7 @@ class SharedPast:
         seen = self.cache.length
         self._valid = valid if self._valid is None else torch.cat((self._valid, valid), dim=1)
         here = positions(self._valid, self._shared)
-        with reaching(Reach(self._prefix, here)):
+        with with_prefix(PrefixContext(self._prefix, here)):
             logits = _logits(
                 self._model,
                 keep,

@@ -41,7 +41,7 @@ class Request(Record):
         return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> "Request":
+    def _prompt_or_messages(self) -> "Request":
         if (self.prompt is None) == (self.messages is None):
             raise ValueError("give either `prompt` or `messages`")
         return self
@@ -98,21 +98,21 @@ def rendering(config: GenerateConfig) -> Callable[[Request], str]:
 
 
 def answer(
-    requests: Sequence[Request], config: GenerateConfig, opened: Opener | None = None
+    requests: Sequence[Request], config: GenerateConfig, opener: Opener | None = None
 ) -> Iterator[tuple[Request, list[Completion]]]:
     """Every request with its completions, in order; progress is shown on stderr.
 
     Args:
         requests: what to answer.
         config: what generates, and how.
-        opened: makes the generator in place of ``open_generator``; takes its arguments.
+        opener: makes the generator in place of ``open_generator``; takes its arguments.
 
     Raises:
         LmtoolsError: the model or the backend failed.
     """
     text = rendering(config)
     prompts = [text(request) for request in requests]
-    generator = (opened or open_generator)(config.model, config.cache)
+    generator = (opener or open_generator)(config.model, config.cache)
     with progress(len(requests), "generating") as bar:
         for start in range(0, len(requests), CHUNK):
             chunk = slice(start, start + CHUNK)

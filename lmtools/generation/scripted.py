@@ -34,7 +34,7 @@ class Call:
 
 
 class Scripted:
-    """Answers as it is told.
+    """A generator whose answers are given beforehand.
 
     Args:
         answers: by prompt, one text or one for each sample (taken round and round); or ``(prompt, sample)``

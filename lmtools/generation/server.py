@@ -288,11 +288,11 @@ class ServerGenerator:
         url = self._http.base.removesuffix("/v1") + "/tokenize"
         unique = list(dict.fromkeys(texts))
 
-        def ask(text: str) -> list[int]:
+        def token_ids(text: str) -> list[int]:
             body = {"model": self._model, "prompt": text, "add_special_tokens": False}
             return parse(Tokens, self._http.post(url, body), url).tokens if text else []
 
-        return dict(zip(unique, self._each(ask, unique), strict=True))
+        return dict(zip(unique, self._each(token_ids, unique), strict=True))
 
     def _complete(self, body: dict[str, Any]) -> Choice:
         reply = self._http.post("/completions", {"model": self._model, **body})

@@ -27,17 +27,19 @@ KeysValues = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Reach:
-    """What attention needs to know beside a layer's own tensors.
+class PrefixContext:
+    """What ``attend`` needs beside the tensors of its layer: transformers passes it no arguments of ours.
 
-    ``positions`` are those of each row's own tokens, (rows, row tokens); the prefix has 0, 1, 2 ...
+    Args:
+        prefix: keys and values of the shared tokens, layer by layer; empty without a prefix.
+        positions: of each row's own tokens, (rows, row tokens); the prefix has 0, 1, 2 ...
     """
 
     prefix: Sequence[KeysValues]
     positions: Tensor
 
 
-_reach: ContextVar[Reach] = ContextVar("reach")
+_context: ContextVar[PrefixContext] = ContextVar("prefix")
 
 
 def attend(
@@ -69,12 +71,13 @@ def attend(
     kv_heads = key.shape[1]
     group = heads // kv_heads
     scale = size**-0.5 if scaling is None else scaling
-    reach = _reach.get()
-    prefix = reach.prefix[module.layer_idx] if reach.prefix else None
-    mask = _whole_mask(attention_mask[:, 0], reach, prefix, sliding_window).repeat(1, group, 1)
+    context = _context.get()
+    prefix = context.prefix[module.layer_idx] if context.prefix else None
+    mask = _full_mask(attention_mask[:, 0], context.positions, prefix, sliding_window).repeat(1, group, 1)
     # Heads that use the same keys come together, and KV heads first: (KV heads, rows, group x new, size).
     grouped = (query * scale).reshape(rows, kv_heads, group * new, size).transpose(0, 1)
     keys, values = key.transpose(0, 1), value.transpose(0, 1)
+    # Scores take (heads, rows, new, all keys) numbers; a long prompt's are computed a few rows at a time.
     block = max(1, SCORES // (heads * new * mask.shape[-1]))
     parts = []
     for start in range(0, rows, block):
@@ -88,7 +91,7 @@ def attend(
     return out.transpose(0, 1).reshape(rows, heads, new, size).transpose(1, 2), None
 
 
-def _whole_mask(row_mask: Tensor, reach: Reach, prefix: KeysValues | None, window: int | None) -> Tensor:
+def _full_mask(row_mask: Tensor, positions: Tensor, prefix: KeysValues | None, window: int | None) -> Tensor:
     """The mask over prefix and own tokens, (rows, new, prefix + row tokens)."""
     rows, new, _ = row_mask.shape
     shared = prefix[0].shape[1] if prefix else 0
@@ -96,8 +99,8 @@ def _whole_mask(row_mask: Tensor, reach: Reach, prefix: KeysValues | None, windo
     if window is None:
         return mask
     before = torch.arange(shared, device=row_mask.device).expand(rows, shared)
-    keys = torch.cat((before, reach.positions), dim=1)
-    distance = reach.positions[:, -new:, None] - keys[:, None, :]
+    keys = torch.cat((before, positions), dim=1)
+    distance = positions[:, -new:, None] - keys[:, None, :]
     return mask.masked_fill(distance >= window, torch.finfo(row_mask.dtype).min)
 
 
@@ -173,13 +176,13 @@ class RowCache(Cache):  # type: ignore[misc]
 
 
 @contextmanager
-def reaching(reach: Reach) -> Iterator[None]:
-    """Inside, attention also reaches the prefix."""
-    token = _reach.set(reach)
+def with_prefix(context: PrefixContext) -> Iterator[None]:
+    """Inside, ``attend`` also attends to the prefix."""
+    token = _context.set(context)
     try:
         yield
     finally:
-        _reach.reset(token)
+        _context.reset(token)
 
 
 def supports(model: Any) -> bool:

@@ -31,11 +31,12 @@ from lmtools.models.chat import Text, end_ids
 from lmtools.models.feature_settings import Pooled, Pooling
 from lmtools.models.files import fingerprint, read_json, resolve
 from lmtools.models.load import load_tokenizer
-from lmtools.models.pooling import batches, pool, rows
+from lmtools.models.pooling import batches, pack_rows, pool
 from lmtools.models.precision import resolve_dtype
 from lmtools.models.spec import ModelSpec
 
-MOST_OPTIONS = 128  # token ids that one request may ask log-probabilities of
+MOST_OPTIONS = 128
+"""Token ids of which one request may return log-probabilities."""
 
 
 class VllmGenerator:
@@ -130,7 +131,7 @@ class VllmGenerator:
         pending = [index for index, tail in enumerate(tails) if tail]
         if not all(heads):
             raise ModelError("a prompt has no tokens", fix="give every prompt at least one character")
-        for cached in (True, False):
+        for cached in (True, False):  # the second round is for those that the cache reached into
             outputs = self._run([heads[i] + tails[i] for i in pending], [_scoring(cached)] * len(pending))
             reached = []
             for index, output in zip(pending, outputs, strict=True):
@@ -263,9 +264,8 @@ def _scoring(cached: bool) -> Any:
     )
 
 
-# The pass of features by vLLM: states after the final norm, of every token, pooled here.
-#
-# One text a row, and no prefix cache: a token that comes from it has no state.
+# Features by vLLM: states after the final norm, of every token, pooled here. One text a row, and no prefix
+# cache: a token that comes from it has no state.
 
 TASK = "token_embed"
 
@@ -310,7 +310,7 @@ class VllmPass:
             ModelError: vLLM refuses a text.
             BackendError: it failed.
         """
-        packed = rows(texts, 1, self._batch_tokens, share=False)
+        packed = pack_rows(texts, 1, self._batch_tokens, share=False)
         for batch in batches(packed, self._batch_tokens):
             indices = [row.members[0] for row in batch]
             states = self._states([texts[index] for index in indices])

@@ -87,7 +87,7 @@ def engine_options(
 ) -> dict[str, Any]:
     """The keyword arguments of ``vllm.LLM`` for a model whose ``config.json`` is ``config``.
 
-    ``lora`` holds those that adapters need (``vllm_adapters.lora_options``), None where there will be none.
+    ``lora`` holds those that adapters need (``lora_options``), None where there will be none.
     """
     limit = config.get("max_position_embeddings")
     length = min(spec.max_model_len, limit) if isinstance(limit, int) else spec.max_model_len
@@ -124,13 +124,13 @@ LAUNCHER = (
     "RANK", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "ROLE_RANK", "ROLE_NAME", "WORLD_SIZE",
     "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT",
 )  # fmt: skip
-"""What ``accelerate launch`` and ``torchrun`` tell a process about the others; and ``TORCHELASTIC_*``."""
+"""What ``accelerate launch`` and ``torchrun`` set for each of several processes; and ``TORCHELASTIC_*``."""
 
 APART = {"VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
 
 
 @contextmanager
-def unlaunched() -> Iterator[None]:
+def single_process() -> Iterator[None]:
     """The environment of a process that nobody launched beside others, restored afterwards.
 
     vLLM would take the variables, and the process group that stands already, for its own, and wait for
@@ -151,7 +151,7 @@ def unlaunched() -> Iterator[None]:
 
 
 @contextmanager
-def scannable() -> Iterator[None]:
+def without_llvmlite() -> Iterator[None]:
     """``sys.modules`` without llvmlite's function table, put back afterwards.
 
     While it starts, vLLM reads the ``__dict__`` of whatever any loaded module holds. llvmlite, which bm25s
@@ -175,7 +175,7 @@ def start(directory: Path, options: Mapping[str, Any]) -> Any:
     """
     vllm = import_vllm()
     try:
-        with unlaunched(), scannable():
+        with single_process(), without_llvmlite():
             return vllm.LLM(str(directory), **options)
     except (RuntimeError, MemoryError, OSError) as error:
         raise BackendError(
@@ -227,7 +227,7 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-# LoRA adapters for a running vLLM engine, one for all requests of a batch.
+# LoRA adapters of a running engine, one for all requests of a batch.
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # the ranks that vLLM reserves room for
 FILES = ("adapter_config.json", "adapter_model.safetensors")

@@ -20,7 +20,7 @@ from zipfile import BadZipFile, ZipFile
 from lmtools.core.errors import MachineError, ModelError
 from lmtools.core.files import cache_dir, sha256_file
 from lmtools.core.progress import say
-from lmtools.models.quiet import quietly
+from lmtools.models.silence import silence_transformers
 
 PREFIX = "builtin:"
 FORMAT = 1
@@ -236,7 +236,7 @@ def convert_gguf(gguf: Path, target: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder, name = gguf.parent, gguf.name
-    with quietly():
+    with silence_transformers():
         loaded = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
         config = loaded.config

@@ -1,8 +1,9 @@
-"""Chat messages to prompt text: the one place where a model's markup is applied.
+"""Chat messages to prompt text and to token ids: the one module where a model's markup is applied.
 
     render(tokenizer, [Message("user", "Which river flows through Paris?")])
 
-The text carries everything the model expects, so it is tokenised without adding special tokens.
+The text carries everything the model expects, so it is tokenised without adding special tokens. Prompts and
+answers that are read or learnt from (``encode_answers``) are tokenised apart and cut to a length.
 """
 
 from collections.abc import Sequence
@@ -151,7 +152,7 @@ def _end_written_by_template(tokenizer: Any) -> str:
     return next((token for token in specials if tail.startswith(token)), "")
 
 
-# A conversation and its answer as the tokens of a prompt and of an answer, cut to a length.
+# Prompts and answers as token ids.
 
 ANSWER_SHARE = 3, 4
 """The most of ``max_tokens`` that an answer takes."""

@@ -1,4 +1,4 @@
-"""Which features of an answer are kept: the `features:` block of a recipe."""
+"""The `features:` block of a recipe: which features of an answer are kept; and the protocol of the pass."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Protocol
@@ -58,10 +58,10 @@ class FeatureSettings(Config):
         return value
 
 
-# What computes features: transformers in this process (``pooled``), or an engine of the generation layer.
+# What computes features: transformers in this process (``pooling``), or an engine of the generation layer.
 
 Pooled = tuple[list[int], NDArray[np.float32]]
-"""Places in a list of texts, and as many rows of features."""
+"""Indices in a list of texts, and as many rows of features."""
 
 
 class Pass(Protocol):

@@ -3,7 +3,9 @@
     reader = FeatureReader(ModelSpec(), FeatureSettings())
     reader.read([Answered((Message("user", "Which river flows through Paris?"),), "The Seine.")])  # (1, D)
 
-A row is computed once and kept on disk. If all that is asked for is there, no model is loaded.
+A row is computed once and kept on disk. If all rows of a request are there, no model is loaded. What computes
+them is a ``Pass``: transformers (``pooling``), or vLLM (``lmtools.generation.open``). Of a reward model the
+reader also has the output layer, as weights on its features.
 """
 
 import hashlib
@@ -26,9 +28,15 @@ from lmtools.models.load import identity, load, load_config, load_tokenizer, may
 from lmtools.models.precision import resolve_dtype
 from lmtools.models.spec import ModelSpec
 
-# Features on disk, by key: one SQLite file for each model, which several processes may use at once.
+__all__ = ["Answered", "FeatureReader"]
 
+FORMAT = 1
+"""Counts up when the same settings come to mean other numbers."""
 STORED = np.dtype("<f4")
+HEAD = "score.weight"
+CLASSIFIER = "ForSequenceClassification"
+
+# Features on disk, by key: one SQLite file for each model, which several processes may use at once.
 
 
 def key_of(text: Text) -> bytes:
@@ -62,9 +70,6 @@ class FeatureCache:
 
 
 # The output layer of a sequence-classification reward model, read from its files.
-
-HEAD = "score.weight"
-CLASSIFIER = "ForSequenceClassification"
 
 
 def is_reward_model(files: ModelFiles) -> bool:
@@ -118,10 +123,7 @@ def _tensor(folder: Path, name: str) -> Any:
     return None
 
 
-__all__ = ["Answered", "FeatureReader"]
-
-FORMAT = 1
-"""Counts up when the same settings come to mean other numbers."""
+# The reader.
 
 
 class FeatureReader:
@@ -147,7 +149,7 @@ class FeatureReader:
         self._spec, self._settings = resolve_dtype(spec), settings
         self._files = resolve(spec)
         self._config = load_config(spec, self._files).get_text_config()
-        self._layers = count_layers(settings.layers, int(self._config.num_hidden_layers))
+        self._layers = layer_numbers(settings.layers, int(self._config.num_hidden_layers))
         self._reward = is_reward_model(self._files)
         self.own_head = self._own_head() if self._reward else None
         """(D,), float32: the reward of a reward model is the product of a row of features with it."""
@@ -170,7 +172,7 @@ class FeatureReader:
 
     @property
     def depth(self) -> float:
-        """The share of the model's layers that are run: those behind the last one wanted are not."""
+        """The share of the model's layers that are run: those behind the last one that is read are not."""
         return max(self._layers) / int(self._config.num_hidden_layers)
 
     def read(self, answered: Sequence[Answered], label: str = "features") -> NDArray[np.float32]:
@@ -191,6 +193,7 @@ class FeatureReader:
         keys = [key_of(text) for text in texts]
         cache = self._cache
         rows = cache.read(list(dict.fromkeys(keys)))
+        # Keyed, so that equal texts are computed once.
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in rows}
         if missing:
             rows |= self._compute(missing, cache, label)
@@ -216,7 +219,7 @@ class FeatureReader:
     def _compute(
         self, missing: dict[bytes, Text], cache: FeatureCache, label: str
     ) -> dict[bytes, NDArray[np.float32]]:
-        """Read texts that the cache lacks, and keep every batch at once."""
+        """Rows that the cache lacks; each batch is kept as soon as it is computed, should the rest fail."""
         keys, texts = list(missing), list(missing.values())
         rows: dict[bytes, NDArray[np.float32]] = {}
         if self._pass is None:
@@ -248,7 +251,7 @@ class FeatureReader:
     def _load(self) -> Pass:
         from lmtools.models.pooling import HfPass
 
-        loaded = load(self._spec, merge=may_merge(self._spec), reward=self._reward)
+        loaded = load(self._spec, files=self._files, merge=may_merge(self._spec), reward=self._reward)
         return HfPass(loaded, self._layers, self._settings.pooling, self._spec.batch_tokens)
 
     def _own_head(self) -> NDArray[np.float32]:
@@ -266,7 +269,7 @@ class FeatureReader:
         return weights
 
 
-def count_layers(layers: Sequence[int], last: int) -> tuple[int, ...]:
+def layer_numbers(layers: Sequence[int], last: int) -> tuple[int, ...]:
     """Layers counted from 1, of a model that has ``last`` of them: -1 becomes ``last``.
 
     Raises:

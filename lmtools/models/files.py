@@ -1,4 +1,12 @@
-"""Where a model's files are: a built-in model, a directory or a hub name becomes a local directory."""
+"""A model's files: where they are, what they are by content, whether an adapter fits, how large they are.
+
+    files = resolve(ModelSpec(name="builtin:smollm2-135m-instruct"))
+    files.path, files.adapter, files.digest
+
+``resolve`` turns a built-in, local or hub name into directories and checks them; nothing here loads a weight.
+It downloads, reads configurations and the headers of adapters, so its result is passed on to whatever else
+needs the files (``load``, ``load_tokenizer``, ``identity``, ``model_hashes``).
+"""
 
 import json
 from collections.abc import Iterator
@@ -15,10 +23,18 @@ from lmtools.models.builtin import BUILTINS, PREFIX, pull
 from lmtools.models.precision import resolve_dtype
 from lmtools.models.spec import BUILTIN_LM, ModelSpec
 
-# What a model directory is, by content: the name under which caches and manifests know it.
-
 WEIGHTS = (".safetensors",)
 TEXTS = (".json", ".jinja", ".model", ".txt", ".py")
+PATTERNS = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+"""What is downloaded of a hub repository; ``*.py`` only where its code may run."""
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+HEAD_KEY = "lmtools_ats"
+"""In ``config.json``: the temperature head of a model that was exported with one for vLLM."""
+PEFT_PREFIX = "base_model.model."
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+"""Of one weight, by precision."""
+
+# What a model directory is, by content: the name under which caches and manifests know it.
 
 
 def fingerprint(directory: Path) -> str:
@@ -61,10 +77,7 @@ def _read(note: Path) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-PATTERNS = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
-HEAD_KEY = "lmtools_ats"
-"""In ``config.json``: the temperature head of a model that was exported with one for vLLM."""
-TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+# From a name to directories.
 
 
 @dataclass(frozen=True)
@@ -94,10 +107,10 @@ def resolve(spec: ModelSpec) -> ModelFiles:
         ModelError: a directory does not hold a model, or the adapter is for another base.
         MachineError: a download failed.
     """
-    adapter = locate(spec.adapter, adapter=True, code=spec.trust_remote_code) if spec.adapter else None
-    path = locate(spec.name, code=spec.trust_remote_code)
+    adapter = locate(spec.adapter, adapter=True, remote_code=spec.trust_remote_code) if spec.adapter else None
+    path = locate(spec.name, remote_code=spec.trust_remote_code)
     if adapter is None and is_adapter(path):
-        adapter, path = path, locate(base_of(path), code=spec.trust_remote_code)
+        adapter, path = path, locate(base_of(path), remote_code=spec.trust_remote_code)
     check_model(path, spec.name)
     if adapter is not None:
         check_adapter(adapter, path)
@@ -122,7 +135,7 @@ def on_hub(name: str) -> bool:
     )
 
 
-def locate(name: str, *, adapter: bool = False, code: bool = False) -> Path:
+def locate(name: str, *, adapter: bool = False, remote_code: bool = False) -> Path:
     """The directory that a built-in, local or hub name stands for.
 
     Raises:
@@ -143,7 +156,7 @@ def locate(name: str, *, adapter: bool = False, code: bool = False) -> Path:
         raise ModelError(
             f"{name}: no such directory", fix=f"name an existing {kind} directory, or a hub name"
         )
-    return _download(name, code)
+    return _download(name, remote_code)
 
 
 def check_model(path: Path, name: str) -> None:
@@ -192,7 +205,6 @@ def check_adapter(adapter: Path, base: Path) -> None:
     Raises:
         ModelError: it is incomplete, or made for another model.
     """
-
     for file in ("adapter_config.json", "adapter_model.safetensors"):
         if not (adapter / file).is_file():
             raise ModelError(
@@ -200,7 +212,7 @@ def check_adapter(adapter: Path, base: Path) -> None:
                 fix="name a directory written by PEFT's save_pretrained()",
             )
     trained_on = read_json(adapter / "adapter_config.json").get("base_model_name_or_path") or "another model"
-    faults = misfits(adapter, base)
+    faults = adapter_mismatches(adapter, base)
     if not faults and _weights_differ(Path(trained_on), base):
         faults = ["the same shapes, but other weights"]
     if faults:
@@ -232,18 +244,18 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _download(name: str, code: bool, weights: bool = True) -> Path:
+def _download(name: str, remote_code: bool, weights: bool = True) -> Path:
     """The snapshot of a hub repository, from the hub's own cache where it is complete."""
-    patterns = [*PATTERNS, "*.py"] if code else list(PATTERNS)
-    unwanted = None if weights else "*.safetensors"
-    with hub_faults(name):
+    patterns = [*PATTERNS, "*.py"] if remote_code else list(PATTERNS)
+    ignored = None if weights else "*.safetensors"
+    with hub_errors(name):
         from huggingface_hub import snapshot_download
 
-        return Path(snapshot_download(name, allow_patterns=patterns, ignore_patterns=unwanted))
+        return Path(snapshot_download(name, allow_patterns=patterns, ignore_patterns=ignored))
 
 
 @contextmanager
-def hub_faults(name: str) -> Iterator[None]:
+def hub_errors(name: str) -> Iterator[None]:
     """What huggingface_hub raises, as errors that name the repository.
 
     Raises:
@@ -277,12 +289,10 @@ def hub_faults(name: str) -> Iterator[None]:
         ) from error
 
 
-# Whether a PEFT adapter fits a model, told from names and shapes alone.
-
-PEFT_PREFIX = "base_model.model."
+# Whether a PEFT adapter fits a model, from names and shapes alone.
 
 
-def misfits(adapter: Path, base: Path) -> list[str]:
+def adapter_mismatches(adapter: Path, base: Path) -> list[str]:
     """What in an adapter's weights does not fit the base model's, one line each; empty if it fits.
 
     A LoRA pair adapts one weight W of shape (out, in): A is (rank, in), B is (out, rank). Layers whose
@@ -324,25 +334,26 @@ def _is_tied_head(layer: str, shapes: dict[str, tuple[int, ...]]) -> bool:
 # What a run's manifest says of a model: its content, by name.
 
 
-def model_hashes(spec: ModelSpec) -> dict[str, str]:
+def model_hashes(spec: ModelSpec, files: ModelFiles | None = None) -> dict[str, str]:
     """Name -> SHA-256 of a model's content, and of its adapter's.
 
     A server does not tell its weights: there it is the hash of its address and the model's name.
+
+    Args:
+        spec: the model.
+        files: its files, where ``resolve(spec)`` has given them already.
 
     Raises:
         ModelError: one of them cannot be used.
     """
     if spec.backend == "server":
         return {spec.name: sha256_text(f"{spec.server_url} {spec.adapter or spec.name}")}
-    files = resolve(spec)
+    files = files or resolve(spec)
     adapter = {str(spec.adapter or files.adapter): files.adapter_digest} if files.adapter else {}
     return {spec.name: files.digest, **adapter}
 
 
-# How large a model is, told from its files without loading a weight.
-
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-"""Of one weight, by precision."""
+# How large a model is.
 
 
 def weights_gib(spec: ModelSpec) -> float:
@@ -370,7 +381,7 @@ def parameters(spec: ModelSpec) -> int:
     from safetensors import safe_open
 
     if on_hub(spec.name):
-        with hub_faults(spec.name):
+        with hub_errors(spec.name):
             from huggingface_hub import get_safetensors_metadata
 
             return sum(get_safetensors_metadata(spec.name).parameter_count.values())

@@ -1,18 +1,21 @@
 """A name becomes a loaded model and tokenizer.
 
-loaded = load(ModelSpec(name="builtin:smollm2-135m-instruct"))
-loaded.model(**loaded.tokenizer("Hello", return_tensors="pt").to(loaded.device))
+    loaded = load(ModelSpec(name="builtin:smollm2-135m-instruct"))
+    loaded.model(**loaded.tokenizer("Hello", return_tensors="pt").to(loaded.device))
+
+Who needs several of model, tokenizer, configuration and identity resolves the name once (``files.resolve``)
+and passes the result to each of these functions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from lmtools.core.errors import MachineError, ModelError
 from lmtools.models.files import HEAD_KEY, ModelFiles, read_json, resolve
 from lmtools.models.precision import pick_device, resolve_dtype
-from lmtools.models.quiet import quietly
+from lmtools.models.silence import silence_transformers
 from lmtools.models.spec import ModelSpec
 
 __all__ = [
@@ -20,6 +23,7 @@ __all__ = [
     "ModelFiles",
     "base_model",
     "identity",
+    "in_halves",
     "load",
     "load_config",
     "load_tokenizer",
@@ -27,6 +31,9 @@ __all__ = [
     "pick_device",
     "resolve",
 ]
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,7 @@ def load(
     spec: ModelSpec,
     attention: str | None = None,
     *,
+    files: ModelFiles | None = None,
     merge: bool = False,
     reward: bool = False,
     float32_logits: bool = False,
@@ -55,6 +63,7 @@ def load(
     Args:
         spec: which model, at which precision, on which device.
         attention: transformers' attention implementation (``eager``, ``sdpa`` ...); None: its own choice.
+        files: of the model and its adapter, where ``resolve(spec)`` has given them already.
         merge: add the adapter's weights to the model's, which is faster to run and cannot be trained on.
         reward: load it as a sequence classifier with one label, which is what a reward model is.
         float32_logits: compute logits in float32 from states of 16 bits, where they would come in steps of
@@ -68,13 +77,14 @@ def load(
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     spec = resolve_dtype(spec)
-    files = resolve(spec)
+    files = files or resolve(spec)
     _check_headless(spec, files)
     device = pick_device(spec.device)
+    # from_pretrained is told only what differs from its own choice: null would switch a choice off.
     options: dict[str, Any] = {"attn_implementation": attention} if attention else {}
     loader = AutoModelForSequenceClassification if reward else AutoModelForCausalLM
     options |= {"num_labels": 1} if reward else {}
-    with _explained(spec), quietly():
+    with _explained(spec), silence_transformers():
         model, info = loader.from_pretrained(
             files.path,
             output_loading_info=True,
@@ -83,10 +93,11 @@ def load(
             trust_remote_code=spec.trust_remote_code,
             **options,
         )
+        # Transformers would fill missing weights with random numbers and go on.
         missing = set(info["missing_keys"])
         if reward and files.adapter is not None:  # which brings the head
             missing.discard("score.weight")
-        if missing:  # transformers would go on with random numbers
+        if missing:
             raise ValueError(f"its weights lack {sorted(missing)[0]}")
         if files.adapter is not None:
             from peft import PeftModel
@@ -120,6 +131,38 @@ def may_merge(spec: ModelSpec) -> bool:
     return resolve_dtype(spec).dtype == "float32"
 
 
+def in_halves(
+    run: Callable[[Sequence[T]], R],
+    batch: Sequence[T],
+    too_large: MachineError,
+    free: Callable[[], None] = lambda: None,
+) -> Iterator[R]:
+    """``run`` of a batch, or of its halves one after the other, where the GPU's memory is not enough at once.
+
+    Args:
+        run: the work on a batch.
+        batch: at least one item.
+        too_large: raised where a single item does not fit.
+        free: lets go of what else holds memory, before halves are tried.
+    """
+    import torch
+
+    try:
+        result = run(batch)
+    except torch.cuda.OutOfMemoryError as error:
+        if len(batch) == 1:
+            raise too_large from error
+    else:
+        yield result
+        return
+    # Outside the handler, whose exception would keep the tensors of the failed pass alive.
+    free()
+    torch.cuda.empty_cache()
+    middle = len(batch) // 2
+    for half in (batch[:middle], batch[middle:]):
+        yield from in_halves(run, half, too_large, free)
+
+
 def base_model(model: Any) -> Any:
     """The causal language model under an adapter or heads; the model itself where there are none."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -133,7 +176,7 @@ def load_config(spec: ModelSpec, files: ModelFiles) -> Any:
     """
     from transformers import AutoConfig
 
-    with _explained(spec), quietly():
+    with _explained(spec), silence_transformers():
         return AutoConfig.from_pretrained(files.path, trust_remote_code=spec.trust_remote_code)
 
 
@@ -146,7 +189,7 @@ def load_tokenizer(spec: ModelSpec, files: ModelFiles | None = None) -> Any:
     from transformers import AutoTokenizer
 
     path = (files or resolve(spec)).path
-    with _explained(spec), quietly():
+    with _explained(spec), silence_transformers():
         tokenizer = AutoTokenizer.from_pretrained(
             path, trust_remote_code=spec.trust_remote_code, padding_side="left"
         )

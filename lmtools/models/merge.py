@@ -1,4 +1,7 @@
-"""An adapter merged into its base: an ordinary model directory, which needs no PEFT to be loaded."""
+"""An adapter merged into its base: an ordinary model directory, which needs no PEFT to be loaded.
+
+A directory is written whole or not at all (``new_directory``).
+"""
 
 import shutil
 import tempfile
@@ -11,8 +14,6 @@ from lmtools.core.files import cannot_write, written_by_others
 from lmtools.models.files import resolve
 from lmtools.models.load import load
 from lmtools.models.spec import ModelSpec
-
-# A directory that is written whole or not at all, and what a model's directory holds beside its weights.
 
 INDEX = "model.safetensors.index.json"
 
@@ -42,14 +43,14 @@ def new_directory(out: Path) -> Iterator[Path]:
         raise
 
 
-def texts(folder: Path) -> list[Path]:
+def tokenizer_files(folder: Path) -> list[Path]:
     """A model's tokenizer, chat template and settings: all that is neither weights nor about them."""
-    unwanted = {"config.json", INDEX}
+    about_weights = {"config.json", INDEX}
     suffixes = {".json", ".jinja", ".model", ".txt"}
     return sorted(
         path
         for path in folder.iterdir()
-        if path.suffix in suffixes and path.name not in unwanted and path.is_file()
+        if path.suffix in suffixes and path.name not in about_weights and path.is_file()
     )
 
 
@@ -64,9 +65,9 @@ def write_merged(spec: ModelSpec, out: Path) -> None:
         RunError: ``out`` is in use.
         MachineError: there is not enough memory, or the disk is full.
     """
-    base = resolve(spec).path
-    merged = load(spec.model_copy(update={"device": "cpu"}), merge=True)
+    files = resolve(spec)
+    merged = load(spec.model_copy(update={"device": "cpu"}), files=files, merge=True)
     with new_directory(out) as folder:
         merged.model.save_pretrained(folder)
-        for text in texts(base):  # as they are: loading has changed the tokenizer's padding
-            (folder / text.name).write_bytes(text.read_bytes())
+        for file in tokenizer_files(files.path):  # as they are: loading has changed the tokenizer's padding
+            (folder / file.name).write_bytes(file.read_bytes())

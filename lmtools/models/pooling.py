@@ -17,12 +17,19 @@ from torch import Tensor
 from lmtools.core.errors import MachineError, ModelError
 from lmtools.models.chat import Text
 from lmtools.models.feature_settings import Pooled, Pooling
-from lmtools.models.load import LoadedModel, base_model
+from lmtools.models.load import LoadedModel, base_model, in_halves
+
+MOST_ON_CPU = 2048
+"""Tokens of a batch on a processor, where larger ones gain nothing and fall out of its caches: on texts of
+210 tokens 8192 took half as long again."""
+TOO_LARGE = MachineError(
+    "the GPU's memory is not enough for one row of texts",
+    fix="lower features.max_tokens or model.batch_tokens, or set model.dtype=bfloat16",
+)
 
 # Texts in rows. Answers to one prompt share a row, [prompt][answer][answer] ..., and see it and themselves.
-#
-# The prompt is then read once. The price is that attention is computed over the whole row, so a short
-# prompt before long answers is read again instead.
+# The prompt is then read once. The price is that attention is computed over the whole row, so a short prompt
+# before long answers is read again instead.
 
 PADDING, PROMPT = -1, 0
 PAIRS_OF_A_TOKEN = 6
@@ -32,7 +39,7 @@ PAIRS_OF_A_TOKEN = 6
 
 @dataclass(frozen=True)
 class Row:
-    """A prompt's tokens, and the places in the list of texts of the answers that follow it."""
+    """A prompt's tokens, and the indices in the list of texts of the answers that follow it."""
 
     prompt: tuple[int, ...]
     members: tuple[int, ...]
@@ -44,7 +51,7 @@ class Batch:
     """Rows as tensors, padded on the right, all (rows, tokens).
 
     ``part`` is 0 in a prompt, 1, 2 ... in the first, second ... answer, -1 in padding; ``spans`` has, for
-    each text, its place in the list of texts, its row, and where its answer begins and ends in it.
+    each text, its index in the list of texts, its row, and where its answer begins and ends in it.
     """
 
     ids: Tensor
@@ -57,7 +64,7 @@ class Batch:
         """Whether a row has more than one answer."""
         return bool(self.part.max() > 1)
 
-    def seen(self) -> Tensor:
+    def visible(self) -> Tensor:
         """Whether a token (third axis) sees another (last axis): (rows, 1, tokens, tokens), bool.
 
         It sees the prompt and its own part, up to itself. Padding sees itself at least, so that no softmax
@@ -69,7 +76,7 @@ class Batch:
         return (((keys == PROMPT) | (keys == queries)) & before)[:, None]
 
 
-def rows(texts: Sequence[Text], width: int, most: int, *, share: bool) -> list[Row]:
+def pack_rows(texts: Sequence[Text], width: int, most: int, *, share: bool) -> list[Row]:
     """Every text in a row, the longest row first.
 
     Args:
@@ -80,7 +87,7 @@ def rows(texts: Sequence[Text], width: int, most: int, *, share: bool) -> list[R
     """
     order = sorted(range(len(texts)), key=lambda at: -len(texts[at]))
     packed: list[tuple[list[int], int]] = []
-    last: dict[tuple[int, ...], int] = {}
+    last: dict[tuple[int, ...], int] = {}  # prompt -> the row that its latest answer is in
     for at in order:
         text = texts[at]
         index = last.get(text.prompt) if share else None
@@ -132,9 +139,7 @@ def tensors(batch: Sequence[Row], texts: Sequence[Text], device: str) -> Batch:
     return Batch(ids.to(device), part.to(device), positions.to(device), tuple(spans))
 
 
-MOST_ON_CPU = 2048
-"""Tokens of a batch on a processor, where larger ones gain nothing and fall out of its caches: on texts of
-210 tokens 8192 took half as long again."""
+# The forward pass, and an answer's states pooled.
 
 
 class HfPass:
@@ -156,8 +161,8 @@ class HfPass:
         self._batch_tokens = min(batch_tokens, MOST_ON_CPU) if loaded.device == "cpu" else batch_tokens
         self.config = self._model.config.get_text_config()
         self._last = int(self.config.num_hidden_layers)
+        # Layers behind the last one that is read are not run.
         self._run = run_layers(self._model.get_decoder(), max(self._layers), self._last)
-        """How many layers are run: those behind the last one asked for would change nothing."""
 
     def read(self, texts: Sequence[Text]) -> Iterator[Pooled]:
         """See ``Pass``.
@@ -166,10 +171,12 @@ class HfPass:
             ModelError: the model does not give the states of a layer.
             MachineError: the GPU's memory is not enough for one row.
         """
-        share = packs(self._model, max(map(len, texts), default=0))
-        packed = rows(texts, int(self.config.hidden_size), self._batch_tokens, share=share)
+        share = can_pack(self._model, max(map(len, texts), default=0))
+        packed = pack_rows(texts, int(self.config.hidden_size), self._batch_tokens, share=share)
         for batch in batches(packed, self._batch_tokens):
-            yield from self._spared(batch, texts)
+            yield from in_halves(
+                lambda rows: self._features(tensors(rows, texts, self._device)), batch, TOO_LARGE
+            )
 
     def close(self) -> None:
         """See ``Pass``."""
@@ -177,22 +184,6 @@ class HfPass:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-    def _spared(self, batch: Sequence[Row], texts: Sequence[Text]) -> Iterator[Pooled]:
-        """The features of these rows, in halves where the GPU's memory is not enough for the whole."""
-        try:
-            yield self._features(tensors(batch, texts, self._device))
-            return
-        except torch.cuda.OutOfMemoryError as error:
-            if len(batch) == 1:
-                raise MachineError(
-                    "the GPU's memory is not enough for one row of texts",
-                    fix="lower features.max_tokens or model.batch_tokens, or set model.dtype=bfloat16",
-                ) from error
-        torch.cuda.empty_cache()
-        middle = len(batch) // 2
-        yield from self._spared(batch[:middle], texts)
-        yield from self._spared(batch[middle:], texts)
 
     def _features(self, batch: Batch) -> Pooled:
         states = self._states(batch)
@@ -203,7 +194,7 @@ class HfPass:
         return [member for member, *_ in batch.spans], torch.stack(pooled).cpu().numpy()
 
     def _states(self, batch: Batch) -> list[Tensor]:
-        """The hidden states of each wanted layer, (rows, tokens, hidden)."""
+        """The hidden states of each of the layers, (rows, tokens, hidden)."""
         with torch.inference_mode():
             return layer_states(self._model, batch, self._layers, self._last, self._run)
 
@@ -219,10 +210,13 @@ def layer_states(model: Any, batch: Batch, layers: Sequence[int], last: int, run
     Raises:
         ModelError: the model does not give the states of a layer.
     """
-    inner = set(layers) != {last}
+    inner = set(layers) != {last}  # the decoder gives the last one anyway
     inputs: dict[str, Any] = {"output_hidden_states": True} if inner else {}
     if batch.shared:
-        inputs |= {"attention_mask": additive(batch.seen(), model.dtype), "position_ids": batch.positions}
+        inputs |= {
+            "attention_mask": additive_mask(batch.visible(), model.dtype),
+            "position_ids": batch.positions,
+        }
     else:
         inputs["attention_mask"] = (batch.part >= 0).long()
     out = model.get_decoder()(input_ids=batch.ids, use_cache=False, **inputs)
@@ -250,14 +244,14 @@ def pool(states: Tensor, pooling: Pooling) -> Tensor:
     return states[-1].float() if pooling == "last" else states.float().mean(dim=0)
 
 
-def additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
+def additive_mask(visible: Tensor, dtype: torch.dtype) -> Tensor:
     """A mask of True and False as what is added to attention scores: 0, or the least number there is."""
-    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(
-        ~seen, torch.finfo(dtype).min
+    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(
+        ~visible, torch.finfo(dtype).min
     )
 
 
-def packs(model: Any, longest: int) -> bool:
+def can_pack(model: Any, longest: int) -> bool:
     """Whether a model computes texts of ``longest`` tokens rightly where several answers share a row.
 
     It must attend by the mask and the positions it is given: no recurrent layers, chunks, positions of its

@@ -1,7 +1,9 @@
-"""The card of what a run made: `README.md` as the Hugging Face hub reads it, from what the run has on record.
+"""What a run made, for other people: its card, `README.md` as the Hugging Face hub reads it, and its upload.
 
-Names in it come from recipes and files that others may have written: the front matter is YAML that a library
-writes, and in the text they mark up nothing.
+Nothing names a path of this machine or its user (``public_name``, ``public_command``). ``write_card`` takes
+its figures, inputs and command from the run's manifest and results. Names come from recipes and files that
+others may have written: the front matter is YAML that a library writes, and in the text they mark up nothing.
+``check_target`` looks at a repository before the work, ``upload`` sends files in one commit after it.
 """
 
 import os
@@ -25,7 +27,7 @@ from lmtools.core.results import Interval, Results
 from lmtools.models.builtin import BUILTINS, PREFIX
 from lmtools.models.files import on_hub
 
-# How models, inputs and commands are told to others: no path of this machine, no name of its user.
+# Models, inputs and commands by names that mean the same on every machine.
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 HUB_SOURCE = "hf:"
@@ -54,7 +56,7 @@ class Base:
 
 
 def base_of_card(name: str, adapter: str | None = None) -> Base:
-    """What can be told of a model by the names that a recipe gives it and its adapter."""
+    """A model as a card speaks of it, by the names that a recipe gives it and its adapter."""
     more = public_name(adapter) if adapter else ""
     builtin = BUILTINS.get(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None
     if builtin is not None:
@@ -106,6 +108,8 @@ def plain(text: str) -> str:
     """A text as words in Markdown: none of its signs is markup or a tag."""
     return re.sub(r"([\\`*_\[\]<>|#~&])", r"\\\1", " ".join(text.split()))
 
+
+# The card.
 
 FILE = "README.md"
 TO_FILL_IN = "[More Information Needed]"
@@ -167,7 +171,7 @@ def card(artefact: Artefact, manifest: Manifest, results: Results | None) -> str
         f"## Use\n\n{artefact.use}",
         *([f"## Figures\n\n{_figures(artefact, results)}"] if results and results.rows else []),
         f"## Made from\n\n{inputs_table(manifest)}",
-        f"## How it was made\n\n{making(manifest, results.recipe if results else None)}",
+        f"## How it was made\n\n{provenance(manifest, results.recipe if results else None)}",
         f"## Licence\n\n{licence}What is derived from a model stands under that of the base model, "
         f"{code(base.name)}; the data have terms of their own.",
         "## Limits\n\n" + "\n".join(f"- {limit}" for limit in artefact.limits),
@@ -224,8 +228,8 @@ def inputs_table(manifest: Manifest) -> str:
     return _table(["input", "SHA-256 of its content"], rows)
 
 
-def making(manifest: Manifest, recipe: str | None) -> str:
-    """The command, recipe, seed, date and versions behind something, in Markdown."""
+def provenance(manifest: Manifest, recipe: str | None) -> str:
+    """The command, recipe, seed, date and versions that a run's files come from, in Markdown."""
     command = " ".join(shlex.join(public_command(manifest.command)).split()).replace("```", "'''")
     versions = ", ".join(f"{plain(name)} {plain(version)}" for name, version in manifest.versions.items())
     named = f"Recipe {code(public_name(recipe))}, " if recipe else ""
@@ -238,7 +242,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-# Publishing what a run made on the Hugging Face hub: checked before the work, sent after it.
+# The upload.
 
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN to a token that may write"
 

@@ -8,7 +8,7 @@ from lmtools.core.errors import MachineError, ModelError
 from lmtools.generation import hf
 from lmtools.generation import past as prefix_module
 from lmtools.generation.hf import HfGenerator
-from lmtools.generation.past import Pasts, PlainPast, SharedPast
+from lmtools.generation.past import PlainPast, PrefixCache, SharedPast
 from lmtools.generation.protocol import Sampling
 from lmtools.models.load import LoadedModel, load
 from lmtools.models.spec import ModelSpec
@@ -105,7 +105,7 @@ def test_greedy_tokens_are_those_of_transformers(loaded, prompts, kind):
     ("kind", "past"), [("llama", SharedPast), ("gemma2", SharedPast), ("sinks", PlainPast)]
 )
 def test_which_models_share(loaded, kind, past):
-    pasts = Pasts(MODELS[kind](loaded).model, 100)
+    pasts = PrefixCache(MODELS[kind](loaded).model, 100)
     with pasts.ready():
         assert isinstance(pasts.start([], 4), past)
 

@@ -22,8 +22,8 @@ from lmtools.generation.vllm_engine import (
     import_vllm,
     linear_layers,
     lora_options,
-    scannable,
-    unlaunched,
+    single_process,
+    without_llvmlite,
 )
 from lmtools.models.spec import ModelSpec
 
@@ -112,7 +112,7 @@ class TestWithoutVllm:
             monkeypatch.setenv(name, value)
         monkeypatch.delenv("VLLM_WORKER_MULTIPROC_METHOD", raising=False)
         before = dict(os.environ)
-        with unlaunched():
+        with single_process():
             assert not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "TORCHELASTIC_RUN_ID"} & set(os.environ)
             assert os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] == "1"
             assert os.environ["VLLM_WORKER_MULTIPROC_METHOD"] == "spawn"
@@ -122,14 +122,14 @@ class TestWithoutVllm:
     def test_a_lone_process_keeps_its_engine(self, monkeypatch):
         monkeypatch.delenv("WORLD_SIZE", raising=False)
         before = dict(os.environ)
-        with unlaunched():
+        with single_process():
             assert dict(os.environ) == {name: v for name, v in before.items() if name not in LAUNCHER}
         assert dict(os.environ) == before
 
     def test_a_module_that_vllm_cannot_read_is_out_of_its_sight_meanwhile(self, monkeypatch):
         table = object()
         monkeypatch.setitem(sys.modules, "llvmlite.binding.ffi", table)
-        with scannable():
+        with without_llvmlite():
             assert "llvmlite.binding.ffi" not in sys.modules
         assert sys.modules["llvmlite.binding.ffi"] is table
 

@@ -90,5 +90,5 @@ def test_the_size_of_a_hub_model_comes_from_its_heads(monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "get_safetensors_metadata", lambda name: metadata)
     assert files.parameters(ModelSpec(name="some/model")) == 9
-    with pytest.raises(MachineError), files.hub_faults("some/model"):
+    with pytest.raises(MachineError), files.hub_errors("some/model"):
         raise TimeoutError("slow")

@@ -170,7 +170,7 @@ def test_a_closed_reader_opens_again(tiny_llama):
 
 @pytest.mark.parametrize(("wanted", "found"), [((-1,), (2,)), ((-2, 2), (1, 2)), ((1, -1), (1, 2))])
 def test_layers_count_from_either_end(wanted, found):
-    assert module.count_layers(wanted, 2) == found
+    assert module.layer_numbers(wanted, 2) == found
 
 
 @pytest.mark.parametrize(

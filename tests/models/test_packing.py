@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmtools.models.chat import Text
-from lmtools.models.pooling import PADDING, batches, rows, tensors, worth_sharing
+from lmtools.models.pooling import PADDING, batches, pack_rows, tensors, worth_sharing
 
 PROMPTS = st.lists(st.integers(0, 1), max_size=6).map(tuple)
 ANSWERS = st.lists(st.integers(2, 9), min_size=1, max_size=6).map(tuple)
@@ -13,7 +13,7 @@ TEXTS = st.lists(st.builds(Text, PROMPTS, ANSWERS), max_size=12)
 
 @given(TEXTS, st.integers(1, 40), st.booleans())
 def test_every_text_is_in_one_row_with_its_prompt(texts, most, share):
-    made = rows(texts, 64, most, share=share)
+    made = pack_rows(texts, 64, most, share=share)
     assert sorted(at for row in made for at in row.members) == list(range(len(texts)))
     for row in made:
         assert all(texts[at].prompt == row.prompt for at in row.members)
@@ -24,7 +24,7 @@ def test_every_text_is_in_one_row_with_its_prompt(texts, most, share):
 
 @given(TEXTS, st.integers(1, 40))
 def test_batches_hold_every_row_within_the_limit(texts, most):
-    made = rows(texts, 64, most, share=True)
+    made = pack_rows(texts, 64, most, share=True)
     found = list(batches(made, most))
     assert [row for batch in found for row in batch] == made
     assert all(len(batch) == 1 or len(batch) * batch[0].length <= most for batch in found)
@@ -33,18 +33,18 @@ def test_batches_hold_every_row_within_the_limit(texts, most):
 def test_two_answers_to_a_long_prompt_share_it_and_to_a_short_one_do_not():
     long = [Text(tuple(range(200)), (1,) * length) for length in (40, 50)]
     short = [Text((1, 2), (1,) * length) for length in (400, 500)]
-    assert len(rows(long, 576, 8192, share=True)) == 1
-    assert len(rows(long, 576, 8192, share=False)) == 2
-    assert len(rows(short, 16, 8192, share=True)) == 2
+    assert len(pack_rows(long, 576, 8192, share=True)) == 1
+    assert len(pack_rows(long, 576, 8192, share=False)) == 2
+    assert len(pack_rows(short, 16, 8192, share=True)) == 2
     assert worth_sharing(long[0], 250, 576)
 
 
 @given(st.lists(ANSWERS, min_size=1, max_size=4), PROMPTS, ANSWERS)
 def test_a_token_sees_the_prompt_and_its_own_answer_up_to_itself(answers, prompt, other):
     texts = [Text(prompt, answer) for answer in answers] + [Text((5,), other)]
-    made = rows(texts, 10**6, 10**6, share=True)
+    made = pack_rows(texts, 10**6, 10**6, share=True)
     batch = tensors(made, texts, "cpu")
-    seen = batch.seen()[:, 0]
+    seen = batch.visible()[:, 0]
     assert seen.any(dim=-1).all()
     assert len(batch.spans) == len(texts)
     for member, row, start, end in batch.spans:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lmtools.models.chat import Text
 from lmtools.models.load import LoadedModel, load
-from lmtools.models.pooling import HfPass, additive, packs, rows
+from lmtools.models.pooling import HfPass, additive_mask, can_pack, pack_rows
 from lmtools.models.spec import ModelSpec
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -52,10 +52,10 @@ def test_features_depend_on_neither_batch_size_nor_order_nor_padding(loaded, tex
 def test_packed_rows_equal_rows_of_one_text(tiny_llama, attention, monkeypatch):
     loaded = load(ModelSpec(name=str(tiny_llama), device="cpu"), attention=attention)
     texts = [Text(tuple(range(40, 100)), tuple(range(5, 5 + length))) for length in (3, 9, 1, 20)]
-    assert packs(loaded.model, 80)
-    assert len(rows(texts, 32, 8192, share=True)) == 1
+    assert can_pack(loaded.model, 80)
+    assert len(pack_rows(texts, 32, 8192, share=True)) == 1
     packed = features(loaded, texts, layers=(1, 2))
-    monkeypatch.setattr("lmtools.models.pooling.packs", lambda *_: False)
+    monkeypatch.setattr("lmtools.models.pooling.can_pack", lambda *_: False)
     np.testing.assert_allclose(packed, features(loaded, texts, layers=(1, 2)), **CLOSE)
     np.testing.assert_allclose(packed, [alone(loaded, text, (1, 2)) for text in texts], **CLOSE)
 
@@ -78,7 +78,7 @@ def test_pooling_is_in_float32_at_bfloat16_too(tiny_llama):
 
 def test_models_that_do_not_attend_by_the_mask_they_are_given_do_not_pack(loaded, monkeypatch):
     config = loaded.model.config
-    assert packs(loaded.model, 2000)
+    assert can_pack(loaded.model, 2000)
     for name, value in {
         "sliding_window": 64,
         "layer_types": ["full_attention", "linear_attention"],
@@ -89,9 +89,9 @@ def test_models_that_do_not_attend_by_the_mask_they_are_given_do_not_pack(loaded
     }.items():
         with monkeypatch.context() as patch:
             patch.setattr(config, name, value, raising=False)
-            assert not packs(loaded.model, 65), name
+            assert not can_pack(loaded.model, 65), name
     monkeypatch.setattr(config, "sliding_window", 64, raising=False)
-    assert packs(loaded.model, 64)
+    assert can_pack(loaded.model, 64)
 
 
 def test_a_windowed_model_reads_one_text_a_row(tmp_path):
@@ -107,7 +107,7 @@ def test_a_windowed_model_reads_one_text_a_row(tmp_path):
 
 
 def test_a_mask_to_add_is_zero_where_one_sees():
-    mask = additive(torch.tensor([[True, False]]), torch.bfloat16)
+    mask = additive_mask(torch.tensor([[True, False]]), torch.bfloat16)
     assert mask.tolist() == [[0.0, torch.finfo(torch.bfloat16).min]]
 
 

@@ -1,6 +1,6 @@
-"""Loading without what transformers prints meanwhile: bars that count tensors, reports on single tensors.
+"""Silencing transformers while it loads: no bars that count tensors, no reports on single tensors.
 
-Whatever of it matters is checked and raised as an error.
+What matters of the reports is checked by ``load`` and raised as an error.
 """
 
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
+def silence_transformers() -> Iterator[None]:
     """No progress bars and no warnings of transformers inside."""
     from transformers.utils import logging
 
