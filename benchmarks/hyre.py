@@ -41,7 +41,7 @@ from lmtools.hyre.heads import Examples, Heads, LinearHeads, SharedBase, bradley
 from lmtools.hyre.pairs import answers, drawn, read_features
 from lmtools.hyre.personal import margins
 from lmtools.hyre.recipe import AdaptSettings, TrainSettings
-from lmtools.models.chat import Text, tokenised
+from lmtools.models.chat import EncodedAnswer, encode_answers
 from lmtools.models.feature_settings import FeatureSettings
 from lmtools.models.features import FeatureReader
 from lmtools.models.load import load, load_tokenizer, resolve
@@ -78,9 +78,9 @@ class Classifier:
         reader.read(answers([Preference(prompt="Ready?", chosen="Yes.", rejected="No.")]), "warm-up")
         return reader
 
-    def texts(self, pairs: Sequence[Preference]) -> tuple[Text, ...]:
+    def texts(self, pairs: Sequence[Preference]) -> tuple[EncodedAnswer, ...]:
         """The token ids that a reader makes of chosen and rejected answers."""
-        return tokenised(self.loaded.tokenizer, answers(pairs), LAST.max_tokens).texts
+        return encode_answers(self.loaded.tokenizer, answers(pairs), LAST.max_tokens).texts
 
 
 def training(rounds: int) -> list[Row]:

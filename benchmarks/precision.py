@@ -24,7 +24,7 @@ from figures import spread
 from lmtools.core.manifest import machine, versions
 from lmtools.core.results import Results, Row
 from lmtools.generation.pace import measure_pace
-from lmtools.models.precision import MASKS, NAMED, default_precision, measure_matmul, pick_device
+from lmtools.models.precision import DTYPES, MASKS, default_precision, measure_matmul, pick_device
 from lmtools.models.spec import Dtype, ModelSpec
 
 RESULTS = Path(__file__).parent / "results" / "precision.json"
@@ -47,9 +47,9 @@ def main() -> int:
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     device = pick_device(options.device)
-    measured: dict[Dtype, list[dict[str, float]]] = {dtype: [] for dtype in NAMED}
+    measured: dict[Dtype, list[dict[str, float]]] = {dtype: [] for dtype in DTYPES}
     for _ in range(options.rounds):
-        for dtype in NAMED:
+        for dtype in DTYPES:
             measured[dtype].append(speeds(dtype, device))
     rows = []
     for dtype, rounds in measured.items():

@@ -11,7 +11,7 @@ from lmtools.ats.inputs import check_model, make_sequences, model_config, read_i
 from lmtools.ats.recipe import AtsRecipe, BaseShape, HeadConfig, base_shape
 from lmtools.core.dry_run import Attempts, say_model, say_unchecked
 from lmtools.core.progress import say
-from lmtools.models.files import resolve_texts, weights_gib
+from lmtools.models.files import resolve_without_weights, weights_gib
 from lmtools.models.load import load_tokenizer
 from lmtools.models.precision import describe_precision
 
@@ -59,7 +59,7 @@ def dry_run(recipe: AtsRecipe) -> Plan:
     check_model(recipe)
     attempt = Attempts()
     instructions = attempt("the instructions", lambda: read_instructions(recipe))
-    files = attempt("the tokenizer", lambda: resolve_texts(recipe.model))
+    files = attempt("the tokenizer", lambda: resolve_without_weights(recipe.model))
     weights = attempt("the model's size", lambda: weights_gib(recipe.model))
     tokenizer = load_tokenizer(recipe.model, files) if files else None
     shape = base_shape(model_config(recipe, files)) if files else None

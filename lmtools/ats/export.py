@@ -22,7 +22,7 @@ from lmtools.core.errors import ModelError
 from lmtools.core.files import atomic_writer, write_json
 from lmtools.models.files import ModelFiles, read_json, resolve
 from lmtools.models.load import identity, load
-from lmtools.models.merge import INDEX, new_directory, texts
+from lmtools.models.merge import INDEX, new_directory, tokenizer_files
 from lmtools.models.spec import ModelSpec
 
 # The weights of a model directory that is made from another one, as links, and their index.
@@ -93,7 +93,7 @@ def export_vllm(head: Path, out: Path, spec: ModelSpec) -> Path:
         with _weights(spec, files, folder) as base:
             link_weights(base, folder)
             config = read_json(base / "config.json")
-        for text in texts(files.path):
+        for text in tokenizer_files(files.path):
             (folder / text.name).write_bytes(text.read_bytes())
         with atomic_writer(folder / HEAD, "wb") as stream:
             stream.write(save(tensors, metadata={"format": "pt"}))

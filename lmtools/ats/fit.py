@@ -52,7 +52,7 @@ from lmtools.core.progress import say
 from lmtools.core.run import Run
 from lmtools.core.seeds import derive
 from lmtools.core.tracking import Point, StepCallback
-from lmtools.models.files import on_hub, resolve_texts
+from lmtools.models.files import on_hub, resolve_without_weights
 from lmtools.models.load import LoadedModel, identity, pick_device
 from lmtools.models.spec import ModelSpec
 
@@ -361,7 +361,7 @@ def check_fits(run: Path, spec: ModelSpec) -> None:
     """
     from transformers import AutoConfig
 
-    remote, files = on_hub(spec.name), resolve_texts(spec)
+    remote, files = on_hub(spec.name), resolve_without_weights(spec)
     config = AutoConfig.from_pretrained(files.path, trust_remote_code=spec.trust_remote_code)
     for directory in _heads(run):
         settings = read_settings(directory)

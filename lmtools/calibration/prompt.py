@@ -8,7 +8,7 @@ from typing import Any
 from lmtools.core.errors import LmtoolsError, ModelError
 from lmtools.core.progress import say
 from lmtools.models.chat import Message, adds_bos, render
-from lmtools.models.files import resolve_texts
+from lmtools.models.files import resolve_without_weights
 from lmtools.models.load import load_tokenizer
 from lmtools.models.spec import ModelSpec
 
@@ -90,7 +90,7 @@ def open_rendering(spec: ModelSpec, chat: bool) -> Rendering:
         ModelError: ``chat``, and the model has no chat template; or it cannot be found.
     """
     try:
-        tokenizer = load_tokenizer(spec, resolve_texts(spec))
+        tokenizer = load_tokenizer(spec, resolve_without_weights(spec))
     except LmtoolsError as error:
         if chat or spec.backend != "server":
             raise

@@ -120,11 +120,11 @@ def _precision() -> dict[str, Any] | None:
     """GFLOP/s of each precision, measured now, and what `model.dtype: auto` takes; None without torch."""
     if find_spec("torch") is None:
         return None
-    from lmtools.models.precision import NAMED, default_precision, matmul_rates, pick_device
+    from lmtools.models.precision import DTYPES, default_precision, matmul_rates, pick_device
 
     try:
         device = pick_device("auto")
-        rates = {dtype: round(rate, 3) for dtype, rate in matmul_rates(device, NAMED, fresh=True).items()}
+        rates = {dtype: round(rate, 3) for dtype, rate in matmul_rates(device, DTYPES, fresh=True).items()}
         return {"device": device, "gflops": rates, **asdict(default_precision(device))}
     except Exception as error:  # a torch that cannot be imported raises whatever its libraries do
         return {"error": str(error).splitlines()[0]}

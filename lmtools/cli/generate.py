@@ -286,7 +286,7 @@ class Ranker:
 
         A completion without text cannot be read: its reward is None, and it comes last.
         """
-        from lmtools.models.features import Answered
+        from lmtools.models.features import AnsweredPrompt
 
         places = [
             (row, place)
@@ -295,7 +295,7 @@ class Ranker:
             if completion["text"].strip()
         ]
         answered = [
-            Answered(self._turns(requests[row]), rows[row]["completions"][place]["text"])
+            AnsweredPrompt(self._turns(requests[row]), rows[row]["completions"][place]["text"])
             for row, place in places
         ]
         rewards = dict(zip(places, self.reward(answered), strict=True)) if answered else {}

@@ -108,10 +108,10 @@ def _by_hand(
     from lmtools.hyre.adapt import before
     from lmtools.hyre.pairs import messages
     from lmtools.hyre.session import Adaptation, Session, answered, candidates
-    from lmtools.models.features import Answered
+    from lmtools.models.features import AnsweredPrompt
 
     found = candidates(user.others, recipe.seed)
-    both = [Answered(messages(one.turns), text) for one in found for text in (one.first, one.second)]
+    both = [AnsweredPrompt(messages(one.turns), text) for one in found for text in (one.first, one.second)]
     rewards = ensemble.rewards(reader.read(both, "pairs"), recipe.adapt)
     journal = run.journal("answers.jsonl")
     session = Session(

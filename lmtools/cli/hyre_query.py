@@ -99,13 +99,13 @@ def score_answers(source: Path, input: str, weights: Path | None, output: Path |
     from lmtools.data.sources import load_instructions
     from lmtools.hyre.pairs import messages
     from lmtools.hyre.reward import open_reward
-    from lmtools.models.features import Answered
+    from lmtools.models.features import AnsweredPrompt
 
     found = load_instructions(input)
     reward = open_reward(source, weights)
     if weights is None:
         say("no --weights: rewards before any example; where heads come with opposites, all are alike")
-    answered = [Answered(messages(turns), answer) for turns, answer in (one.split() for one in found)]
+    answered = [AnsweredPrompt(messages(turns), answer) for turns, answer in (one.split() for one in found)]
     with closing(reward.reader):
         rewards = reward(answered)
     rows = [

@@ -226,7 +226,7 @@ class HfGenerator:
         encoded: list[list[int]],
         prefix: list[int],
         sampling: Sampling,
-        batch: list[int],
+        batch: Sequence[int],
     ) -> list[None]:
         """Complete the rows ``batch``; a prompt that several of them continue is fed once."""
         distinct = sorted({rows[member].prompt for member in batch})
@@ -246,7 +246,7 @@ class HfGenerator:
         targets: list[list[int]],
         per_token: PerToken[T],
         prefix: list[int],
-        batch: list[int],
+        batch: Sequence[int],
     ) -> list[list[T]]:
         """``read`` for the rows ``batch``, in windows of tokens where one row has too many for ``LOGITS``."""
         ids, valid = pad([fed[member][len(prefix) :] for member in batch], self._device)
@@ -279,7 +279,7 @@ class HfGenerator:
             for batch in pack(lengths, self._budget, max(1, min(most, MOST_ROWS))):
                 yield prefix, [rows[at] for at in batch]
 
-    def _in_halves(self, run: Callable[[list[int]], list[T]], batch: list[int]) -> list[T]:
+    def _in_halves(self, run: Callable[[Sequence[int]], list[T]], batch: Sequence[int]) -> list[T]:
         """``run(batch)``, in halves where the GPU's memory is not enough for the whole."""
         too_large = MachineError(
             "the GPU's memory is not enough for one prompt",

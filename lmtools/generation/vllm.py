@@ -27,7 +27,7 @@ from lmtools.generation.vllm_engine import (
     start,
     stop,
 )
-from lmtools.models.chat import Text, end_ids
+from lmtools.models.chat import EncodedAnswer, end_ids
 from lmtools.models.feature_settings import Pooled, Pooling
 from lmtools.models.files import fingerprint, read_json, resolve
 from lmtools.models.load import load_tokenizer
@@ -303,7 +303,7 @@ class VllmPass:
         self._adapter = self._adapters.request(files.adapter)[1] if files.adapter else None
         self._pooling, self._batch_tokens = tuple(pooling), spec.batch_tokens
 
-    def read(self, texts: Sequence[Text]) -> Iterator[Pooled]:
+    def read(self, texts: Sequence[EncodedAnswer]) -> Iterator[Pooled]:
         """See ``Pass``.
 
         Raises:
@@ -326,7 +326,7 @@ class VllmPass:
         if llm is not None:
             stop(llm)
 
-    def _states(self, texts: Sequence[Text]) -> list[torch.Tensor]:
+    def _states(self, texts: Sequence[EncodedAnswer]) -> list[torch.Tensor]:
         """The states of every token of every text, (tokens, hidden) each."""
         from vllm.exceptions import VLLMValidationError
         from vllm.inputs import TokensPrompt

@@ -12,8 +12,8 @@ from lmtools.hyre.lora import check_lora
 from lmtools.hyre.pairs import answers, read_targets, read_training
 from lmtools.hyre.recipe import HyreRecipe
 from lmtools.hyre.train import others
-from lmtools.models.chat import Text, tokenised
-from lmtools.models.files import resolve_texts, weights_gib
+from lmtools.models.chat import EncodedAnswer, encode_answers
+from lmtools.models.files import resolve_without_weights, weights_gib
 from lmtools.models.load import load_tokenizer
 from lmtools.models.precision import describe_precision
 
@@ -59,11 +59,13 @@ def dry_run(recipe: HyreRecipe, *, targets: bool, train: bool = True) -> Plan:
         else []
     )
     users = (attempt("the targets", lambda: read_targets(recipe.data, recipe.seed)) or {}) if targets else {}
-    files = attempt("the tokenizer", lambda: resolve_texts(recipe.model))
+    files = attempt("the tokenizer", lambda: resolve_without_weights(recipe.model))
     weights = attempt("the model's size", lambda: weights_gib(recipe.model))
     every = [*pairs, *(pair for own in users.values() for pair in own)]
     tokenizer = load_tokenizer(recipe.model, files) if files else None
-    made = tokenised(tokenizer, answers(every), recipe.features.max_tokens) if tokenizer and every else None
+    made = (
+        encode_answers(tokenizer, answers(every), recipe.features.max_tokens) if tokenizer and every else None
+    )
     return Plan(
         task=recipe.task,
         pairs=len(pairs),
@@ -100,7 +102,7 @@ def _of_tables(recipe: HyreRecipe, names: tuple[str, ...]) -> Plan:
     )
 
 
-def _example(pair: Preference, tokenizer: Any, texts: Sequence[Text]) -> dict[str, Any]:
+def _example(pair: Preference, tokenizer: Any, texts: Sequence[EncodedAnswer]) -> dict[str, Any]:
     chosen, rejected = texts[:2]
     parts = {"prompt": chosen.prompt, "chosen": chosen.answer, "rejected": rejected.answer}
     return {

@@ -13,7 +13,7 @@ from lmtools.hyre.personal import margins, weigh
 from lmtools.hyre.recipe import HyreRecipe
 from lmtools.hyre.reward import RewardModel, open_reward
 from lmtools.models.chat import Message
-from lmtools.models.features import Answered
+from lmtools.models.features import AnsweredPrompt
 from lmtools.models.precision import describe_precisions
 from lmtools.models.recipes import named_recipe
 
@@ -83,7 +83,7 @@ class Rewarder:
             DataError: an answer is empty.
         """
         turns = (Message("user", prompt),) if isinstance(prompt, str) else tuple(prompt)
-        found = self.model([Answered(turns, answer) for answer in answers])
+        found = self.model([AnsweredPrompt(turns, answer) for answer in answers])
         return [float(reward) for reward in found]
 
     def best(self, prompt: str | Sequence[Message], answers: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from lmtools.hyre.ensemble import Features
 from lmtools.hyre.recipe import DataSettings
 from lmtools.hyre.train import Training
 from lmtools.models.chat import Message
-from lmtools.models.features import Answered, FeatureReader
+from lmtools.models.features import AnsweredPrompt, FeatureReader
 
 T = TypeVar("T")
 
@@ -91,10 +91,10 @@ def content(pair: Preference) -> str:
     return sha256_text(json.dumps([[[turn.role, turn.content] for turn in turns], *sorted(both)]))
 
 
-def answers(pairs: Sequence[Preference]) -> list[Answered]:
+def answers(pairs: Sequence[Preference]) -> list[AnsweredPrompt]:
     """The chosen answer of each pair, then the rejected one, as the model reads them."""
     return [
-        Answered(messages(turns), answer)
+        AnsweredPrompt(messages(turns), answer)
         for turns, *both in (pair.split() for pair in pairs)
         for answer in both
     ]

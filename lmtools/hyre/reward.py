@@ -1,7 +1,7 @@
 """A user's reward model: a trained run, and the weights that a few examples gave its heads.
 
 reward = open_reward(Path("runs/hyre-train"), Path("runs/hyre-adapt"))
-reward([Answered((Message("user", "Name a river."),), "The Seine.")])       # (1,)
+reward([AnsweredPrompt((Message("user", "Name a river."),), "The Seine.")])       # (1,)
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -24,7 +24,7 @@ from lmtools.hyre.reweighting import Floats
 from lmtools.hyre.train import MAIN, SINGLE, check_trained
 from lmtools.hyre.tuned import with_adapter
 from lmtools.metrics.preference import correct, section_weights
-from lmtools.models.features import Answered, FeatureReader
+from lmtools.models.features import AnsweredPrompt, FeatureReader
 from lmtools.models.recipes import load_model_recipe
 
 
@@ -36,7 +36,7 @@ class RewardModel:
     reader: FeatureReader
     weights: Weights
 
-    def __call__(self, answered: Sequence[Answered]) -> Floats:
+    def __call__(self, answered: Sequence[AnsweredPrompt]) -> Floats:
         """The rewards of answers: (n,); only those of answers to the same prompt can be compared.
 
         Raises:
@@ -172,7 +172,7 @@ def margins(
     return pairs, dict(zip(pairs, np.split(both, ends), strict=True))
 
 
-def _answers(pairs: Mapping[str, list[Preference]]) -> list[Answered]:
+def _answers(pairs: Mapping[str, list[Preference]]) -> list[AnsweredPrompt]:
     return answers([pair for own in pairs.values() for pair in own])
 
 

@@ -11,18 +11,18 @@ from torch import Tensor, nn
 from lmtools.core.errors import MachineError
 from lmtools.core.files import written_by_others
 from lmtools.hyre.ensemble import Scaler
-from lmtools.models.chat import Answered, Text, tokenised
+from lmtools.models.chat import AnsweredPrompt, EncodedAnswer, encode_answers
 from lmtools.models.feature_settings import FeatureSettings
-from lmtools.models.features import count_layers, is_reward_model
+from lmtools.models.features import is_reward_model, layer_numbers
 from lmtools.models.files import is_adapter, resolve
 from lmtools.models.load import base_model, load
-from lmtools.models.pooling import MOST_ON_CPU, layer_states, packs, pool, rows, tensors
+from lmtools.models.pooling import MOST_ON_CPU, can_pack, layer_states, pack_rows, pool, tensors
 from lmtools.models.precision import resolve_dtype
 from lmtools.models.spec import ModelSpec
 
 ADAPTER = "adapter"
 """The folder of a run in which the trained matrices are."""
-Pair = tuple[Text, Text]
+Pair = tuple[EncodedAnswer, EncodedAnswer]
 """The chosen and the rejected answer."""
 
 
@@ -57,7 +57,7 @@ class TunedBackbone:
         self._base = base_model(self._model)
         self._config = self._base.config.get_text_config()
         self._last = int(self._config.num_hidden_layers)
-        self._layers = count_layers(settings.layers, self._last)
+        self._layers = layer_numbers(settings.layers, self._last)
         self._batch_tokens = (
             min(spec.batch_tokens, MOST_ON_CPU) if self.device == "cpu" else spec.batch_tokens
         )
@@ -72,11 +72,11 @@ class TunedBackbone:
         """The LoRA matrices by name."""
         return {name: value for name, value in self._model.named_parameters() if value.requires_grad}
 
-    def tokenised(self, answered: Sequence[Answered]) -> tuple[Text, ...]:
+    def tokenised(self, answered: Sequence[AnsweredPrompt]) -> tuple[EncodedAnswer, ...]:
         """Texts as the reader of features cuts them; raises as ``lmtools.models.chat.tokenised``."""
         most = self._settings.max_tokens
         context = getattr(self._config, "max_position_embeddings", None) or most
-        return tokenised(self._tokenizer, answered, min(most, int(context))).texts
+        return encode_answers(self._tokenizer, answered, min(most, int(context))).texts
 
     def portions(self, pairs: Sequence[Pair]) -> Iterator[Sequence[Pair]]:
         """Pairs of like length, as many at a time as fit into ``model.batch_tokens``, or one."""
@@ -86,14 +86,14 @@ class TunedBackbone:
             yield queue[:count]
             queue = queue[count:]
 
-    def features(self, texts: Sequence[Text]) -> Tensor:
+    def features(self, texts: Sequence[EncodedAnswer]) -> Tensor:
         """The features of texts in one forward pass, in their order: (n, D) float32, with a gradient.
 
         Raises:
             MachineError: the GPU's memory is not enough.
         """
-        share = packs(self._base, max(map(len, texts)))
-        made = rows(texts, int(self._config.hidden_size), sum(map(len, texts)), share=share)
+        share = can_pack(self._base, max(map(len, texts)))
+        made = pack_rows(texts, int(self._config.hidden_size), sum(map(len, texts)), share=share)
         batch = tensors(made, texts, self.device)
         states = layer_states(self._base, batch, self._layers, self._last, self._last)
         found = {

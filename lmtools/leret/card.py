@@ -18,7 +18,7 @@ from lmtools.leret.recipe import LeretRecipe
 from lmtools.models.chat import render
 from lmtools.models.load import load_tokenizer
 from lmtools.models.merge import write_merged
-from lmtools.models.publish import FILE, Artefact, Base, base_of_card, code, inputs_table, making, write_card
+from lmtools.models.publish import FILE, Artefact, Base, base_of_card, code, inputs_table, provenance, write_card
 
 QUESTION = "In which country was the painter of The Night Watch born?"
 LIMITS = (
@@ -179,7 +179,7 @@ def data_card(names: list[str], recipe: LeretRecipe, manifest: Manifest) -> str:
         f"{files}\n\n## Train on it with TRL\n\n`DIR` is this directory. {base.hint}\n\n"
         f"```bash\n{commands}\n```\n\nOn a machine without a GPU add `--use_cpu`.\n\n"
         f"```python\ndatasets.load_dataset('DIR', '{names[-1]}', split='train')\n```\n\n"
-        f"## Made from\n\n{inputs_table(manifest)}\n\n## How it was made\n\n{making(manifest, None)}\n"
+        f"## Made from\n\n{inputs_table(manifest)}\n\n## How it was made\n\n{provenance(manifest, None)}\n"
     )
 
 

@@ -15,7 +15,7 @@ from lmtools.leret.prompts import ZERO_SHOT, PassageText, encode, query_messages
 from lmtools.leret.recipe import LeretRecipe
 from lmtools.leret.workload import generations
 from lmtools.models.chat import render
-from lmtools.models.files import bytes_of, on_hub, resolve_texts, weights_gib
+from lmtools.models.files import bytes_of, on_hub, resolve_without_weights, weights_gib
 from lmtools.models.load import load_tokenizer
 from lmtools.models.precision import describe_precision
 from lmtools.retrieval.config import DenseConfig, HybridConfig, RetrieverConfig
@@ -50,7 +50,9 @@ def dry_run(recipe: LeretRecipe) -> Plan:
     """
     attempt = Attempts()
     data = _data(recipe, attempt)
-    tokenizer = attempt("the tokenizer", lambda: load_tokenizer(recipe.model, resolve_texts(recipe.model)))
+    tokenizer = attempt(
+        "the tokenizer", lambda: load_tokenizer(recipe.model, resolve_without_weights(recipe.model))
+    )
     weights = attempt("the model's size", lambda: weights_gib(recipe.model))
     if recipe.model.adapter and on_hub(recipe.model.name):
         attempt.unchecked.append(f"whether {recipe.model.adapter} fits the model: that needs its weights")

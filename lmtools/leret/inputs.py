@@ -21,7 +21,7 @@ from lmtools.leret.policy import Policy
 from lmtools.leret.prompts import encode
 from lmtools.leret.recipe import DataSettings, LeretRecipe
 from lmtools.models.chat import render
-from lmtools.models.files import fingerprint, model_hashes, resolve_texts
+from lmtools.models.files import fingerprint, model_hashes, resolve_without_weights
 from lmtools.models.load import load_tokenizer
 from lmtools.models.spec import ModelSpec
 from lmtools.retrieval.open import open_retriever
@@ -235,7 +235,7 @@ def answerer_spec(recipe: LeretRecipe) -> ModelSpec:
 def open_policy(spec: ModelSpec, recipe: LeretRecipe) -> Policy:
     """A policy on the recipe's backend, ready to write queries."""
     # A server has the weights: here only its tokenizer is needed.
-    tokenizer = load_tokenizer(spec, resolve_texts(spec) if spec.backend == "server" else None)
+    tokenizer = load_tokenizer(spec, resolve_without_weights(spec) if spec.backend == "server" else None)
     generator: Generator = open_generator(spec, cache=False)
     return Policy(
         generator,

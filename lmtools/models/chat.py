@@ -159,7 +159,7 @@ ANSWER_SHARE = 3, 4
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnsweredPrompt:
     """A conversation that ends with the user's turn, and an answer to it."""
 
     turns: tuple[Message, ...]
@@ -167,7 +167,7 @@ class Answered:
 
 
 @dataclass(frozen=True)
-class Text:
+class EncodedAnswer:
     """Token ids of a prompt and of the answer that follows it, its end marker included."""
 
     prompt: tuple[int, ...]
@@ -178,14 +178,14 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Texts:
-    """Texts in the order they were given in, and how many of them lost tokens to the length limit."""
+class EncodedAnswers:
+    """Encoded answers in the order of the input, and how many of them lost tokens to the length limit."""
 
-    texts: tuple[Text, ...]
+    texts: tuple[EncodedAnswer, ...]
     cut: int
 
 
-def tokenised(tokenizer: Any, answered: Sequence[Answered], max_tokens: int) -> Texts:
+def encode_answers(tokenizer: Any, answered: Sequence[AnsweredPrompt], max_tokens: int) -> EncodedAnswers:
     """Prompts and answers, tokenised apart, so that a prompt has the same tokens whatever answers it.
 
     Raises:
@@ -210,24 +210,26 @@ def tokenised(tokenizer: Any, answered: Sequence[Answered], max_tokens: int) -> 
         text = shorten(ids[prompt], ids[answer], ids.get(end, ()), max_tokens)
         cut += len(text) < len(ids[prompt]) + len(ids[answer])
         texts.append(text)
-    return Texts(tuple(texts), cut)
+    return EncodedAnswers(tuple(texts), cut)
 
 
-def shorten(prompt: tuple[int, ...], answer: tuple[int, ...], end: tuple[int, ...], max_tokens: int) -> Text:
+def shorten(
+    prompt: tuple[int, ...], answer: tuple[int, ...], end: tuple[int, ...], max_tokens: int
+) -> EncodedAnswer:
     """A text of at most ``max_tokens`` tokens.
 
     The answer keeps its first tokens and its ``end``, 3/4 of ``max_tokens`` at most; the prompt its last
     tokens, as many as there is room for.
     """
     if len(prompt) + len(answer) <= max_tokens:
-        return Text(prompt, answer)
+        return EncodedAnswer(prompt, answer)
     numerator, denominator = ANSWER_SHARE
     most = max(1, max_tokens * numerator // denominator)
     if len(answer) > most:
         end = end[: most - 1]  # something of the answer itself stays
         answer = answer[: most - len(end)] + end
     room = max_tokens - len(answer)
-    return Text(prompt[max(0, len(prompt) - room) :], answer)
+    return EncodedAnswer(prompt[max(0, len(prompt) - room) :], answer)
 
 
 def _encode(tokenizer: Any, texts: Sequence[str]) -> dict[str, tuple[int, ...]]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from lmtools.core.config import Config
-from lmtools.models.chat import Text
+from lmtools.models.chat import EncodedAnswer
 
 Pooling = Literal["last", "mean"]
 
@@ -67,7 +67,7 @@ Pooled = tuple[list[int], NDArray[np.float32]]
 class Pass(Protocol):
     """A loaded model that reads texts."""
 
-    def read(self, texts: Sequence[Text]) -> Iterator[Pooled]:
+    def read(self, texts: Sequence[EncodedAnswer]) -> Iterator[Pooled]:
         """Features of every text, some at a time, in any order."""
         ...
 

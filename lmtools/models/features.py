@@ -1,7 +1,7 @@
 """Features of answers: a model's hidden states, pooled over the answer, one row of numbers each.
 
     reader = FeatureReader(ModelSpec(), FeatureSettings())
-    reader.read([Answered((Message("user", "Which river flows through Paris?"),), "The Seine.")])  # (1, D)
+    reader.read([AnsweredPrompt((Message("user", "Name a river."),), "The Seine.")])  # (1, D)
 
 A row is computed once and kept on disk. If all rows of a request are there, no model is loaded. What computes
 them is a ``Pass``: transformers (``pooling``), or vLLM (``lmtools.generation.open``). Of a reward model the
@@ -21,14 +21,14 @@ from lmtools.core.errors import ModelError
 from lmtools.core.files import cache_dir, sha256_text
 from lmtools.core.progress import progress, say
 from lmtools.core.sqlite_store import KeyedTable
-from lmtools.models.chat import Answered, Text, tokenised
+from lmtools.models.chat import AnsweredPrompt, EncodedAnswer, encode_answers
 from lmtools.models.feature_settings import FeatureSettings, Pass
 from lmtools.models.files import ModelFiles, read_json, resolve
 from lmtools.models.load import identity, load, load_config, load_tokenizer, may_merge
 from lmtools.models.precision import resolve_dtype
 from lmtools.models.spec import ModelSpec
 
-__all__ = ["Answered", "FeatureReader"]
+__all__ = ["AnsweredPrompt", "FeatureReader"]
 
 FORMAT = 1
 """Counts up when the same settings come to mean other numbers."""
@@ -39,7 +39,7 @@ CLASSIFIER = "ForSequenceClassification"
 # Features on disk, by key: one SQLite file for each model, which several processes may use at once.
 
 
-def key_of(text: Text) -> bytes:
+def key_of(text: EncodedAnswer) -> bytes:
     """The key of a text: a hash of its token ids and of where the answer begins."""
     ids = np.array([len(text.prompt), *text.prompt, *text.answer], dtype="<i8")
     return hashlib.sha256(ids.tobytes()).digest()
@@ -175,7 +175,7 @@ class FeatureReader:
         """The share of the model's layers that are run: those behind the last one that is read are not."""
         return max(self._layers) / int(self._config.num_hidden_layers)
 
-    def read(self, answered: Sequence[Answered], label: str = "features") -> NDArray[np.float32]:
+    def read(self, answered: Sequence[AnsweredPrompt], label: str = "features") -> NDArray[np.float32]:
         """The features of answers, (n, D).
 
         Args:
@@ -205,9 +205,9 @@ class FeatureReader:
             self._pass.close()
         self._pass = None
 
-    def _texts(self, answered: Sequence[Answered]) -> tuple[Text, ...]:
+    def _texts(self, answered: Sequence[AnsweredPrompt]) -> tuple[EncodedAnswer, ...]:
         context = getattr(self._config, "max_position_embeddings", None) or self._settings.max_tokens
-        encoded = tokenised(self._tokenizer, answered, min(self._settings.max_tokens, int(context)))
+        encoded = encode_answers(self._tokenizer, answered, min(self._settings.max_tokens, int(context)))
         if encoded.cut and not self._warned:
             self._warned = True
             say(
@@ -217,7 +217,7 @@ class FeatureReader:
         return encoded.texts
 
     def _compute(
-        self, missing: dict[bytes, Text], cache: FeatureCache, label: str
+        self, missing: dict[bytes, EncodedAnswer], cache: FeatureCache, label: str
     ) -> dict[bytes, NDArray[np.float32]]:
         """Rows that the cache lacks; each batch is kept as soon as it is computed, should the rest fail."""
         keys, texts = list(missing), list(missing.values())

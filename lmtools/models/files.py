@@ -117,7 +117,7 @@ def resolve(spec: ModelSpec) -> ModelFiles:
     return ModelFiles(path, adapter)
 
 
-def resolve_texts(spec: ModelSpec) -> ModelFiles:
+def resolve_without_weights(spec: ModelSpec) -> ModelFiles:
     """As ``resolve``, but of a hub model only configuration and tokenizer are downloaded, and no adapter."""
     if on_hub(spec.name):
         return ModelFiles(_download(spec.name, spec.trust_remote_code, weights=False))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lmtools.core.errors import MachineError, ModelError
-from lmtools.models.chat import Text
+from lmtools.models.chat import EncodedAnswer
 from lmtools.models.feature_settings import Pooled, Pooling
 from lmtools.models.load import LoadedModel, base_model, in_halves
 
@@ -76,7 +76,7 @@ class Batch:
         return (((keys == PROMPT) | (keys == queries)) & before)[:, None]
 
 
-def pack_rows(texts: Sequence[Text], width: int, most: int, *, share: bool) -> list[Row]:
+def pack_rows(texts: Sequence[EncodedAnswer], width: int, most: int, *, share: bool) -> list[Row]:
     """Every text in a row, the longest row first.
 
     Args:
@@ -102,7 +102,7 @@ def pack_rows(texts: Sequence[Text], width: int, most: int, *, share: bool) -> l
     return sorted(result, key=lambda row: -row.length)
 
 
-def worth_sharing(text: Text, length: int, width: int) -> bool:
+def worth_sharing(text: EncodedAnswer, length: int, width: int) -> bool:
     """Whether it costs less to append a text's answer to a row of ``length`` tokens than to read it alone."""
     alone = len(text) ** 2 + PAIRS_OF_A_TOKEN * width * len(text.prompt)
     return 2 * length * len(text.answer) + len(text.answer) ** 2 <= alone
@@ -117,7 +117,7 @@ def batches(rows: Sequence[Row], most: int) -> Iterator[Sequence[Row]]:
         start = end
 
 
-def tensors(batch: Sequence[Row], texts: Sequence[Text], device: str) -> Batch:
+def tensors(batch: Sequence[Row], texts: Sequence[EncodedAnswer], device: str) -> Batch:
     """One batch on ``device``."""
     shape = (len(batch), max(row.length for row in batch))
     ids, positions = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
@@ -164,7 +164,7 @@ class HfPass:
         # Layers behind the last one that is read are not run.
         self._run = run_layers(self._model.get_decoder(), max(self._layers), self._last)
 
-    def read(self, texts: Sequence[Text]) -> Iterator[Pooled]:
+    def read(self, texts: Sequence[EncodedAnswer]) -> Iterator[Pooled]:
         """See ``Pass``.
 
         Raises:

@@ -23,7 +23,7 @@ from lmtools.core.progress import say
 from lmtools.models.spec import Dtype, ModelSpec
 
 C = TypeVar("C", bound=Config)
-NAMED: tuple[Dtype, ...] = ("float32", "bfloat16", "float16")
+DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16", "float16")
 VARIABLE = "LMTOOLS_DTYPE"
 MASKS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
 """Variables that make torch leave out instructions which the processor has."""
@@ -128,8 +128,8 @@ def default_precision(device: str) -> Precision:
     """What ``auto`` is on a device, as ``ModelSpec.device`` names it; raises as ``resolve_dtype``."""
     named = os.environ.get(VARIABLE)
     if named:
-        if named not in NAMED:
-            raise LmtoolsError(f"{VARIABLE}={named} is none of {', '.join(NAMED)}", fix=f"unset {VARIABLE}")
+        if named not in DTYPES:
+            raise LmtoolsError(f"{VARIABLE}={named} is none of {', '.join(DTYPES)}", fix=f"unset {VARIABLE}")
         return Precision(named, f"{VARIABLE} names it")
     device = pick_device(device)
     return _of_gpu(device) if device.startswith("cuda") else _of_processor(device)
@@ -206,7 +206,7 @@ def read_rates(path: Path) -> dict[Dtype, float]:
     """The rates that an earlier process measured; empty where there are none, or the file is damaged."""
     try:
         rates = json.loads(path.read_text(encoding="utf-8"))["gflops"]
-        return {dtype: float(rates[dtype]) for dtype in NAMED if rates.get(dtype, 0) > 0}
+        return {dtype: float(rates[dtype]) for dtype in DTYPES if rates.get(dtype, 0) > 0}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
 

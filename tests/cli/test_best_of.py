@@ -13,7 +13,7 @@ from lmtools.generation.scripted import Scripted
 from lmtools.hyre.personal import keep_weights
 from lmtools.hyre.reward import open_reward
 from lmtools.models.chat import Message
-from lmtools.models.features import Answered
+from lmtools.models.features import AnsweredPrompt
 
 LONG, SHORT, BLANK = "The Seine, of course; its name is old.", "Seine 4", " \n"
 WRITTEN = [BLANK, LONG, SHORT]
@@ -78,7 +78,7 @@ def test_rewards_are_those_of_the_reward_model(command, made, capsys):
     asked = [(Message("user", "Name river 4?"),), tuple(Message(t["role"], t["content"]) for t in turns)]
     for row, said in zip(rows, asked, strict=True):
         for one in row["completions"][:2]:
-            assert one["reward"] == pytest.approx(reward([Answered(said, one["text"])])[0], abs=1e-5)
+            assert one["reward"] == pytest.approx(reward([AnsweredPrompt(said, one["text"])])[0], abs=1e-5)
 
 
 def test_the_system_message_is_part_of_what_is_judged(command, made, capsys):
@@ -87,7 +87,7 @@ def test_the_system_message_is_part_of_what_is_judged(command, made, capsys):
     reward = open_reward(made / "run", made / "weights" / "long.json")
     said = (Message("system", "Be brief."), Message("user", "Name river 4?"))
     one = row["completions"][0]
-    assert one["reward"] == pytest.approx(reward([Answered(said, one["text"])])[0], abs=1e-5)
+    assert one["reward"] == pytest.approx(reward([AnsweredPrompt(said, one["text"])])[0], abs=1e-5)
 
 
 def test_nothing_but_blank_completions(command, monkeypatch, capsys):

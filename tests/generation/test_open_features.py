@@ -11,11 +11,11 @@ from lmtools.core.errors import MissingPackageError, ModelError
 from lmtools.generation.open import open_features
 from lmtools.models.chat import Message
 from lmtools.models.feature_settings import FeatureSettings
-from lmtools.models.features import Answered
+from lmtools.models.features import AnsweredPrompt
 from lmtools.models.spec import ModelSpec
 
 ASKED = (Message("user", "Which river flows through the capital of France?"),)
-ANSWERS = [Answered(ASKED, text) for text in ("The Seine flows through Paris.", "No.", "q" * 300)]
+ANSWERS = [AnsweredPrompt(ASKED, text) for text in ("The Seine flows through Paris.", "No.", "q" * 300)]
 CLOSE = {"rtol": 1e-3, "atol": 1e-3}
 
 

@@ -28,7 +28,7 @@ from lmtools.hyre.reward import open_reward, trained_recipe
 from lmtools.hyre.tuned import TunedBackbone
 from lmtools.models.chat import Message
 from lmtools.models.feature_settings import FeatureSettings
-from lmtools.models.features import Answered
+from lmtools.models.features import AnsweredPrompt
 from lmtools.models.files import fingerprint
 from lmtools.models.load import load
 from lmtools.models.spec import ModelSpec
@@ -177,7 +177,7 @@ def test_from_training_to_rewards(trained, tmp_path):
     assert "adapter: null" in (tmp_path / "run" / "recipe.yaml").read_text()
     reward = open_reward(tmp_path / "run")
     with closing(reward.reader):
-        said = [Answered((Message("user", "Hi?"),), text) for text in ("Yes, please.", "Yes, now.")]
+        said = [AnsweredPrompt((Message("user", "Hi?"),), text) for text in ("Yes, please.", "Yes, now.")]
         assert np.isfinite(reward(said)).all()
     shutil.rmtree(tmp_path / "run" / "adapter")
     with pytest.raises(ModelError, match="trained on other features"):

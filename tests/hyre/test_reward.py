@@ -14,11 +14,11 @@ from lmtools.hyre.adapt import Weights, prior_weights
 from lmtools.hyre.ensemble import ensemble_digest, load_ensemble
 from lmtools.hyre.reward import open_ensemble, open_reward, trained_recipe
 from lmtools.models.chat import Message
-from lmtools.models.features import Answered
+from lmtools.models.features import AnsweredPrompt
 from lmtools.models.precision import resolve_dtypes
 
 ASKED = (Message("user", "Name a river."),)
-ANSWERS = [Answered(ASKED, text) for text in ("The Seine.", "No.", "q" * 30)]
+ANSWERS = [AnsweredPrompt(ASKED, text) for text in ("The Seine.", "No.", "q" * 30)]
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_order_and_company_do_not_matter(trained):
 @pytest.mark.parametrize("blank", ["", " \n"])
 def test_an_answer_without_text_is_an_error(trained, blank):
     with pytest.raises(DataError, match="empty"):
-        open_reward(trained[1])([*ANSWERS, Answered(ASKED, blank)])
+        open_reward(trained[1])([*ANSWERS, AnsweredPrompt(ASKED, blank)])
 
 
 def test_the_recipe_is_the_runs_with_settings(trained):

@@ -75,7 +75,7 @@ def test_of_a_hub_model_no_weights_are_fetched(tiny_llama, monkeypatch):
         return str(tiny_llama)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    assert files.resolve_texts(ModelSpec(name="some/model")).path == tiny_llama
+    assert files.resolve_without_weights(ModelSpec(name="some/model")).path == tiny_llama
     assert {"config.json", "tokenizer.json"} <= set(fetched)
     assert not [name for name in fetched if name.endswith(".safetensors")]
     fetched.clear()

@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 
 from lmtools.core.errors import DataError
 from lmtools.models.chat import (
-    Answered,
+    AnsweredPrompt,
     Message,
     after_answer,
+    encode_answers,
     end_of_turn,
     render,
     render_answer,
     shorten,
-    tokenised,
 )
 
 HI = (Message("user", "Hi"),)
@@ -32,7 +32,7 @@ def decoded(tokenizer, text):
 
 
 def test_an_answer_has_what_the_template_writes_after_it(tokenizer):
-    (text,) = tokenised(tokenizer, [Answered(HI, "Yes ")], 100).texts
+    (text,) = encode_answers(tokenizer, [AnsweredPrompt(HI, "Yes ")], 100).texts
     assert decoded(tokenizer, text) == (render(tokenizer, HI), "Yes <|im_end|>\n")
     assert after_answer(tokenizer) == "<|im_end|>\n"
 
@@ -60,19 +60,21 @@ def test_the_system_message_joins_the_user_in_the_answered_conversation_too(toke
 
 def test_without_a_template_the_end_of_sequence_follows(tokenizer):
     tokenizer.chat_template = None
-    (text,) = tokenised(tokenizer, [Answered(HI, "Yes")], 100).texts
+    (text,) = encode_answers(tokenizer, [AnsweredPrompt(HI, "Yes")], 100).texts
     assert decoded(tokenizer, text) == ("User: Hi\nAssistant:", "Yes<|im_end|>")
     assert after_answer(tokenizer) == ""
-    assert tokenised(tokenizer, [Answered(HI, "Yes " * 30)], 24).texts[0].answer[-1] == 2
+    assert encode_answers(tokenizer, [AnsweredPrompt(HI, "Yes " * 30)], 24).texts[0].answer[-1] == 2
 
 
 def test_a_prompt_has_the_same_tokens_whatever_answers_it(tokenizer):
-    first, second = tokenised(tokenizer, [Answered(HI, "Yes"), Answered(HI, "\n\nNo")], 100).texts
+    first, second = encode_answers(
+        tokenizer, [AnsweredPrompt(HI, "Yes"), AnsweredPrompt(HI, "\n\nNo")], 100
+    ).texts
     assert first.prompt == second.prompt
 
 
 def test_a_long_answer_keeps_its_beginning_and_its_end(tokenizer):
-    made = tokenised(tokenizer, [Answered(HI, "q" * 50), Answered(HI, "q")], 32)
+    made = encode_answers(tokenizer, [AnsweredPrompt(HI, "q" * 50), AnsweredPrompt(HI, "q")], 32)
     assert made.cut == 1
     prompt, answer = decoded(tokenizer, made.texts[0])
     assert answer == "q" * 22 + "<|im_end|>\n"
@@ -81,7 +83,7 @@ def test_a_long_answer_keeps_its_beginning_and_its_end(tokenizer):
 
 
 def test_a_long_prompt_keeps_its_end(tokenizer):
-    (text,) = tokenised(tokenizer, [Answered((Message("user", "q" * 90),), "Yes")], 32).texts
+    (text,) = encode_answers(tokenizer, [AnsweredPrompt((Message("user", "q" * 90),), "Yes")], 32).texts
     assert len(text) == 32
     assert decoded(tokenizer, text)[0].endswith("q<|im_end|>\n<|im_start|>assistant\n")
 
@@ -107,5 +109,5 @@ def test_cutting_never_goes_over_the_limit_nor_cuts_without_need(prompt, body, e
 @pytest.mark.parametrize("answer", ["", " \n\t"])
 def test_an_empty_answer_is_named(tokenizer, answer):
     with pytest.raises(DataError, match="answer to 'Hi' is empty") as caught:
-        tokenised(tokenizer, [Answered(HI, "Yes"), Answered(HI, answer)], 100)
+        encode_answers(tokenizer, [AnsweredPrompt(HI, "Yes"), AnsweredPrompt(HI, answer)], 100)
     assert caught.value.fix

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lmtools.core.errors import MachineError
-from lmtools.models.chat import Text
+from lmtools.models.chat import EncodedAnswer
 from lmtools.models.features import FeatureCache, key_of
 
 VALUES = np.array([[1.5, -2.0, 3e-30], [0.1, 1e30, 0.0]], np.float32)
@@ -58,9 +58,14 @@ def test_processes_write_beside_each_other(tmp_path):
 
 
 def test_the_key_tells_tokens_and_where_the_answer_begins():
-    texts = [Text((1, 2), (3,)), Text((1,), (2, 3)), Text((), (1, 2, 3)), Text((1, 2), (4,))]
+    texts = [
+        EncodedAnswer((1, 2), (3,)),
+        EncodedAnswer((1,), (2, 3)),
+        EncodedAnswer((), (1, 2, 3)),
+        EncodedAnswer((1, 2), (4,)),
+    ]
     assert len({key_of(text) for text in texts}) == 4
-    assert key_of(texts[0]) == key_of(Text((1, 2), (3,)))
+    assert key_of(texts[0]) == key_of(EncodedAnswer((1, 2), (3,)))
 
 
 def test_a_damaged_file_is_named(tmp_path):

@@ -13,13 +13,13 @@ from lmtools.core.errors import DataError, ModelError
 from lmtools.models import features as module
 from lmtools.models.chat import Message, render, render_answer
 from lmtools.models.feature_settings import FeatureSettings
-from lmtools.models.features import Answered, FeatureReader
+from lmtools.models.features import AnsweredPrompt, FeatureReader
 from lmtools.models.load import load
 from lmtools.models.spec import ModelSpec
 
 ASKED = (Message("user", "Which river flows through the capital of France?"),)
-PAIR = [Answered(ASKED, "The Seine flows through Paris."), Answered(ASKED, "The Loire.")]
-OTHER = Answered((Message("system", "Be brief."), Message("user", "Hi")), "Yes?")
+PAIR = [AnsweredPrompt(ASKED, "The Seine flows through Paris."), AnsweredPrompt(ASKED, "The Loire.")]
+OTHER = AnsweredPrompt((Message("system", "Be brief."), Message("user", "Hi")), "Yes?")
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 
@@ -129,7 +129,7 @@ def test_numbers_that_are_not_finite_are_an_error_and_not_kept(tiny_llama, tmp_p
 def test_long_texts_are_cut_and_that_is_said_once(tiny_llama, capsys):
     reader = reader_of(tiny_llama, max_tokens=16)
     reader.read(PAIR)
-    reader.read([Answered(ASKED, "No.")])
+    reader.read([AnsweredPrompt(ASKED, "No.")])
     assert capsys.readouterr().err.count("2 of 2 texts are longer than features.max_tokens=16") == 1
 
 
@@ -137,7 +137,7 @@ def test_no_text_is_longer_than_the_model_takes(tiny_llama, tmp_path):
     short = shutil.copytree(tiny_llama, tmp_path / "short")
     config = json.loads((short / "config.json").read_text())
     (short / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 24}))
-    assert max(map(len, reader_of(short)._texts([Answered(ASKED, "q" * 90)]))) == 24
+    assert max(map(len, reader_of(short)._texts([AnsweredPrompt(ASKED, "q" * 90)]))) == 24
 
 
 def test_nothing_to_read_is_no_rows(tiny_llama):
@@ -146,7 +146,7 @@ def test_nothing_to_read_is_no_rows(tiny_llama):
 
 def test_an_empty_answer(tiny_llama):
     with pytest.raises(DataError, match="is empty"):
-        reader_of(tiny_llama).read([Answered(ASKED, " ")])
+        reader_of(tiny_llama).read([AnsweredPrompt(ASKED, " ")])
 
 
 def test_an_adapter_changes_the_features(tiny_llama, tmp_path):

@@ -3,12 +3,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmtools.models.chat import Text
+from lmtools.models.chat import EncodedAnswer
 from lmtools.models.pooling import PADDING, batches, pack_rows, tensors, worth_sharing
 
 PROMPTS = st.lists(st.integers(0, 1), max_size=6).map(tuple)
 ANSWERS = st.lists(st.integers(2, 9), min_size=1, max_size=6).map(tuple)
-TEXTS = st.lists(st.builds(Text, PROMPTS, ANSWERS), max_size=12)
+TEXTS = st.lists(st.builds(EncodedAnswer, PROMPTS, ANSWERS), max_size=12)
 
 
 @given(TEXTS, st.integers(1, 40), st.booleans())
@@ -31,8 +31,8 @@ def test_batches_hold_every_row_within_the_limit(texts, most):
 
 
 def test_two_answers_to_a_long_prompt_share_it_and_to_a_short_one_do_not():
-    long = [Text(tuple(range(200)), (1,) * length) for length in (40, 50)]
-    short = [Text((1, 2), (1,) * length) for length in (400, 500)]
+    long = [EncodedAnswer(tuple(range(200)), (1,) * length) for length in (40, 50)]
+    short = [EncodedAnswer((1, 2), (1,) * length) for length in (400, 500)]
     assert len(pack_rows(long, 576, 8192, share=True)) == 1
     assert len(pack_rows(long, 576, 8192, share=False)) == 2
     assert len(pack_rows(short, 16, 8192, share=True)) == 2
@@ -41,7 +41,7 @@ def test_two_answers_to_a_long_prompt_share_it_and_to_a_short_one_do_not():
 
 @given(st.lists(ANSWERS, min_size=1, max_size=4), PROMPTS, ANSWERS)
 def test_a_token_sees_the_prompt_and_its_own_answer_up_to_itself(answers, prompt, other):
-    texts = [Text(prompt, answer) for answer in answers] + [Text((5,), other)]
+    texts = [EncodedAnswer(prompt, answer) for answer in answers] + [EncodedAnswer((5,), other)]
     made = pack_rows(texts, 10**6, 10**6, share=True)
     batch = tensors(made, texts, "cpu")
     seen = batch.visible()[:, 0]

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmtools.models.chat import Text
+from lmtools.models.chat import EncodedAnswer
 from lmtools.models.load import LoadedModel, load
 from lmtools.models.pooling import HfPass, additive_mask, can_pack, pack_rows
 from lmtools.models.spec import ModelSpec
@@ -14,7 +14,7 @@ from lmtools.models.spec import ModelSpec
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 PROMPTS = st.sampled_from([tuple(range(40, 90)), tuple(range(30, 70)), (5,), ()])
 ANSWERS = st.lists(st.integers(3, 300), min_size=1, max_size=20).map(tuple)
-TEXTS = st.lists(st.builds(Text, PROMPTS, ANSWERS), min_size=1, max_size=8)
+TEXTS = st.lists(st.builds(EncodedAnswer, PROMPTS, ANSWERS), min_size=1, max_size=8)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_features_depend_on_neither_batch_size_nor_order_nor_padding(loaded, tex
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_packed_rows_equal_rows_of_one_text(tiny_llama, attention, monkeypatch):
     loaded = load(ModelSpec(name=str(tiny_llama), device="cpu"), attention=attention)
-    texts = [Text(tuple(range(40, 100)), tuple(range(5, 5 + length))) for length in (3, 9, 1, 20)]
+    texts = [EncodedAnswer(tuple(range(40, 100)), tuple(range(5, 5 + length))) for length in (3, 9, 1, 20)]
     assert can_pack(loaded.model, 80)
     assert len(pack_rows(texts, 32, 8192, share=True)) == 1
     packed = features(loaded, texts, layers=(1, 2))
@@ -61,7 +61,7 @@ def test_packed_rows_equal_rows_of_one_text(tiny_llama, attention, monkeypatch):
 
 
 def test_layers_and_poolings_come_in_the_order_asked_for(loaded):
-    text = Text((7, 8), (9, 10, 11))
+    text = EncodedAnswer((7, 8), (9, 10, 11))
     both = features(loaded, [text], layers=(2, 1), pooling=("mean", "last"))[0].reshape(2, 2, 32)
     forward = alone(loaded, text, (1, 2)).reshape(2, 2, 32)
     np.testing.assert_allclose(both, forward[::-1, ::-1], **CLOSE)
@@ -69,7 +69,7 @@ def test_layers_and_poolings_come_in_the_order_asked_for(loaded):
 
 def test_pooling_is_in_float32_at_bfloat16_too(tiny_llama):
     loaded = load(ModelSpec(name=str(tiny_llama), device="cpu", dtype="bfloat16"))
-    text = Text((7, 8), tuple(range(9, 20)))
+    text = EncodedAnswer((7, 8), tuple(range(9, 20)))
     with torch.inference_mode():
         states = loaded.model.model(torch.tensor([text.prompt + text.answer])).last_hidden_state[0, 2:]
     expected = states.float().mean(dim=0).numpy()
@@ -101,7 +101,10 @@ def test_a_windowed_model_reads_one_text_a_row(tmp_path):
                            num_attention_heads=2, num_key_value_heads=1, sliding_window=4)  # fmt: skip
     torch.manual_seed(0)
     model = MistralForCausalLM(config).eval()
-    texts = [Text(tuple(range(40, 60)), (1, 2, 3)), Text(tuple(range(40, 60)), (4, 5, 6, 7, 8))]
+    texts = [
+        EncodedAnswer(tuple(range(40, 60)), (1, 2, 3)),
+        EncodedAnswer(tuple(range(40, 60)), (4, 5, 6, 7, 8)),
+    ]
     loaded = type("Loaded", (), {"model": model, "device": "cpu"})()
     np.testing.assert_allclose(features(loaded, texts), [alone(loaded, text) for text in texts], **CLOSE)
 
@@ -118,7 +121,11 @@ def test_layers_behind_the_last_one_asked_for_are_not_run(tmp_path):
         vocab_size=50, hidden_size=16, intermediate_size=32, num_hidden_layers=6, num_attention_heads=2
     )
     model = LlamaForCausalLM(config).eval()
-    texts = [Text((1, 2, 3), (4, 5)), Text((1, 2, 3), (6,)), Text((7,), (8, 9, 10))]
+    texts = [
+        EncodedAnswer((1, 2, 3), (4, 5)),
+        EncodedAnswer((1, 2, 3), (6,)),
+        EncodedAnswer((7,), (8, 9, 10)),
+    ]
 
     def read(layers):
         found = HfPass(LoadedModel(model, None, "", "cpu"), layers, ("last", "mean"), 64).read(texts)

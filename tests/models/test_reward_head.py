@@ -9,14 +9,14 @@ import torch
 from lmtools.core.errors import ModelError
 from lmtools.models.chat import Message, render, render_answer
 from lmtools.models.feature_settings import FeatureSettings
-from lmtools.models.features import Answered, FeatureReader
+from lmtools.models.features import AnsweredPrompt, FeatureReader
 from lmtools.models.spec import ModelSpec
 
 ASKED = (Message("user", "Which river flows through the capital of France?"),)
 ANSWERS = [
-    Answered(ASKED, "The Seine flows through Paris."),
-    Answered(ASKED, "No."),
-    Answered(ASKED, "q" * 40),
+    AnsweredPrompt(ASKED, "The Seine flows through Paris."),
+    AnsweredPrompt(ASKED, "No."),
+    AnsweredPrompt(ASKED, "q" * 40),
 ]
 
 
