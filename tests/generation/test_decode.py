@@ -23,7 +23,7 @@ def test_a_row_ends_with_the_token_that_completes_the_first_stop_string(text, st
     row = Row(0, limit=100)
     for token in encode(text):
         row.add(token, -1.0, frozenset(), stop, decode)
-        if row.done:
+        if row.finished:
             break
     starts = [text.find(string) for string in stop if string in text]
     ends = [text.find(string) + len(string) for string in stop if string in text]
@@ -38,7 +38,7 @@ def test_a_stop_string_inside_a_long_token_cuts_the_text():
     row = Row(0, limit=10)
     for token in (0, 1):
         row.add(token, -1.0, frozenset(), ["\n\n"], lambda ids: "".join(pieces[id] for id in ids))
-    assert row.done
+    assert row.finished
     completion = row.completion(frozenset(), decode)
     assert (completion.text, completion.tokens, completion.finish) == ("The Seine.", (0, 1), "stop")
 
@@ -56,9 +56,9 @@ def test_ends_and_limits(tokens, finish, text):
     ends = frozenset(encode("!"))
     row = Row(0, limit=3)
     for token in encode(tokens):
-        assert not row.done
+        assert not row.finished
         row.add(token, -0.5, ends, (), decode)
-    assert row.done
+    assert row.finished
     completion = row.completion(ends, decode)
     assert (completion.text, completion.finish) == (text, finish)
     assert completion.tokens == tuple(encode(tokens))
