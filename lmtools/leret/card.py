@@ -18,7 +18,16 @@ from lmtools.leret.recipe import LeretRecipe
 from lmtools.models.chat import render
 from lmtools.models.load import load_tokenizer
 from lmtools.models.merge import write_merged
-from lmtools.models.publish import FILE, Artefact, Base, base_of_card, code, inputs_table, provenance, write_card
+from lmtools.models.publish import (
+    FILE,
+    Artefact,
+    Base,
+    base_of_card,
+    code,
+    inputs_table,
+    provenance,
+    write_card,
+)
 
 QUESTION = "In which country was the painter of The Night Watch born?"
 LIMITS = (
