@@ -136,7 +136,7 @@ def _weights(spec: ModelSpec, files: ModelFiles, folder: Path) -> Iterator[Path]
         yield files.path
         return
     with TemporaryDirectory(dir=folder) as merged:
-        load(spec, merge=True).model.save_pretrained(merged)
+        load(spec, files=files, merge=True).model.save_pretrained(merged)
         yield Path(merged)
 
 

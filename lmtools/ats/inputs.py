@@ -69,7 +69,7 @@ def prepare(recipe: AtsRecipe) -> Setup:
         split(len(rows.marked), recipe.data.validation, recipe.seed),
         identity(recipe.model, files),
         base_shape(model_config(recipe, files)),
-        {recipe.data.train: source_hash(recipe.data.train), **model_hashes(recipe.model)},
+        {recipe.data.train: source_hash(recipe.data.train), **model_hashes(recipe.model, files)},
     )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from lmtools.generation.past import Past
 from lmtools.generation.protocol import Completion, Sampling
 
-# The next token of every row, from its logits and one uniform number.
+# The next token of every row.
 
 CANDIDATES = 1024
 """Tokens sorted at first for ``top_p``; only where their mass is not enough the whole vocabulary is."""
@@ -54,6 +54,7 @@ def limit(logits: Tensor, top_k: int, top_p: float) -> tuple[Tensor, Tensor | No
         logits, ids = logits.topk(top_k, dim=-1)
         log_total = logits.double().logsumexp(dim=-1, keepdim=True)
     elif top_p < 1:
+        # Sorting a whole vocabulary for every token is slow, and nearly always its head has the mass.
         best = logits.topk(min(CANDIDATES, vocabulary), dim=-1)
         enough = bool(((best.values.double() - log_total).exp().sum(dim=-1) >= top_p).all())
         logits, ids = best if enough else logits.sort(dim=-1, descending=True)
@@ -61,7 +62,7 @@ def limit(logits: Tensor, top_k: int, top_p: float) -> tuple[Tensor, Tensor | No
     if top_p < 1:
         before = probabilities.cumsum(dim=-1) - probabilities
         outside = before >= top_p
-        outside[:, 0] = False
+        outside[:, 0] = False  # the most probable token stays, however small p is
         probabilities = probabilities.masked_fill(outside, 0.0)
     return probabilities, ids
 
@@ -83,9 +84,10 @@ def uniforms(seeds: list[int], steps: int) -> Tensor:
     return torch.stack(rows) if rows else torch.empty(0, steps, dtype=torch.float64)
 
 
+# The loop.
+
 Decode = Callable[[Sequence[int]], str]
 """Token ids to text, special tokens left out."""
-
 DROP = 0.8
 """Finished rows are cut out of the batch once no more than this share is still running: cutting copies."""
 MARGIN = 4
@@ -174,6 +176,7 @@ def decode_batch(
         for row, token, logprob in zip(running, tokens.tolist(), logprobs.tolist(), strict=True):
             if not row.finished:  # finished rows are computed until they are cut out, and dropped
                 row.add(token, logprob, ends, sampling.stop, decode)
+        # Rows that are finished are cut out of the past, but not each alone: cutting copies keys and values.
         live = [index for index, row in enumerate(running) if not row.finished]
         if not live:
             return

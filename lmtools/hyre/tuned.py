@@ -47,9 +47,10 @@ class TunedBackbone:
     """
 
     def __init__(self, spec: ModelSpec, settings: FeatureSettings, rank: int, seed: int) -> None:
-        reward = is_reward_model(resolve(spec))
+        files = resolve(spec)
+        reward = is_reward_model(files)
         # Gradients of float16 would be lost below its smallest number; features are read at it afterwards.
-        loaded = load(trained_at(spec), reward=reward)
+        loaded = load(trained_at(spec), files=files, reward=reward)
         self.device = loaded.device
         self._tokenizer = loaded.tokenizer
         self._settings = settings

@@ -118,7 +118,7 @@ OF_THE_BASE = "license-of-the-base-model"
 
 @dataclass(frozen=True)
 class Artefact:
-    """What the system that made it knows of an artefact.
+    """An artefact of a run, as the system that made it describes it.
 
     Args:
         summary: what it is and does, in Markdown.
