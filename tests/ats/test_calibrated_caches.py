@@ -117,8 +117,8 @@ def test_the_hf_generator_with_shared_prefixes(loaded, kind, name):
 )
 def test_a_calibrated_model_shares_prefixes_where_its_base_does(loaded, name, kind):
     generator = HfGenerator.from_loaded(calibrated(MODELS[name](loaded)))
-    with generator._pasts.ready():
-        assert isinstance(generator._pasts.start([], 4), kind)
+    with generator._prefixes.ready():
+        assert isinstance(generator._prefixes.start([], 4), kind)
 
 
 def test_a_cache_that_the_head_has_not_seen_is_an_error(loaded):
