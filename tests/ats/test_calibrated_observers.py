@@ -38,8 +38,8 @@ def test_watching_heads_see_shared_prefixes(loaded):
     generator = HfGenerator.from_loaded(observe(loaded, heads))
     ids = [loaded.tokenizer(SHARED + text)["input_ids"] for text in PROMPTS]
     shared = len(loaded.tokenizer(SHARED)["input_ids"]) - 3
-    with generator._pasts.ready():
-        past = generator._pasts.start(ids[0][:shared], max(map(len, ids)))
+    with generator._prefixes.ready():
+        past = generator._prefixes.start(ids[0][:shared], max(map(len, ids)))
         past.forward(*pad([tokens[shared:] for tokens in ids], "cpu"), keep=1)
     model = generator._model
     for row, tokens in enumerate(ids):

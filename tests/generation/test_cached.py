@@ -23,7 +23,7 @@ def scripted():
     return Scripted(lambda prompt, sample: f"{prompt} {sample}", scores=lambda p, c: [-float(len(p + c))])
 
 
-def asked(scripted):
+def prompts_passed(scripted):
     return [call.prompts for call in scripted.calls]
 
 
@@ -42,7 +42,7 @@ def test_only_prompts_that_lack_samples_are_asked(scripted, path):
     [a, c, b] = cached.generate(["a", "c", "b"], WARM, 2)
     assert [group[1].text for group in (a, c, b)] == ["a 1", "c 1", "b 1"]
     cached.generate(["c", "b"], WARM, 3)
-    assert asked(scripted) == [("a", "b"), ("c",), ("c", "b")]
+    assert prompts_passed(scripted) == [("a", "b"), ("c",), ("c", "b")]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_scores_and_options_are_kept(scripted, path):
         assert len(cached.options(["a", "b"], ["A", "B"])) == 2
     cached.options(["a"], ["B"])
     assert [call.method for call in scripted.calls] == ["score", "options"]
-    assert asked(scripted)[0] == (("ab", "c"), ("a", "bc"))
+    assert prompts_passed(scripted)[0] == (("ab", "c"), ("a", "bc"))
     cached.options(["a"], ["A", "C"])
     assert scripted.calls[-1].options == ("A", "C")
     assert cached.options(["a"], []) == [()]
@@ -85,12 +85,12 @@ def test_scores_and_options_are_kept(scripted, path):
 def test_what_comes_back_is_what_went_in(path):
     completion = Completion("\ud800 half \x00 — ", (1, 2), (-0.1, float("-inf")), "length")
 
-    class One(Scripted):
+    class Fixed(Scripted):
         def generate(self, prompts, sampling, samples=1):
             super().generate(prompts, sampling, samples)
             return [[completion] * samples for _ in prompts]
 
-    cached = Cached(One(["x"]), path)
+    cached = Cached(Fixed(["x"]), path)
     assert cached.generate(["\ud800"], WARM) == [[completion]]
     assert cached.generate(["\ud800"], WARM) == [[completion]]
 

@@ -180,8 +180,8 @@ def test_samples_do_not_depend_on_the_batch(loaded, generator):
 def test_samples_differ_and_follow_the_seed(generator):
     [samples] = generator.generate([MIXED[0]], WARM, 6)
     assert len({sample.tokens for sample in samples}) > 3
-    [others] = generator.generate([MIXED[0]], Sampling(max_tokens=8, temperature=1.0, seed=4), 6)
-    assert [sample.tokens for sample in samples] != [sample.tokens for sample in others]
+    [reseeded] = generator.generate([MIXED[0]], Sampling(max_tokens=8, temperature=1.0, seed=4), 6)
+    assert [sample.tokens for sample in samples] != [sample.tokens for sample in reseeded]
 
 
 def test_greedy_samples_are_one_computation_repeated(generator):

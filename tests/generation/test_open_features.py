@@ -14,8 +14,8 @@ from lmtools.models.feature_settings import FeatureSettings
 from lmtools.models.features import AnsweredPrompt
 from lmtools.models.spec import ModelSpec
 
-ASKED = (Message("user", "Which river flows through the capital of France?"),)
-ANSWERS = [AnsweredPrompt(ASKED, text) for text in ("The Seine flows through Paris.", "No.", "q" * 300)]
+QUESTION = (Message("user", "Which river flows through the capital of France?"),)
+ANSWERS = [AnsweredPrompt(QUESTION, text) for text in ("The Seine flows through Paris.", "No.", "q" * 300)]
 CLOSE = {"rtol": 1e-3, "atol": 1e-3}
 
 
@@ -88,8 +88,8 @@ def test_vllm_reads_a_text_as_long_as_the_engine_takes(tiny_llama):
     settings = FeatureSettings(max_tokens=64)
     reader = open_features(spec_of(tiny_llama, max_model_len=64, batch_tokens=64), settings)
     try:
-        found = reader.read(ANSWERS)
+        rows = reader.read(ANSWERS)
     finally:
         reader.close()
     expected = open_features(spec_of(tiny_llama, "hf"), settings).read(ANSWERS)
-    np.testing.assert_allclose(found, expected, **CLOSE)
+    np.testing.assert_allclose(rows, expected, **CLOSE)

@@ -6,13 +6,13 @@ from lmtools.models.spec import ModelSpec
 
 
 def test_a_tiny_model_is_timed(tiny_llama, capsys):
-    found = measure_pace(ModelSpec(name=str(tiny_llama), device="cpu"))
-    assert isinstance(found, Pace)
-    assert min(found.read, found.written, found.trained) > 0
-    assert found.read > found.written
-    said = capsys.readouterr().err
-    assert f"reads {found.read:.0f} tokens a second" in said
-    assert "at float32" in said
+    pace = measure_pace(ModelSpec(name=str(tiny_llama), device="cpu"))
+    assert isinstance(pace, Pace)
+    assert min(pace.read, pace.written, pace.trained) > 0
+    assert pace.read > pace.written
+    message = capsys.readouterr().err
+    assert f"reads {pace.read:.0f} tokens a second" in message
+    assert "at float32" in message
 
 
 def test_what_another_backend_takes_is_not_known():

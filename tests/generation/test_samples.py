@@ -26,6 +26,6 @@ def test_every_prompt_gets_its_samples_in_order(prompts, samples, temperature):
 @given(st.text(), st.text(), st.integers(0, 100), st.integers(0, 100), st.integers(0, 2**40))
 def test_seeds_tell_samples_and_prompts_apart(first, second, i, j, seed):
     sampling = Sampling(temperature=1.0, seed=seed)
-    one, other = sample_seed(first, sampling, i), sample_seed(second, sampling, j)
-    assert 0 <= one < 2**31
-    assert (one == other) == ((first, i) == (second, j))
+    seed_i, seed_j = sample_seed(first, sampling, i), sample_seed(second, sampling, j)
+    assert 0 <= seed_i < 2**31
+    assert (seed_i == seed_j) == ((first, i) == (second, j))

@@ -66,7 +66,7 @@ class TestGenerate:
             connect(url).generate(["x"], GREEDY)
 
     @pytest.mark.parametrize(
-        ("answer", "place"),
+        ("answer", "field"),
         [
             ([], "the answer"),
             ({"choices": []}, "choices"),
@@ -75,13 +75,13 @@ class TestGenerate:
             (plain("x", logprobs={"token_logprobs": "no"}), "choices.0.logprobs.token_logprobs"),
         ],
     )
-    def test_wrong_shape_names_the_field(self, answer, place):
+    def test_wrong_shape_names_the_field(self, answer, field):
         with (
             serving(Script(in_turn(answer))) as url,
             pytest.raises(BackendError, match="another form") as caught,
         ):
             connect(url).generate(["x"], GREEDY)
-        assert f": {place}: " in caught.value.message
+        assert f": {field}: " in caught.value.message
 
     def test_unknown_ending_is_an_error(self):
         answer = {"choices": [{"text": "x", "finish_reason": "abort"}]}

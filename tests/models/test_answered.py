@@ -74,12 +74,12 @@ def test_a_prompt_has_the_same_tokens_whatever_answers_it(tokenizer):
 
 
 def test_a_long_answer_keeps_its_beginning_and_its_end(tokenizer):
-    made = encode_answers(tokenizer, [AnsweredPrompt(HI, "q" * 50), AnsweredPrompt(HI, "q")], 32)
-    assert made.cut == 1
-    prompt, answer = decoded(tokenizer, made.texts[0])
+    encoded = encode_answers(tokenizer, [AnsweredPrompt(HI, "q" * 50), AnsweredPrompt(HI, "q")], 32)
+    assert encoded.cut == 1
+    prompt, answer = decoded(tokenizer, encoded.texts[0])
     assert answer == "q" * 22 + "<|im_end|>\n"
     assert render(tokenizer, HI).endswith(prompt)
-    assert len(made.texts[0]) == 32
+    assert len(encoded.texts[0]) == 32
 
 
 def test_a_long_prompt_keeps_its_end(tokenizer):

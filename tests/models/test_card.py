@@ -95,8 +95,8 @@ def test_a_model_of_this_machine_is_no_repository(tmp_path):
 
 
 def test_inputs_and_making():
-    made = manifest(command=["lmtools", "--set", "data.train=/home/anna/a.jsonl", "--out", "~/b", "it's"])
-    _, body = front(card(artefact(), made, results(Row("a", {"x": Interval(0, 0, 1, 2)}))))
+    record = manifest(command=["lmtools", "--set", "data.train=/home/anna/a.jsonl", "--out", "~/b", "it's"])
+    _, body = front(card(artefact(), record, results(Row("a", {"x": Interval(0, 0, 1, 2)}))))
     assert f"| `pairs.jsonl` | `{SHA}` |" in body
     assert f"| `hf:org/pairs:en:train` | `{SHA}` |" in body
     assert "lmtools --set data.train=a.jsonl --out b 'it'\"'\"'s'" in body
@@ -127,8 +127,8 @@ def test_without_figures_there_is_no_table():
 
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_whatever_names_hold_the_front_matter_stays_the_same(name, word):
-    made = manifest(inputs={name: word}, command=["lmtools", word], versions={name: word})
-    text = card(artefact(name, name), made, results(Row(word, {name or "x": Interval(0, 0, 1, 2)})))
+    record = manifest(inputs={name: word}, command=["lmtools", word], versions={name: word})
+    text = card(artefact(name, name), record, results(Row(word, {name or "x": Interval(0, 0, 1, 2)})))
     head, body = front(text)
     assert head["library_name"] == "peft"
     assert head["tags"] == ["lmtools", "leret"]
@@ -165,9 +165,9 @@ def test_hostile_names(hostile):
 
 @given(st.text(max_size=80))
 def test_words_and_code_stay_on_their_line_and_in_their_cell(text):
-    for made in (code(text), plain(text)):
-        assert len(made.splitlines()) <= 1
-        assert not re.search(r"(?<!\\)(\\\\)*\|", made)
+    for markdown in (code(text), plain(text)):
+        assert len(markdown.splitlines()) <= 1
+        assert not re.search(r"(?<!\\)(\\\\)*\|", markdown)
     assert code(text).count("`") == 2
 
 

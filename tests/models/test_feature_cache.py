@@ -16,10 +16,10 @@ VALUES = np.array([[1.5, -2.0, 3e-30], [0.1, 1e30, 0.0]], np.float32)
 def test_rows_come_back_as_they_were_and_absent_ones_do_not(tmp_path):
     cache = FeatureCache(tmp_path / "deep" / "features.sqlite", 3)
     cache.write([b"a", b"b"], VALUES)
-    found = FeatureCache(tmp_path / "deep" / "features.sqlite", 3).read([b"b", b"c", b"a"])
-    assert found.keys() == {b"a", b"b"}
-    np.testing.assert_array_equal(np.stack([found[b"a"], found[b"b"]]), VALUES)
-    assert found[b"a"].dtype == np.float32
+    rows = FeatureCache(tmp_path / "deep" / "features.sqlite", 3).read([b"b", b"c", b"a"])
+    assert rows.keys() == {b"a", b"b"}
+    np.testing.assert_array_equal(np.stack([rows[b"a"], rows[b"b"]]), VALUES)
+    assert rows[b"a"].dtype == np.float32
 
 
 def test_a_row_of_another_width_counts_as_absent_and_is_replaced(tmp_path):
@@ -35,8 +35,8 @@ def test_more_keys_than_a_statement_takes(tmp_path):
     cache = FeatureCache(tmp_path / "features.sqlite", 1)
     keys = [str(number).encode() for number in range(1203)]
     cache.write(keys, np.arange(1203, dtype=np.float32)[:, None])
-    found = cache.read(keys)
-    assert [found[key].item() for key in keys] == list(range(1203))
+    rows = cache.read(keys)
+    assert [rows[key].item() for key in keys] == list(range(1203))
 
 
 def _write(path, number):

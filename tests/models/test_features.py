@@ -17,8 +17,8 @@ from lmtools.models.features import AnsweredPrompt, FeatureReader
 from lmtools.models.load import load
 from lmtools.models.spec import ModelSpec
 
-ASKED = (Message("user", "Which river flows through the capital of France?"),)
-PAIR = [AnsweredPrompt(ASKED, "The Seine flows through Paris."), AnsweredPrompt(ASKED, "The Loire.")]
+QUESTION = (Message("user", "Which river flows through the capital of France?"),)
+PAIR = [AnsweredPrompt(QUESTION, "The Seine flows through Paris."), AnsweredPrompt(QUESTION, "The Loire.")]
 OTHER = AnsweredPrompt((Message("system", "Be brief."), Message("user", "Hi")), "Yes?")
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
@@ -50,11 +50,11 @@ def fails():
 
 def test_a_row_is_the_last_state_and_the_mean_of_the_answer(tiny_llama):
     reader = reader_of(tiny_llama)
-    found = reader.read([*PAIR, OTHER])
-    assert found.shape == (3, reader.width) == (3, 64)
-    assert found.dtype == np.float32
+    rows = reader.read([*PAIR, OTHER])
+    assert rows.shape == (3, reader.width) == (3, 64)
+    assert rows.dtype == np.float32
     assert reader.own_head is None
-    for row, answered in zip(found, [*PAIR, OTHER], strict=True):
+    for row, answered in zip(rows, [*PAIR, OTHER], strict=True):
         expected = states(spec_of(tiny_llama), answered)
         np.testing.assert_allclose(row, np.concatenate([expected[-1], expected.mean(axis=0)]), **CLOSE)
 
@@ -107,9 +107,9 @@ def test_a_killed_pass_keeps_its_batches(tiny_llama, capsys):
     with pytest.raises(KeyboardInterrupt):
         reader_of(tiny_llama, lambda: Interrupted(64)).read(PAIR)
     capsys.readouterr()
-    found = reader_of(tiny_llama).read(PAIR)
+    rows = reader_of(tiny_llama).read(PAIR)
     assert "1 to do" in capsys.readouterr().err
-    np.testing.assert_array_equal(found[1], np.ones(64))
+    np.testing.assert_array_equal(rows[1], np.ones(64))
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
@@ -129,7 +129,7 @@ def test_numbers_that_are_not_finite_are_an_error_and_not_kept(tiny_llama, tmp_p
 def test_long_texts_are_cut_and_that_is_said_once(tiny_llama, capsys):
     reader = reader_of(tiny_llama, max_tokens=16)
     reader.read(PAIR)
-    reader.read([AnsweredPrompt(ASKED, "No.")])
+    reader.read([AnsweredPrompt(QUESTION, "No.")])
     assert capsys.readouterr().err.count("2 of 2 texts are longer than features.max_tokens=16") == 1
 
 
@@ -137,7 +137,7 @@ def test_no_text_is_longer_than_the_model_takes(tiny_llama, tmp_path):
     short = shutil.copytree(tiny_llama, tmp_path / "short")
     config = json.loads((short / "config.json").read_text())
     (short / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 24}))
-    assert max(map(len, reader_of(short)._texts([AnsweredPrompt(ASKED, "q" * 90)]))) == 24
+    assert max(map(len, reader_of(short)._texts([AnsweredPrompt(QUESTION, "q" * 90)]))) == 24
 
 
 def test_nothing_to_read_is_no_rows(tiny_llama):
@@ -146,18 +146,18 @@ def test_nothing_to_read_is_no_rows(tiny_llama):
 
 def test_an_empty_answer(tiny_llama):
     with pytest.raises(DataError, match="is empty"):
-        reader_of(tiny_llama).read([AnsweredPrompt(ASKED, " ")])
+        reader_of(tiny_llama).read([AnsweredPrompt(QUESTION, " ")])
 
 
 def test_an_adapter_changes_the_features(tiny_llama, tmp_path):
     adapter = save_adapter(tiny_llama, tmp_path / "adapter")
     for dtype in ("float32", "bfloat16"):  # merged, and not
         spec = spec_of(tiny_llama, adapter=str(adapter), dtype=dtype)
-        found = FeatureReader(spec, FeatureSettings(pooling=("last",))).read(PAIR)
+        rows = FeatureReader(spec, FeatureSettings(pooling=("last",))).read(PAIR)
         tolerance = CLOSE if dtype == "float32" else {"rtol": 0.1, "atol": 0.1}
         plain = states(spec.model_copy(update={"dtype": "float32"}), PAIR[0])[-1]
-        np.testing.assert_allclose(found[0], plain, **tolerance)
-        assert not np.allclose(found, reader_of(tiny_llama, pooling=("last",)).read(PAIR), atol=0.3)
+        np.testing.assert_allclose(rows[0], plain, **tolerance)
+        assert not np.allclose(rows, reader_of(tiny_llama, pooling=("last",)).read(PAIR), atol=0.3)
 
 
 def test_a_closed_reader_opens_again(tiny_llama):
@@ -168,17 +168,17 @@ def test_a_closed_reader_opens_again(tiny_llama):
     np.testing.assert_array_equal(reader.read([*PAIR, OTHER])[:2], first)
 
 
-@pytest.mark.parametrize(("wanted", "found"), [((-1,), (2,)), ((-2, 2), (1, 2)), ((1, -1), (1, 2))])
-def test_layers_count_from_either_end(wanted, found):
-    assert module.layer_numbers(wanted, 2) == found
+@pytest.mark.parametrize(("layers", "numbers"), [((-1,), (2,)), ((-2, 2), (1, 2)), ((1, -1), (1, 2))])
+def test_layers_count_from_either_end(layers, numbers):
+    assert module.layer_numbers(layers, 2) == numbers
 
 
 @pytest.mark.parametrize(
-    ("wanted", "says"), [((3,), "no layer 3"), ((-3,), "no layer -3"), ((2, -1), "twice")]
+    ("layers", "says"), [((3,), "no layer 3"), ((-3,), "no layer -3"), ((2, -1), "twice")]
 )
-def test_layers_that_are_not_there(tiny_llama, wanted, says):
+def test_layers_that_are_not_there(tiny_llama, layers, says):
     with pytest.raises(ModelError, match=says) as caught:
-        reader_of(tiny_llama, layers=wanted)
+        reader_of(tiny_llama, layers=layers)
     assert caught.value.fix
 
 

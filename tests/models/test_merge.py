@@ -32,8 +32,8 @@ def test_the_same_logits(tiny_llama, adapter, tmp_path, monkeypatch, dtype, tole
     write_merged(spec, out)
     assert [path.name for path in tmp_path.iterdir()] == ["merged"]
     monkeypatch.setitem(sys.modules, "peft", None)
-    found = logits(spec.model_copy(update={"name": str(out), "adapter": None}))
-    assert (found - expected).abs().max() < tolerance
+    merged = logits(spec.model_copy(update={"name": str(out), "adapter": None}))
+    assert (merged - expected).abs().max() < tolerance
     assert (base - expected).abs().max() > 4 * tolerance
 
 

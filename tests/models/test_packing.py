@@ -13,21 +13,21 @@ TEXTS = st.lists(st.builds(EncodedAnswer, PROMPTS, ANSWERS), max_size=12)
 
 @given(TEXTS, st.integers(1, 40), st.booleans())
 def test_every_text_is_in_one_row_with_its_prompt(texts, most, share):
-    made = pack_rows(texts, 64, most, share=share)
-    assert sorted(at for row in made for at in row.members) == list(range(len(texts)))
-    for row in made:
+    rows = pack_rows(texts, 64, most, share=share)
+    assert sorted(at for row in rows for at in row.members) == list(range(len(texts)))
+    for row in rows:
         assert all(texts[at].prompt == row.prompt for at in row.members)
         assert row.length == len(row.prompt) + sum(len(texts[at].answer) for at in row.members)
         assert len(row.members) == 1 or (share and row.length <= most)
-    assert [row.length for row in made] == sorted((row.length for row in made), reverse=True)
+    assert [row.length for row in rows] == sorted((row.length for row in rows), reverse=True)
 
 
 @given(TEXTS, st.integers(1, 40))
 def test_batches_hold_every_row_within_the_limit(texts, most):
-    made = pack_rows(texts, 64, most, share=True)
-    found = list(batches(made, most))
-    assert [row for batch in found for row in batch] == made
-    assert all(len(batch) == 1 or len(batch) * batch[0].length <= most for batch in found)
+    rows = pack_rows(texts, 64, most, share=True)
+    runs = list(batches(rows, most))
+    assert [row for batch in runs for row in batch] == rows
+    assert all(len(batch) == 1 or len(batch) * batch[0].length <= most for batch in runs)
 
 
 def test_two_answers_to_a_long_prompt_share_it_and_to_a_short_one_do_not():
@@ -42,8 +42,8 @@ def test_two_answers_to_a_long_prompt_share_it_and_to_a_short_one_do_not():
 @given(st.lists(ANSWERS, min_size=1, max_size=4), PROMPTS, ANSWERS)
 def test_a_token_sees_the_prompt_and_its_own_answer_up_to_itself(answers, prompt, other):
     texts = [EncodedAnswer(prompt, answer) for answer in answers] + [EncodedAnswer((5,), other)]
-    made = pack_rows(texts, 10**6, 10**6, share=True)
-    batch = tensors(made, texts, "cpu")
+    rows = pack_rows(texts, 10**6, 10**6, share=True)
+    batch = tensors(rows, texts, "cpu")
     seen = batch.visible()[:, 0]
     assert seen.any(dim=-1).all()
     assert len(batch.spans) == len(texts)
@@ -54,5 +54,5 @@ def test_a_token_sees_the_prompt_and_its_own_answer_up_to_itself(answers, prompt
             whole = text.prompt + text.answer[: token - start + 1]
             assert batch.ids[row, visible].tolist() == list(whole)
             assert batch.positions[row, visible].tolist() == list(range(len(whole)))
-    assert batch.shared == any(len(row.members) > 1 for row in made)
-    assert (batch.part == PADDING).sum() == batch.ids.numel() - sum(row.length for row in made)
+    assert batch.shared == any(len(row.members) > 1 for row in rows)
+    assert (batch.part == PADDING).sum() == batch.ids.numel() - sum(row.length for row in rows)

@@ -23,10 +23,10 @@ def loaded(tiny_llama):
 
 
 def features(loaded, texts, layers=(2,), pooling=("last", "mean"), batch_tokens=8192):
-    found = {}
-    for places, values in HfPass(loaded, layers, pooling, batch_tokens).read(texts):
-        found |= zip(places, values, strict=True)
-    return np.stack([found[at] for at in range(len(texts))])
+    rows = {}
+    for indices, values in HfPass(loaded, layers, pooling, batch_tokens).read(texts):
+        rows |= zip(indices, values, strict=True)
+    return np.stack([rows[at] for at in range(len(texts))])
 
 
 def alone(loaded, text, layers=(2,)):
@@ -62,9 +62,9 @@ def test_packed_rows_equal_rows_of_one_text(tiny_llama, attention, monkeypatch):
 
 def test_layers_and_poolings_come_in_the_order_asked_for(loaded):
     text = EncodedAnswer((7, 8), (9, 10, 11))
-    both = features(loaded, [text], layers=(2, 1), pooling=("mean", "last"))[0].reshape(2, 2, 32)
+    pooled = features(loaded, [text], layers=(2, 1), pooling=("mean", "last"))[0].reshape(2, 2, 32)
     forward = alone(loaded, text, (1, 2)).reshape(2, 2, 32)
-    np.testing.assert_allclose(both, forward[::-1, ::-1], **CLOSE)
+    np.testing.assert_allclose(pooled, forward[::-1, ::-1], **CLOSE)
 
 
 def test_pooling_is_in_float32_at_bfloat16_too(tiny_llama):
@@ -128,12 +128,12 @@ def test_layers_behind_the_last_one_asked_for_are_not_run(tmp_path):
     ]
 
     def read(layers):
-        found = HfPass(LoadedModel(model, None, "", "cpu"), layers, ("last", "mean"), 64).read(texts)
-        return {place: row for places, rows in found for place, row in zip(places, rows, strict=True)}
+        batches = HfPass(LoadedModel(model, None, "", "cpu"), layers, ("last", "mean"), 64).read(texts)
+        return {at: row for indices, rows in batches for at, row in zip(indices, rows, strict=True)}
 
-    whole = read((2, 3, 6))
+    deep = read((2, 3, 6))
     assert len(model.model.layers) == 6
     short = read((2, 3))
     assert len(model.model.layers) == 4
-    for place, row in short.items():
-        assert row == pytest.approx(whole[place][: len(row)], abs=1e-6)
+    for at, row in short.items():
+        assert row == pytest.approx(deep[at][: len(row)], abs=1e-6)

@@ -58,8 +58,8 @@ def processor(monkeypatch):
 )
 def test_a_processor_takes_bfloat16_only_where_it_is_faster(processor, single, half, dtype, reason):
     processor({"float32": single, "bfloat16": half})
-    found = precision.default_precision("cpu")
-    assert (found.dtype, found.reason) == (dtype, reason)
+    choice = precision.default_precision("cpu")
+    assert (choice.dtype, choice.reason) == (dtype, reason)
     assert precision.resolve_dtype(ModelSpec(device="cpu")).dtype == dtype
     assert precision.describe_precision(ModelSpec(device="cpu")) == f"{dtype}: {reason}"
 
@@ -112,9 +112,9 @@ def test_a_gpu_takes_bfloat16_where_it_is_native_else_float16(monkeypatch, capab
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(torch.version, "hip", hip)
     monkeypatch.setattr(precision, "measure_matmul", None)  # nothing is measured
-    found = precision.default_precision("auto")
-    assert found.dtype == dtype
-    assert "NVIDIA X" in found.reason
+    choice = precision.default_precision("auto")
+    assert choice.dtype == dtype
+    assert "NVIDIA X" in choice.reason
     assert precision.resolve_dtype(ModelSpec(dtype="bfloat16")).dtype == "bfloat16"
 
 
@@ -173,9 +173,14 @@ def test_a_run_on_another_processor_says_how_to_go_on(processor, monkeypatch, tm
     processor(NATIVE)
     monkeypatch.chdir(tmp_path)
     task = write_lines(tmp_path / "choices.jsonl", choice_records(4))
-    given = ["--model", str(tiny_llama), "--task", str(task), "--out", "run"]
+    options = ["--model", str(tiny_llama), "--task", str(task), "--out", "run"]
     settings = ["model.device=cpu", "chat=true", "resamples=100"]
-    command = ["eval", "calibration", *given, *(word for one in settings for word in ("--set", one))]
+    command = [
+        "eval",
+        "calibration",
+        *options,
+        *(word for setting in settings for word in ("--set", setting)),
+    ]
     assert app.run(command) == 0
     (tmp_path / "run" / "metrics.json").unlink()
     processor(EMULATED)
@@ -207,9 +212,9 @@ def test_the_environment_goes_before_the_measurement(processor, monkeypatch):
 def test_every_model_of_a_recipe_is_resolved(processor):
     processor(NATIVE)
     recipe = LeretRecipe(model=ModelSpec(device="cpu"), answerer=ModelSpec(device="cpu", dtype="float32"))
-    found = precision.resolve_dtypes(recipe)
-    assert (found.model.dtype, found.answerer.dtype) == ("bfloat16", "float32")
-    assert set(precision.describe_precisions(found)) == {"model", "answerer"}
+    resolved = precision.resolve_dtypes(recipe)
+    assert (resolved.model.dtype, resolved.answerer.dtype) == ("bfloat16", "float32")
+    assert set(precision.describe_precisions(resolved)) == {"model", "answerer"}
     assert precision.resolve_dtypes(Config()) == Config()
 
 
@@ -243,8 +248,8 @@ def test_the_choice_stands_in_plan_manifest_recipe_and_results(
     ]
     why = "float32: bfloat16 is 29 times slower on this processor (1.2 against 34.7 GFLOP/s)"
     assert app.run([*command, "--dry-run", "--json"]) == 0
-    shown = capsys.readouterr()
-    assert json.loads(shown.out)["precision"] == why
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["precision"] == why
     assert app.run([*command, "--dry-run"]) == 0
     assert f"precision: {why}" in capsys.readouterr().err
     assert app.run([*command, "--out", "run", "--set", "resamples=100", "--set", "chat=true"]) == 0
@@ -268,9 +273,9 @@ def test_logits_that_are_measured_are_float32_at_every_precision(tiny_llama):
         expected = states @ loaded.model.get_output_embeddings().weight.float().T
     options = list("abcdef")
     tokens = [loaded.tokenizer(option)["input_ids"][0] for option in options]
-    wanted = (expected - expected.logsumexp(0))[tokens]
-    [found] = fine.options(["Which river"], options)
-    assert torch.tensor(found) == pytest.approx(wanted, abs=0.02)  # attention of ours against theirs
+    logprobs = (expected - expected.logsumexp(0))[tokens]
+    [measured] = fine.options(["Which river"], options)
+    assert torch.tensor(measured) == pytest.approx(logprobs, abs=0.02)  # attention of ours against theirs
     logits = fine._model.get_output_embeddings()(states.bfloat16())
     assert logits.dtype == torch.float32
     assert torch.equal(logits, expected)

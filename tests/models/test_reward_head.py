@@ -12,11 +12,11 @@ from lmtools.models.feature_settings import FeatureSettings
 from lmtools.models.features import AnsweredPrompt, FeatureReader
 from lmtools.models.spec import ModelSpec
 
-ASKED = (Message("user", "Which river flows through the capital of France?"),)
+QUESTION = (Message("user", "Which river flows through the capital of France?"),)
 ANSWERS = [
-    AnsweredPrompt(ASKED, "The Seine flows through Paris."),
-    AnsweredPrompt(ASKED, "No."),
-    AnsweredPrompt(ASKED, "q" * 40),
+    AnsweredPrompt(QUESTION, "The Seine flows through Paris."),
+    AnsweredPrompt(QUESTION, "No."),
+    AnsweredPrompt(QUESTION, "q" * 40),
 ]
 
 
@@ -38,13 +38,13 @@ def save(tiny_llama, directory, **config):
 
 def rewards(model, tokenizer):
     """The model's own logits, one text at a time."""
-    found = []
+    logits = []
     for item in ANSWERS:
         text = render(tokenizer, item.turns) + render_answer(tokenizer, item.turns, item.answer)
         with torch.inference_mode():
             ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
-            found.append(model(ids).logits.item())
-    return found
+            logits.append(model(ids).logits.item())
+    return logits
 
 
 def reader_of(directory, **settings):

@@ -9,8 +9,8 @@ from lmtools.models.publish import check_target, upload
 
 @pytest.fixture
 def hub(monkeypatch):
-    with fake_hub(monkeypatch) as found:
-        yield found
+    with fake_hub(monkeypatch) as repositories:
+        yield repositories
 
 
 @pytest.fixture
