@@ -9,6 +9,7 @@ import gc
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,10 +23,6 @@ from lmtools.models.load import LoadedModel, base_model, in_halves
 MOST_ON_CPU = 2048
 """Tokens of a batch on a processor, where larger ones gain nothing and fall out of its caches: on texts of
 210 tokens 8192 took half as long again."""
-TOO_LARGE = MachineError(
-    "the GPU's memory is not enough for one row of texts",
-    fix="lower features.max_tokens or model.batch_tokens, or set model.dtype=bfloat16",
-)
 
 # Texts in rows. Answers to one prompt share a row, [prompt][answer][answer] ..., and see it and themselves.
 # The prompt is then read once. The price is that attention is computed over the whole row, so a short prompt
@@ -173,10 +170,12 @@ class HfPass:
         """
         share = can_pack(self._model, max(map(len, texts), default=0))
         packed = pack_rows(texts, int(self.config.hidden_size), self._batch_tokens, share=share)
+        too_large = MachineError(
+            "the GPU's memory is not enough for one row of texts",
+            fix="lower features.max_tokens or model.batch_tokens, or set model.dtype=bfloat16",
+        )
         for batch in batches(packed, self._batch_tokens):
-            yield from in_halves(
-                lambda rows: self._features(tensors(rows, texts, self._device)), batch, TOO_LARGE
-            )
+            yield from in_halves(partial(self._pooled, texts), batch, too_large)
 
     def close(self) -> None:
         """See ``Pass``."""
@@ -185,7 +184,8 @@ class HfPass:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _features(self, batch: Batch) -> Pooled:
+    def _pooled(self, texts: Sequence[EncodedAnswer], packed: Sequence[Row]) -> Pooled:
+        batch = tensors(packed, texts, self._device)
         states = self._states(batch)
         pooled = [
             torch.cat([pool(layer[row, start:end], name) for layer in states for name in self._pooling])
