@@ -5,7 +5,6 @@ import random
 
 import numpy as np
 import pytest
-from lmtools.report.calibration import main_method, outcomes, sections, thinned
 from quiz import QuizReader, answer_records, choice_records, write_lines
 from sample_page import HOSTILE
 
@@ -19,6 +18,7 @@ from lmtools.data.predictions import Prediction, read_predictions, write_predict
 from lmtools.metrics.calibration import BINS, bin_of
 from lmtools.report import calibration
 from lmtools.report.budget import ByteBudget, browser_json
+from lmtools.report.calibration import main_method, outcomes, sections, thinned
 from lmtools.report.elements import Browser, Dots, Grid, Lines, Prose, Reliability
 from lmtools.report.html import Chapter, page_html
 from lmtools.report.run_files import read_source
