@@ -10,7 +10,7 @@ from lmtools.cli import runs
 from lmtools.cli.hyre_query import acquisition
 from lmtools.cli.hyre_run import ensemble_hashes
 from lmtools.cli.output import emit
-from lmtools.core.files import write_jsonl, write_text
+from lmtools.core.files import write_jsonl
 from lmtools.core.progress import say
 
 if TYPE_CHECKING:
@@ -135,15 +135,10 @@ def _user(recipe: "HyreRecipe", asked: Asked) -> "User":
 
 
 def _draw(run: "Run", weights: "Weights", history: "Sequence[Floats]") -> None:
-    from lmtools.report.hyre_weights import head_weights_svg, weights_over_answers_svg
+    from lmtools.report.hyre_weights import write_weight_plots
 
-    title = f"{len(weights.examples)} labelled pairs"
-    before = history[0] if history and history[0].any() else None
-    write_text(
-        run.path("plots", "weights.svg"), head_weights_svg(weights.weights, weights.sources, before, title)
-    )
-    if len(history) > 1:
-        write_text(run.path("plots", "answers.svg"), weights_over_answers_svg(history, weights.sources))
+    examples = len(weights.examples)
+    write_weight_plots(run.path("plots"), weights.weights, weights.sources, history, examples)
 
 
 def _tell(weights: "Weights", user: "User", directory: Path) -> None:

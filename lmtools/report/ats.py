@@ -9,7 +9,7 @@ from typing import Any
 
 from lmtools.core.tracking import TRAINING_FILE as TRAINING
 from lmtools.core.tracking import read_curves
-from lmtools.report.charts import by_part, curve, said
+from lmtools.report.charts import by_part, curve, format_value
 from lmtools.report.elements import (
     Dots,
     Grid,
@@ -47,7 +47,7 @@ NARROWEST = 0.1
 
 
 @dataclass(frozen=True)
-class _Text:
+class _AnnotatedText:
     title: str
     method: str
     tokens: tuple[Token, ...]
@@ -61,9 +61,9 @@ def sections(run: Source) -> list[Section]:
     """
     if run.settings.get("system") != SYSTEM:
         return []
-    found = [("Methods on held-out tokens", _methods(run)), ("Training of the heads", _training(run))]
-    found.append(("Token by token", _tokens(run)))
-    return [Section(title, parts) for title, parts in found if parts]
+    titled = [("Methods on held-out tokens", _methods(run)), ("Training of the heads", _training(run))]
+    titled.append(("Token by token", _tokens(run)))
+    return [Section(title, parts) for title, parts in titled if parts]
 
 
 def outcomes(run: Source) -> dict[str, dict[str, dict[str, float]]]:
@@ -75,30 +75,30 @@ def _methods(run: Source) -> list[Part]:
     rows = run.results.rows if run.results else ()
     charts = []
     for metric, words in METRICS.items():
-        own = [(row.name, row.metrics[metric]) for row in rows if metric in row.metrics]
-        if own:
-            charts.append(Dots(words, own, unit(metric), strong=run.head))
+        dots = [(row.name, row.metrics[metric]) for row in rows if metric in row.metrics]
+        if dots:
+            charts.append(Dots(words, dots, unit(metric), strong=run.head))
     if not charts:
         return []
     data = run.settings.get("data")
-    held = not isinstance(data, dict) or data.get("validation") != 0
+    held_out = not isinstance(data, dict) or data.get("validation") != 0
     note = "Measured on sequences that nothing was trained on; intervals are over sequences."
     fitted = "Nothing was held out: every method is measured on what it was fitted on."
-    return [Prose(note, "note") if held else Prose(fitted, "warning"), Grid(charts)]
+    return [Prose(note, "note") if held_out else Prose(fitted, "warning"), Grid(charts)]
 
 
 def _training(run: Source) -> list[Part]:
     """The losses of every part that was trained step by step."""
     charts, rows = [], []
-    for name, own in by_part(read_curves(run.path(TRAINING))).items():
-        lines = {"training": curve(own, "loss"), "validation": curve(own, "validation_loss")}
-        known = {kind: points for kind, points in lines.items() if points}
-        if any(len(points) > 1 for points in known.values()):
-            drawn = [Line(kind, points) for kind, points in known.items()]
+    for name, log in by_part(read_curves(run.path(TRAINING))).items():
+        lines = {"training": curve(log, "loss"), "validation": curve(log, "validation_loss")}
+        measured = {kind: points for kind, points in lines.items() if points}
+        if any(len(points) > 1 for points in measured.values()):
+            drawn = [Line(kind, points) for kind, points in measured.items()]
             charts.append(Lines(name, drawn, "step", "loss", strong="validation"))
         lowest = min((point[1] for point in lines["validation"]), default=None)
         last = lines["training"][-1] if lines["training"] else (None, None)
-        rows.append((name, said(last[0], "number"), said(last[1], "number"), said(lowest, "number")))
+        rows.append((name, *(format_value(value, "number") for value in (*last, lowest))))
     if not rows:
         return []
     columns = ["", "steps", "last training loss", "lowest validation loss"]
@@ -106,34 +106,34 @@ def _training(run: Source) -> list[Part]:
 
 
 def _tokens(run: Source) -> list[Part]:
-    found = [one for _, one in zip(range(MOST_TEXTS), records(run.path(FILE), _text), strict=False)]
-    if not found:
-        note = f"This run has no {FILE}: `lmtools ats fit` run anew shows texts token by token here."
-        return [Prose(note, "note")] if run.results else []
-    told = (
-        f"What the head ({found[0].method}) makes of held-out texts, long ones cut. The probability is that "
-        "of the token that stands there, predicted from those before it; the surest token is the most "
+    annotated = [text for _, text in zip(range(MOST_TEXTS), records(run.path(FILE), _text), strict=False)]
+    if not annotated:
+        missing = f"This run has no {FILE}: `lmtools ats fit` run anew shows texts token by token here."
+        return [Prose(missing, "note")] if run.results else []
+    note = (
+        f"What the head ({annotated[0].method}) makes of held-out texts, long ones cut. The probability is "
+        "that of the token that stands there, predicted from those before it; the surest token is the most "
         "probable one, whether it stands there or not. Above temperature 1 the model is made less sure, "
         "below it surer. Tokens of prompts have no figures."
     )
-    texts = [(f"{place}. {one.title}", one.tokens) for place, one in enumerate(found, start=1)]
+    texts = [(f"{index}. {text.title}", text.tokens) for index, text in enumerate(annotated, start=1)]
     low, high = _range(
-        [value for one in found for token in one.tokens if (value := token.values[0]) is not None]
+        [value for text in annotated for token in text.tokens if (value := token.values[0]) is not None]
     )
     measures = [Measure(VALUES["temperature"], low, high, middle=1.0)]
     measures += [Measure(words, 0, 1, "rate") for words in list(VALUES.values())[1:]]
-    return [Prose(told, "note"), Tokens("A text by temperature and by confidence", measures, texts)]
+    return [Prose(note, "note"), Tokens("A text by temperature and by confidence", measures, texts)]
 
 
-def _text(line: dict[str, Any]) -> _Text:
-    """A line of the file; raises what ``records`` tells of."""
+def _text(line: dict[str, Any]) -> _AnnotatedText:
+    """A line of the file; raises what ``records`` turns into a DataError."""
     pieces = texts(line["tokens"])[:MOST_TOKENS]
     columns = [line[name] for name in VALUES]
     if any(len(column) < len(pieces) for column in columns):
         raise ValueError("fewer values than tokens")
     values = zip(*(map(_value, column[: len(pieces)]) for column in columns), strict=True)
-    tokens = tuple(Token(piece, own) for piece, own in zip(pieces, values, strict=True))
-    return _Text(text(line["title"]), text(line["method"]), tokens)
+    tokens = tuple(Token(piece, figures) for piece, figures in zip(pieces, values, strict=True))
+    return _AnnotatedText(text(line["title"]), text(line["method"]), tokens)
 
 
 def _value(value: Any) -> float | None:

@@ -1,7 +1,7 @@
 """How much of a list a page holds, and what becomes of the rest.
 
 A page stays below a size that a browser opens at once. Of each list the first entries are kept, as many as
-fit; the others, and those whose texts had to be cut, go whole into a file beside the page.
+fit; the rest, and those whose texts had to be cut, go uncut into a file beside the page.
 """
 
 import json
@@ -29,71 +29,73 @@ class ByteBudget:
     file: str
     size: int = BYTES
     texts: list[str] = field(default_factory=list)
-    """Long texts, each once; entries refer to them by place."""
+    """Long texts, each once; entries refer to them by number."""
     left_out: list[dict[str, Any]] = field(default_factory=list)
-    _places: dict[str, int] = field(default_factory=dict)
-    _waiting: int = 0
+    _numbers: dict[str, int] = field(default_factory=dict)
+    _unshared: int = 0
 
     def share(self, browsers: Sequence[Browser]) -> None:
         """Say which lists will come; each is given an equal part of what the ones before it left."""
-        self._waiting = len(browsers)
+        self._unshared = len(browsers)
 
     def next(self) -> int:
         """Bytes for the next list."""
-        part = self.size // max(1, self._waiting)
-        self._waiting -= 1
-        return part
+        allowance = self.size // max(1, self._unshared)
+        self._unshared -= 1
+        return allowance
 
     def spend(self, size: int) -> None:
         """A list took ``size`` bytes."""
         self.size -= size
 
-    def place(self, text: str) -> tuple[int, int]:
+    def number_text(self, text: str) -> tuple[int, int]:
         """The number of a long text, and the bytes it costs: none if it is there already."""
-        if text in self._places:
-            return self._places[text], 0
-        self._places[text] = len(self.texts)
+        if text in self._numbers:
+            return self._numbers[text], 0
+        self._numbers[text] = len(self.texts)
         self.texts.append(text)
-        return self._places[text], _size(text)
+        return self._numbers[text], _size(text)
 
 
-def browser_json(browser: Browser, room: ByteBudget) -> dict[str, Any]:
-    """What the page's script makes a list from; adds what does not fit to ``room.left_out``.
+def browser_json(browser: Browser, budget: ByteBudget) -> dict[str, Any]:
+    """What the page's script makes a list from; adds what does not fit to ``budget.left_out``.
 
     Raises:
         ValueError: an entry carries an option that its filter does not have.
     """
-    numbers = {name: {option: n for n, option in enumerate(own)} for name, own in browser.filters.items()}
-    allowed, spent, kept, left = room.next(), 0, [], 0
+    codes = {
+        name: {option: n for n, option in enumerate(options)} for name, options in browser.filters.items()
+    }
+    allowance, spent, kept, left_count = budget.next(), 0, [], 0
     for entry in browser.entries:
-        if left == 0:
-            packed, size = _packed(entry, numbers, room)
-            if spent + size <= allowed:
+        if left_count == 0:
+            packed, size = _packed(entry, codes, budget)
+            if spent + size <= allowance:
                 kept.append(packed)
                 spent += size
-                if _shortened(entry):
-                    room.left_out.append(_whole(browser, entry))
+                if _is_cut(entry):
+                    budget.left_out.append(_full_record(browser, entry))
                 continue
-        left += 1
-        room.left_out.append(_whole(browser, entry))
-    room.spend(spent)
-    filters = [(name, list(own), name in browser.hidden) for name, own in browser.filters.items()]
+        left_count += 1
+        budget.left_out.append(_full_record(browser, entry))
+    budget.spend(spent)
+    filters = [(name, list(options), name in browser.hidden) for name, options in browser.filters.items()]
     return {
         "columns": list(browser.columns), "filters": filters, "entries": kept,
-        "left": left, "file": room.file,
+        "left": left_count, "file": budget.file,
     }  # fmt: skip
 
 
-def _packed(entry: Entry, numbers: dict[str, dict[str, int]], room: ByteBudget) -> tuple[list[Any], int]:
+def _packed(entry: Entry, codes: dict[str, dict[str, int]], budget: ByteBudget) -> tuple[list[Any], int]:
     """An entry as the script reads it, and its bytes."""
-    options = [_numbers(entry.options.get(name), own) for name, own in numbers.items()]
+    options = [_coded(entry.options.get(name), option_codes) for name, option_codes in codes.items()]
     detail, size = [], 0
     for block in entry.detail:
         items: list[list[Any]] = []
         for item in block.items:
             line: list[Any] = [cut(item.text, LONGEST), item.mark]
             if item.more:
-                number, cost = room.place(cut(item.more, LONGEST))
+                number, cost = budget.number_text(cut(item.more, LONGEST))
                 line.append(number)
                 size += cost
             items.append(line)
@@ -102,29 +104,29 @@ def _packed(entry: Entry, numbers: dict[str, dict[str, int]], room: ByteBudget) 
     return packed, size + _size(packed)
 
 
-def _numbers(option: str | Sequence[str] | None, own: dict[str, int]) -> Any:
+def _coded(option: str | Sequence[str] | None, option_codes: dict[str, int]) -> Any:
     if option is None:
         return None
     try:
-        return own[option] if isinstance(option, str) else [own[one] for one in option]
+        return option_codes[option] if isinstance(option, str) else [option_codes[name] for name in option]
     except KeyError as error:
         raise ValueError(f"no filter option is called {error}") from None
 
 
-def _shortened(entry: Entry) -> bool:
+def _is_cut(entry: Entry) -> bool:
     return any(len(cell) > LONGEST_CELL for cell in entry.cells) or any(
-        len(text) > LONGEST for text in _texts(entry.detail)
+        len(text) > LONGEST for text in _detail_texts(entry.detail)
     )
 
 
-def _texts(detail: Sequence[Block]) -> Iterator[str]:
+def _detail_texts(detail: Sequence[Block]) -> Iterator[str]:
     for block in detail:
         yield block.text
         for item in block.items:
             yield from (item.text, item.more)
 
 
-def _whole(browser: Browser, entry: Entry) -> dict[str, Any]:
+def _full_record(browser: Browser, entry: Entry) -> dict[str, Any]:
     """A line of the file beside the page."""
     return {
         "list": browser.title,

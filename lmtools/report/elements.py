@@ -1,7 +1,9 @@
 """What a page is made of: prose, tables, charts and lists to browse, as data that knows nothing of HTML.
 
-A view (``leret``, ``hyre``, ``ats`` ...) turns the files of a run into these; ``html`` writes them, and the
-page's script draws the charts. All text is plain text, from wherever it comes: nothing in it is markup.
+A view (``leret``, ``hyre``, ``ats``, ``calibration``) turns the files of a run into these; ``html`` writes
+them, and the page's script draws the charts. A chart that a run also keeps as a file in `plots/` is the
+same object: ``calibration_plots``, ``label_curves`` and ``hyre_weights`` build it once and draw it as SVG.
+All text is plain text, from wherever it comes: nothing in it is markup.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +14,8 @@ from lmtools.core.results import Interval
 
 Unit = Literal["rate", "number"]
 """How figures are written and axes end: rates in percent from 0 to 1, numbers as they are."""
+
+# Text and tables.
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,9 @@ class Table:
     folded: bool = False
 
 
+# Charts.
+
+
 @dataclass(frozen=True)
 class Dots:
     """Estimates with their 95 % intervals, one line each, under each other on one axis.
@@ -71,12 +78,17 @@ class Dots:
 class Line:
     """One line of a chart: ``points`` (x, y) or (x, y, low, high), by rising x.
 
-    ``flat``: one value that holds for every x, drawn dashed over the whole width.
+    Args:
+        flat: one value that holds for every x, drawn dashed over the whole width.
+        group: what gives the line its colour in an SVG file, where several lines belong together.
+        rest: the line sums up what is left of its group, and is drawn paler there.
     """
 
     name: str
     points: Sequence[tuple[float, ...]]
     flat: bool = False
+    group: str = ""
+    rest: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +117,7 @@ class Bars:
     Args:
         mark: a dashed line across all bars, with its meaning: (value, text).
         upright: many thin bars side by side without names (heads); else lying ones, each with its name.
+        before: one earlier value per bar, which an SVG file shows as an outline; may be empty.
     """
 
     title: str
@@ -114,6 +127,7 @@ class Bars:
     mark: tuple[float, str] | None = None
     upright: bool = False
     y: str = ""
+    before: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -124,6 +138,7 @@ class Reliability:
         edges: (B + 1,) in confidence.
         counts, confidence, accuracy: (B,), the last two None where a bin is empty.
         picks: per bin, filter name -> option of the browser.
+        ece: the expected calibration error, which stands beside the title.
     """
 
     title: str
@@ -133,6 +148,7 @@ class Reliability:
     accuracy: Sequence[float | None]
     browser: str = ""
     picks: Sequence[Mapping[str, str]] = ()
+    ece: Interval | None = None
 
 
 Chart = Dots | Lines | Bars | Reliability
@@ -144,6 +160,9 @@ class Grid:
 
     charts: Sequence[Chart]
     title: str = ""
+
+
+# Lists to browse.
 
 
 @dataclass(frozen=True)
@@ -181,8 +200,8 @@ class Browser:
         name: unique in its run's part of the page; what charts refer to.
         filters: filter name -> its options in order; a click on one shows the entries that carry it.
         hidden: filters that have no control of their own: charts pick their options.
-        entries: most telling first: where there are too many for a page, the last ones are left out, and
-            written beside the page.
+        entries: most informative first: where there are too many for a page, the last ones are left out,
+            and written beside the page.
     """
 
     name: str
@@ -191,6 +210,9 @@ class Browser:
     filters: Mapping[str, Sequence[str]]
     entries: Sequence[Entry]
     hidden: Sequence[str] = ()
+
+
+# Texts token by token.
 
 
 @dataclass(frozen=True)

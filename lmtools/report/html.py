@@ -1,8 +1,9 @@
 """A page as HTML: one file that asks for nothing else, in which all text is text.
 
-The policy in its head allows this very script and style sheet, by their hashes, and nothing else: no request,
-no form, no other script. What is read from a run enters as escaped text or as JSON, and the script puts it in
-place as text.
+``page_html`` writes the parts of ``elements``: prose and tables as elements, charts and lists as an empty
+element and the JSON from which the page's script fills it. The policy in the page's head allows this very
+script and style sheet, by their hashes, and nothing else: no request, no form, no other script. What is read
+from a run enters as escaped text or as JSON, and the script inserts it as text.
 """
 
 import base64
@@ -16,7 +17,7 @@ from importlib import resources
 from typing import Any
 
 from lmtools.report.budget import ByteBudget, browser_json
-from lmtools.report.charts import chart_json, chart_table
+from lmtools.report.charts import caption, chart_json, chart_table
 from lmtools.report.elements import (  # fmt: skip
     Bars,
     Browser,
@@ -42,7 +43,7 @@ CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\u
 
 @dataclass(frozen=True)
 class Chapter:
-    """The sections of one run; ``title`` is shown where a page has several."""
+    """The sections of one run; where a page has several, ``title`` heads them."""
 
     title: str
     sections: Sequence[Section]
@@ -50,9 +51,12 @@ class Chapter:
 
 @dataclass
 class _Page:
-    """What is collected while a page is written: the script's data, and the names that are taken."""
+    """What is collected while a page is written: the script's data, and the ids that are in use.
 
-    room: ByteBudget
+    ``prefix`` comes before the names of lists, so that those of several runs differ.
+    """
+
+    budget: ByteBudget
     charts: list[dict[str, Any]] = field(default_factory=list)
     browsers: list[dict[str, Any]] = field(default_factory=list)
     tokens: list[dict[str, Any]] = field(default_factory=list)
@@ -60,29 +64,31 @@ class _Page:
     prefix: str = ""
 
 
-def page_html(title: str, chapters: Sequence[Chapter], room: ByteBudget) -> str:
+def page_html(title: str, chapters: Sequence[Chapter], budget: ByteBudget) -> str:
     """The whole document.
 
     Args:
-        room: how much of the lists the page may hold; it collects what is left out.
+        budget: how much of the lists the page may hold; it collects what is left out.
     """
     script = "\n".join(_asset(name) for name in SCRIPTS)
     style = _asset(STYLE)
-    page = _Page(room)
-    room.share([part for chapter in chapters for part in _browsers(chapter)])
+    page = _Page(budget)
+    budget.share([part for chapter in chapters for part in _browsers(chapter)])
+    # The body first: writing it collects the charts, lists and texts that the script needs.
     body, links = [], []
     for number, chapter in enumerate(chapters):
         page.prefix = f"{number}:"
-        inner, own = _chapter(chapter, page, 3 if len(chapters) > 1 else 2)
+        inner, entries = _chapter(chapter, page, 3 if len(chapters) > 1 else 2)
         if len(chapters) > 1:
             anchor = _id(chapter.title, page)
             inner = f'<section>\n<h2 id="{anchor}">{text(chapter.title)}</h2>\n{inner}</section>\n'
-            own = [f'<a href="#{anchor}">{text(chapter.title)}</a>\n<ul>{_listed(own)}</ul>']
+            entries = [f'<a href="#{anchor}">{text(chapter.title)}</a>\n<ul>{_listed(entries)}</ul>']
         body.append(inner)
-        links += own
+        links += entries
     data = {
-        "charts": page.charts, "browsers": page.browsers, "tokens": page.tokens, "texts": room.texts,
+        "charts": page.charts, "browsers": page.browsers, "tokens": page.tokens, "texts": budget.texts,
     }  # fmt: skip
+    # ``default-src 'none'`` stops every request; only what has one of these hashes runs or applies.
     policy = "; ".join(
         ("default-src 'none'", f"script-src {_hash(script)}", f"style-src {_hash(style)}",
          "base-uri 'none'", "form-action 'none'")
@@ -177,7 +183,7 @@ def _chart(part: Dots | Lines | Bars | Reliability, page: _Page) -> str:
     columns, rows = chart_table(part)
     alone = isinstance(part, Reliability)  # its bins are buttons; else a reader hears the table
     role = "" if alone else ' aria-hidden="true"'
-    title = text(part.title)
+    title = text(caption(part))
     return (
         f"<figure>\n<figcaption>{title}</figcaption>\n"
         f'<div class="plot" data-chart="{number}"{role}></div>\n'
@@ -193,16 +199,19 @@ def _grid(part: Grid, page: _Page, level: int) -> str:
 
 def _browser(part: Browser, page: _Page, level: int) -> str:
     number = len(page.browsers)
-    found = browser_json(part, page.room)
-    page.browsers.append(found | {"name": page.prefix + part.name})
+    data = browser_json(part, page.budget)
+    page.browsers.append(data | {"name": page.prefix + part.name})
     heading = f"<h{level}>{text(part.title)}</h{level}>"
     return f'<div class="browser" data-browser="{number}">\n{heading}\n</div>\n'
 
 
 def _tokens(part: Tokens, page: _Page, level: int) -> str:
     number = len(page.tokens)
-    measures = [(one.name, one.low, one.high, one.unit, one.middle) for one in part.measures]
-    texts = [(name, [(one.text, *map(_rounded, one.values)) for one in own]) for name, own in part.texts]
+    measures = [(m.name, m.low, m.high, m.unit, m.middle) for m in part.measures]
+    texts = [
+        (name, [(token.text, *map(_rounded, token.values)) for token in tokens])
+        for name, tokens in part.texts
+    ]
     page.tokens.append({"title": part.title, "measures": measures, "texts": texts})
     return f'<div data-tokens="{number}">\n<h{level}>{text(part.title)}</h{level}>\n</div>\n'
 
@@ -218,7 +227,7 @@ def _browsers(chapter: Chapter) -> Iterator[Browser]:
 
 
 def _id(title: str, page: _Page) -> str:
-    """A name for a link, taken by nobody."""
+    """An id for a link that nothing else on the page has."""
     base = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section"
     name, turn = base, 2
     while name in page.ids or name in ("content", "data"):

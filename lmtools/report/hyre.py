@@ -19,39 +19,53 @@ from lmtools.report.hyre_pairs import (
     TESTED,
     Pair,
     adapted_browser,
-    evaluated,
+    correctness,
+    evaluation_outcomes,
     examples,
     left_out,
+    margin_correctness,
     read_pairs,
-    right,
     scored_browser,
 )
-from lmtools.report.hyre_weights import Weights, read_steps, read_weights, weight_bars, weight_parts
+from lmtools.report.hyre_weights import (
+    Weights,
+    heaviest_bars,
+    read_steps,
+    read_weights,
+    weight_bars,
+    weight_parts,
+)
 from lmtools.report.run_files import Source, records
 from lmtools.report.sentences import unit
 
 WEIGHTS, KEPT = "weights.json", "hyre-weights"
 MOST_USERS, MOST_ROWS = 24, 60
 """Charts of single users, and lines of a chart."""
+FITTED = {
+    "train-accuracy": "Training pairs that the heads' mean orders right",
+    "heads-train-accuracy": "Training pairs that a single head orders right",
+    "disagreement": "How often two heads disagree on a training pair",
+}
+"""Metrics of trained ensembles, and what a page calls them."""
 SCORED = "pairs/accuracy"
-"""The metric by which a measured reward model is known."""
+"""The metric that only a measured reward model has."""
 
 
 def sections(run: Source) -> list[Section]:
     """The sections of a training, an adaptation, an evaluation, or what a quickstart keeps of users."""
-    found = {
+    titled = {
         "Training of heads": _training(run),
-        "Each user's weights": _kept(run),
+        "Each user's weights": _users(run),
         "Accuracy by distribution": _scored(run.results) if run.results else [],
     }
-    own = [Section(title, parts) for title, parts in found.items() if parts]
+    sections = [Section(title, parts) for title, parts in titled.items() if parts]
     if run.path(WEIGHTS).is_file():
-        return own + _adapted(run)
+        return sections + _adapted(run)
     if run.results and run.path("measured").is_dir():
-        return own + hyre_labels.sections(run, run.results)
+        return sections + hyre_labels.sections(run, run.results)
     if run.results and _is_scored(run.results) and (pairs := read_pairs(run.path("pairs.jsonl"))):
-        return [*own, Section("The pairs", [*left_out(pairs), scored_browser(pairs)])]
-    return own
+        return [*sections, Section("The pairs", [*left_out(pairs), scored_browser(pairs)])]
+    return sections
 
 
 def outcomes(run: Source) -> dict[str, dict[str, dict[str, float]]]:
@@ -59,7 +73,7 @@ def outcomes(run: Source) -> dict[str, dict[str, dict[str, float]]]:
     if run.results is None:
         return {}
     if run.path("measured").is_dir():
-        return evaluated(run)
+        return evaluation_outcomes(run)
     pairs = read_pairs(run.path("pairs.jsonl"))
     names = examples(pairs)
     if _is_scored(run.results):
@@ -69,21 +83,21 @@ def outcomes(run: Source) -> dict[str, dict[str, dict[str, float]]]:
     tested = [(name, pair) for name, pair in zip(names, pairs, strict=True) if pair.role == TESTED]
     labels = sum(pair.role == LABELLED for pair in pairs)
     sides = {"before @0": "before", f"hyre @{labels}": "after"}
-    found = {
-        row: {name: value for name, pair in tested if (value := right(getattr(pair, side))) is not None}
+    rows = {
+        row: {name: value for name, pair in tested if (value := correctness(getattr(pair, side))) is not None}
         for row, side in sides.items()
     }
-    return {row: {"accuracy": values} for row, values in found.items() if values}
+    return {row: {"accuracy": values} for row, values in rows.items() if values}
 
 
 def _of_margins(pairs: Sequence[Pair], names: Sequence[str]) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = {SCORED: {}}
+    metrics: dict[str, dict[str, float]] = {SCORED: {}}
     for name, pair in zip(names, pairs, strict=True):
         if pair.margin is not None:
-            value = 0.5 + 0.5 * float(np.sign(pair.margin))
-            found[SCORED][name] = value
-            found.setdefault(f"{pair.target}/accuracy", {})[name] = value
-    return found if found[SCORED] else {}
+            value = margin_correctness(pair.margin)
+            metrics[SCORED][name] = value
+            metrics.setdefault(f"{pair.target}/accuracy", {})[name] = value
+    return metrics if metrics[SCORED] else {}
 
 
 def _training(run: Source) -> list[Part]:
@@ -94,75 +108,73 @@ def _training(run: Source) -> list[Part]:
     charts: list[Lines | Dots] = []
     for name, log in list(parts.items())[:MOST_USERS]:
         drawn = {"loss": "training", "validation_loss": "validation"}
-        lines = [Line(words, own) for key, words in drawn.items() if len(own := curve(log, key)) > 1]
+        lines = [Line(words, points) for key, words in drawn.items() if len(points := curve(log, key)) > 1]
         if lines:
             charts.append(Lines(f"Loss of {name}", lines, "step", "nats, summed over heads"))
-    measured = [row for row in run.results.rows if "train-accuracy" in row.metrics] if run.results else []
+    rows = [row for row in run.results.rows if "train-accuracy" in row.metrics] if run.results else []
     for metric, words in FITTED.items():
-        rows = [(row.name, row.metrics[metric]) for row in measured if metric in row.metrics]
-        if rows:
-            charts.append(Dots(words, rows[:MOST_ROWS], unit(metric)))
+        dots = [(row.name, row.metrics[metric]) for row in rows if metric in row.metrics]
+        if dots:
+            charts.append(Dots(words, dots[:MOST_ROWS], unit(metric)))
     return [Grid(charts)] if charts else []
 
 
-FITTED = {
-    "train-accuracy": "Training pairs that the heads' mean orders right",
-    "heads-train-accuracy": "Training pairs that a single head orders right",
-    "disagreement": "How often two heads disagree on a training pair",
-}
-
-
 def _adapted(run: Source) -> list[Section]:
-    """`lmtools hyre adapt`: one user's weights, pairs and disagreement."""
-    own = read_weights(run.path(WEIGHTS))
-    assert own is not None
-    steps = read_steps(run.path("steps.jsonl"), len(own.weights))
-    found = [Section("Weights over heads", weight_parts(own, steps))]
+    """`lmtools hyre adapt`: one user's weights, pairs and the heads' disagreement on them."""
+    fit = read_weights(run.path(WEIGHTS))
+    assert fit is not None
+    steps = read_steps(run.path("steps.jsonl"), len(fit.weights))
+    sections = [Section("Weights over heads", weight_parts(fit, steps))]
     pairs = read_pairs(run.path("pairs.jsonl"))
     title = "The pairs the user labelled"
     if not pairs:
-        ids = ", ".join(own.examples[:MOST_ROWS]) or "none"
+        ids = ", ".join(fit.examples[:MOST_ROWS]) or "none"
         note = f"The texts of the pairs are not in this run. Labelled were: {ids}."
-        return [*found, Section(title, [Prose(note, "note")])]
-    browser = adapted_browser(pairs, "Pair by pair", _labels(own))
-    found.append(Section(title, [*_told(pairs), *left_out(pairs), browser]))
-    if charts := _disagreement(pairs, _labels(own)):
-        found.append(Section("Disagreement between heads", charts))
-    return found
+        return [*sections, Section(title, [Prose(note, "note")])]
+    browser = adapted_browser(pairs, "Pair by pair", _in_words(fit))
+    sections.append(Section(title, [*_changes(pairs), *left_out(pairs), browser]))
+    if charts := _disagreement(pairs, _in_words(fit)):
+        sections.append(Section("Disagreement between heads", charts))
+    return sections
 
 
-def _kept(run: Source) -> list[Part]:
-    """What a quickstart keeps of every user: weights, and what became of their pairs."""
+def _users(run: Source) -> list[Part]:
+    """What a quickstart keeps of every user: weights, and their pairs before and after."""
     folder = run.path(KEPT)
     users = {path.stem: read_weights(path) for path in sorted(folder.glob("*.json"))}
-    known = {name: own for name, own in users.items() if own is not None}
-    if not known:
+    fits = {name: fit for name, fit in users.items() if fit is not None}
+    if not fits:
         return []
-    heads = [(name, own.effective) for name, own in known.items()]
+    heads = [(name, fit.effective) for name, fit in fits.items()]
     parts: list[Part] = [Bars("Heads that are heard, of each user", heads[:MOST_ROWS])]
-    charts = [weight_bars(own, name) for name, own in list(known.items())[:MOST_USERS]]
+    charts = [
+        heaviest_bars(weight_bars(fit.weights, fit.sources, name))
+        for name, fit in list(fits.items())[:MOST_USERS]
+    ]
     parts.append(Grid(charts, "Weight of each head, user by user"))
     pairs = read_pairs(folder / "pairs.jsonl")
     if not pairs:
         return [*parts, Prose("The pairs they labelled are not in this run: run quickstart anew.", "note")]
-    labels = _labels(next(iter(known.values())))
+    labels = _in_words(next(iter(fits.values())))
     browser = adapted_browser(pairs, "The pairs the users labelled, and the others", labels)
-    return [*parts, *_told(pairs), *left_out(pairs), browser, *_disagreement(pairs, labels)]
+    return [*parts, *_changes(pairs), *left_out(pairs), browser, *_disagreement(pairs, labels)]
 
 
-def _labels(own: Weights) -> str:
-    count = len(own.examples)
+def _in_words(fit: Weights) -> str:
+    count = len(fit.examples)
     return "1 label" if count == 1 else f"{count} labels"
 
 
-def _told(pairs: Sequence[Pair]) -> Iterator[Part]:
+def _changes(pairs: Sequence[Pair]) -> Iterator[Part]:
     """What the labels changed on the pairs without one."""
-    sides = [(right(pair.before), right(pair.after)) for pair in pairs if pair.role == TESTED]
-    known = [(before, after) for before, after in sides if before is not None and after is not None]
-    if known:
-        better, worse = (sum(way) for way in ([b < a for b, a in known], [b > a for b, a in known]))
-        told = f"Of {len(known):,} pairs without a label the labels put {better:,} right and {worse:,} wrong."
-        yield Prose(told)
+    sides = [(correctness(pair.before), correctness(pair.after)) for pair in pairs if pair.role == TESTED]
+    changes = [(before, after) for before, after in sides if before is not None and after is not None]
+    if changes:
+        better, worse = sum(b < a for b, a in changes), sum(b > a for b, a in changes)
+        text = (
+            f"Of {len(changes):,} pairs without a label the labels put {better:,} right and {worse:,} wrong."
+        )
+        yield Prose(text)
     elif not sides:
         yield Prose("All pairs here are labelled: none is left to test on.", "note")
 
@@ -176,11 +188,13 @@ def _disagreement(pairs: Sequence[Pair], labels: str) -> list[Part]:
         ],
     }
     sides = {
-        "without labels": [right(pair.before) for pair in tested],
-        f"with {labels}": [right(pair.after) for pair in tested],
+        "without labels": [correctness(pair.before) for pair in tested],
+        f"with {labels}": [correctness(pair.after) for pair in tested],
     }
-    figures = {name: [np.nan if value is None else value for value in own] for name, own in sides.items()}
-    return disagreement_charts(values, figures)
+    right = {
+        name: [np.nan if value is None else value for value in figures] for name, figures in sides.items()
+    }
+    return disagreement_charts(values, right)
 
 
 def _is_scored(results: Results) -> bool:
@@ -191,8 +205,10 @@ def _scored(results: Results) -> list[Part]:
     """`lmtools eval reward`: sections and distributions, each with its interval."""
     if not _is_scored(results):
         return []
-    found = results.rows[0].metrics
+    metrics = results.rows[0].metrics
     rows = [
-        (name.removesuffix("/accuracy"), own) for name, own in found.items() if name.endswith("/accuracy")
+        (name.removesuffix("/accuracy"), interval)
+        for name, interval in metrics.items()
+        if name.endswith("/accuracy")
     ]
     return [Dots("Pairs in the right order", rows[:MOST_ROWS], strong="pairs")]

@@ -1,4 +1,7 @@
-"""The questions of a LeReT evaluation to browse: what was asked and found before learning, and after."""
+"""The questions of a LeReT evaluation, to browse: every policy's queries and passages, hop by hop.
+
+`lmtools leret eval` leaves them in `traces/`: the questions, the passages, and a file for each policy.
+"""
 
 import shlex
 from collections import Counter
@@ -13,19 +16,17 @@ from lmtools.metrics.retrieval import average_precision, recall
 from lmtools.report.elements import Block, Browser, Entry, Item, Part, Prose
 from lmtools.report.run_files import Source, records, text, texts
 
-# What a LeReT evaluation left in `traces/`: every policy's queries and passages, question by question.
-#
-# Which files there are and what stands in them is told where they are written, by `lmtools leret eval`.
+# The files.
 
 KINDS = ("question", "zero-shot", "few-shot", "sft", "trained")
 """Of trace files, from the least taught policy to the most taught."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What a question is, and which titles are its gold."""
+class Question:
+    """A question's text and answer, the titles that are its gold, and what kind of question it is."""
 
-    question: str
+    text: str
     answer: str
     gold: tuple[str, ...]
     kind: str
@@ -35,13 +36,14 @@ class Asked:
 class Trace:
     """A policy's way through one question.
 
-    ``titles`` are those of the whole context after each hop; ``found`` the (id, title) that each hop added.
+    ``titles`` are those of the whole context after each hop; ``added`` the (id, title) that each hop added.
+    ``row`` is the policy's row in the results.
     """
 
-    question: str
+    question_id: str
     queries: tuple[str, ...]
     titles: tuple[tuple[str, ...], ...]
-    found: tuple[tuple[tuple[str, str], ...], ...]
+    added: tuple[tuple[tuple[str, str], ...], ...]
     row: str
 
 
@@ -57,52 +59,52 @@ def read_traces(path: Path) -> Iterator[Trace]:
     Raises:
         DataError: a line is damaged.
     """
-    known: dict[str, str] = {}  # the same titles come again and again
+    names: dict[str, str] = {}  # the same titles come again and again
 
     def trace(line: dict[str, Any]) -> Trace:
-        titles = tuple(tuple(known.setdefault(t, t) for t in texts(own)) for own in line["titles"])
-        found = tuple(
-            tuple((known.setdefault(text(id), id), known.setdefault(text(title), title)) for id, title in own)
-            for own in line.get("found", ())
+        titles = tuple(tuple(names.setdefault(t, t) for t in texts(hop)) for hop in line["titles"])
+        added = tuple(
+            tuple((names.setdefault(text(id), id), names.setdefault(text(title), title)) for id, title in hop)
+            for hop in line.get("found", ())
         )
         row = text(line.get("row", path.stem))
         queries = texts(line["queries"])
         if len(queries) != len(titles):
             raise ValueError(f"{len(queries)} queries, but titles of {len(titles)} hops")
-        found = found if len(found) == len(titles) else tuple(() for _ in titles)
-        return Trace(text(line["question_id"]), queries, titles, found, known.setdefault(row, row))
+        added = added if len(added) == len(titles) else tuple(() for _ in titles)
+        return Trace(text(line["question_id"]), queries, titles, added, names.setdefault(row, row))
 
     return records(path, trace)
 
 
-def read_asked(path: Path) -> dict[str, Asked]:
+def read_questions(path: Path) -> dict[str, Question]:
     """Question id -> question; empty where the file is absent.
 
     Raises:
         DataError: a line is damaged.
     """
 
-    def asked(line: dict[str, Any]) -> tuple[str, Asked]:
+    def question(line: dict[str, Any]) -> tuple[str, Question]:
         gold, kind = texts(line.get("supporting", [])), text(line.get("kind", ""))
-        return text(line["id"]), Asked(text(line["question"]), text(line.get("answer", "")), gold, kind)
+        return text(line["id"]), Question(text(line["question"]), text(line.get("answer", "")), gold, kind)
 
-    return dict(records(path, asked))
+    return dict(records(path, question))
 
 
 def outcomes(run: Source) -> dict[str, dict[str, dict[str, float]]]:
     """`recall@hopN` and `ap@hopN` of every question: row -> metric -> question id -> value."""
-    asked = read_asked(run.path("traces", "questions.jsonl"))
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for path in trace_files(run).values() if asked else ():
+    questions = read_questions(run.path("traces", "questions.jsonl"))
+    rows: dict[str, dict[str, dict[str, float]]] = {}
+    for path in trace_files(run).values() if questions else ():
         for trace in read_traces(path):
-            own = asked.get(trace.question)
-            if own is None or not own.gold:
+            question = questions.get(trace.question_id)
+            if question is None or not question.gold:
                 continue
-            row = found.setdefault(trace.row, {})
+            row, id = rows.setdefault(trace.row, {}), trace.question_id
             for hop, titles in enumerate(trace.titles, 1):
-                row.setdefault(f"recall@hop{hop}", {})[trace.question] = recall(titles, own.gold)
-                row.setdefault(f"ap@hop{hop}", {})[trace.question] = average_precision(titles, own.gold)
-    return found
+                row.setdefault(f"recall@hop{hop}", {})[id] = recall(titles, question.gold)
+                row.setdefault(f"ap@hop{hop}", {})[id] = average_precision(titles, question.gold)
+    return rows
 
 
 T = TypeVar("T")
@@ -121,7 +123,7 @@ LONGEST = 90
 class Compared:
     """One question and every policy's trace of it, by kind; ``before`` and ``after`` count gold titles."""
 
-    asked: Asked
+    question: Question
     traces: Mapping[str, Trace]
     before: int
     after: int
@@ -131,12 +133,12 @@ class Compared:
         """What learning has changed, by the gold found after the last hop."""
         if self.after != self.before:
             return BETTER if self.after > self.before else WORSE
-        return FOUND if self.after == len(set(self.asked.gold)) else MISSING
+        return FOUND if self.after == len(set(self.question.gold)) else MISSING
 
     @property
     def order(self) -> tuple[float, float, float]:
         """Great changes first, losses before gains of the same size; then what is missing, then the rest."""
-        gold = len(set(self.asked.gold))
+        gold = len(set(self.question.gold))
         change = (self.after - self.before) / gold
         return -abs(change), change, self.after / gold
 
@@ -146,30 +148,30 @@ def questions(run: Source) -> list[Part]:
     files = trace_files(run)
     if not files:
         return []
-    asked = read_asked(run.path("traces", "questions.jsonl"))
-    if not asked:
+    by_id = read_questions(run.path("traces", "questions.jsonl"))
+    if not by_id:
         return [Prose(_without_questions(run), "note")]
     kinds = list(files)
     before, after = next((kind for kind in BEFORE if kind in kinds), kinds[0]), kinds[-1]
-    ordered = sorted(_compared(files, asked, before, after), key=lambda one: one.order)
-    compared = some_of_each(ordered, lambda one: one.outcome)
-    if not compared:
+    ordered = sorted(_compared(files, by_id, before, after), key=lambda row: row.order)
+    rows = some_of_each_outcome(ordered, lambda row: row.outcome)
+    if not rows:
         return [Prose("No question of the traces has gold titles in traces/questions.jsonl.", "note")]
-    if len(asked) > MOST:
-        note = f"Listed are the first {MOST:,} of {len(asked):,} questions."
-        return [Prose(note, "note"), _browser(run, compared, before, after)]
-    return [_browser(run, compared, before, after)]
+    if len(by_id) > MOST:
+        note = f"Listed are the first {MOST:,} of {len(by_id):,} questions."
+        return [Prose(note, "note"), _browser(run, rows, before, after)]
+    return [_browser(run, rows, before, after)]
 
 
-def some_of_each(ordered: Sequence[T], outcome: Callable[[T], str]) -> list[T]:
-    """The first few of every outcome, then the others: where a page is cut, every filter still shows some."""
+def some_of_each_outcome(ordered: Sequence[T], outcome: Callable[[T], str]) -> list[T]:
+    """The first few of every outcome, then the rest: where a page is cut, every filter still has entries."""
     seen: Counter[str] = Counter()
     first: list[T] = []
-    others: list[T] = []
-    for one in ordered:
-        seen[outcome(one)] += 1
-        (first if seen[outcome(one)] <= EACH else others).append(one)
-    return [*first, *others]
+    rest: list[T] = []
+    for item in ordered:
+        seen[outcome(item)] += 1
+        (first if seen[outcome(item)] <= EACH else rest).append(item)
+    return [*first, *rest]
 
 
 def _without_questions(run: Source) -> str:
@@ -180,98 +182,98 @@ def _without_questions(run: Source) -> str:
 
 
 def _compared(
-    files: Mapping[str, Path], asked: Mapping[str, Asked], before: str, after: str
+    files: Mapping[str, Path], questions: Mapping[str, Question], before: str, after: str
 ) -> Iterator[Compared]:
-    every = {
-        kind: {trace.question: trace for trace in islice(read_traces(path), MOST)}
+    by_kind = {
+        kind: {trace.question_id: trace for trace in islice(read_traces(path), MOST)}
         for kind, path in files.items()
     }
-    for name in every[after]:
-        question = asked.get(name)
-        traces = {kind: own[name] for kind, own in every.items() if name in own}
+    for name in by_kind[after]:
+        question = questions.get(name)
+        traces = {kind: by_question[name] for kind, by_question in by_kind.items() if name in by_question}
         if question is not None and question.gold and before in traces:
             gold = set(question.gold)
-            yield Compared(question, traces, _hit(traces[before], gold), _hit(traces[after], gold))
+            counts = (_gold_count(traces[kind], gold) for kind in (before, after))
+            yield Compared(question, traces, *counts)
 
 
-def _hit(trace: Trace, gold: set[str]) -> int:
+def _gold_count(trace: Trace, gold: set[str]) -> int:
     return len(gold.intersection(trace.titles[-1])) if trace.titles else 0
 
 
-def _browser(run: Source, compared: Sequence[Compared], before: str, after: str) -> Browser:
-    rows = {kind: trace.row for one in compared for kind, trace in one.traces.items()}
-    shown = compared[:MOST_WITH_TEXTS]
-    ids = {
-        id for one in shown for kind in (before, after) for found in one.traces[kind].found for id, _ in found
-    }
-    passages = _texts(run.path("traces", "passages.jsonl"), ids)
-    kinds = sorted({one.asked.kind for one in compared} - {""})
+def _browser(run: Source, rows: Sequence[Compared], before: str, after: str) -> Browser:
+    policies = {kind: trace.row for row in rows for kind, trace in row.traces.items()}
+    # Passages are long: only those of the first questions, before and after, are read.
+    readable = [row.traces[kind] for row in rows[:MOST_WITH_TEXTS] for kind in (before, after)]
+    ids = {id for trace in readable for added in trace.added for id, _ in added}
+    passages = _passages(run.path("traces", "passages.jsonl"), ids)
+    kinds = sorted({row.question.kind for row in rows} - {""})
     filters: dict[str, Sequence[str]] = {"Outcome": (BETTER, WORSE, MISSING, FOUND)}
     columns = ["Question", "Query before", "Query after", "Gold found"]
-    title = f"Every question: {rows[before]} before, {rows[after]} after"
+    title = f"Every question: {policies[before]} before, {policies[after]} after"
     if before == after:
-        filters, title = {"Outcome": (MISSING, FOUND)}, f"Every question: {rows[after]}"
+        filters, title = {"Outcome": (MISSING, FOUND)}, f"Every question: {policies[after]}"
         columns = ["Question", "Query", "Gold found"]
     if len(kinds) > 1:
         filters["Kind"] = kinds
-    entries = [_entry(one, before, after, passages, len(kinds) > 1) for one in compared]
+    entries = [_entry(row, before, after, passages, len(kinds) > 1) for row in rows]
     return Browser("leret-questions", title, columns, filters, entries)
 
 
-def _texts(path: Path, ids: set[str]) -> dict[str, str]:
-    """The passages that are to be shown, by id."""
-    found = records(path, lambda line: (text(line["id"]), text(line["text"])))
-    return {id: passage for id, passage in found if id in ids}
+def _passages(path: Path, ids: set[str]) -> dict[str, str]:
+    """The texts of these passages, by id."""
+    passages = records(path, lambda line: (text(line["id"]), text(line["text"])))
+    return {id: passage for id, passage in passages if id in ids}
 
 
-def _entry(one: Compared, before: str, after: str, passages: Mapping[str, str], with_kind: bool) -> Entry:
-    options = {"Outcome": one.outcome}
-    if with_kind and one.asked.kind:
-        options["Kind"] = one.asked.kind
-    size = len(set(one.asked.gold))
+def _entry(row: Compared, before: str, after: str, passages: Mapping[str, str], with_kind: bool) -> Entry:
+    options = {"Outcome": row.outcome}
+    if with_kind and row.question.kind:
+        options["Kind"] = row.question.kind
+    size = len(set(row.question.gold))
     if before == after:
-        cells = [one.asked.question, _asked_by(one, after), f"{one.after} of {size}"]
+        cells = [row.question.text, _queries(row, after), f"{row.after} of {size}"]
     else:
-        figures = f"{one.before} → {one.after} of {size}"
-        cells = [one.asked.question, _asked_by(one, before), _asked_by(one, after), figures]
+        figures = f"{row.before} → {row.after} of {size}"
+        cells = [row.question.text, _queries(row, before), _queries(row, after), figures]
     roles = {before: "Before, ", after: "After, "} if before != after else {}
-    order = sorted(one.traces, key=lambda kind: (kind != before, kind != after, KINDS.index(kind)))
-    blocks = [_gold(one)]
+    order = sorted(row.traces, key=lambda kind: (kind != before, kind != after, KINDS.index(kind)))
+    blocks = [_gold(row)]
     for kind in order:
         readable = passages if kind in (before, after) else {}  # a page holds only so much text
-        blocks += _hops(one.traces[kind], roles.get(kind, ""), set(one.asked.gold), readable)
+        blocks += _hops(row.traces[kind], roles.get(kind, ""), set(row.question.gold), readable)
     return Entry(cells, options, blocks)
 
 
-def _asked_by(one: Compared, kind: str) -> str:
-    return "the question itself" if kind == "question" else in_words(one.traces[kind].queries)
+def _queries(row: Compared, kind: str) -> str:
+    return "the question itself" if kind == "question" else queries_in_words(row.traces[kind].queries)
 
 
-def in_words(queries: Sequence[str]) -> str:
+def queries_in_words(queries: Sequence[str]) -> str:
     """The queries of all hops in a few words, as a cell of a table.
 
     >>> in_words(["Anna Berg", "Lund"]), in_words(["Lund", "Lund"])
     ('Anna Berg · then: Lund', 'Lund · then the same')
     """
-    said = []
-    for place, query in enumerate(queries):
-        if place and query == queries[place - 1]:
-            said.append(" · then the same")
+    words = []
+    for index, query in enumerate(queries):
+        if index and query == queries[index - 1]:
+            words.append(" · then the same")
             continue
-        said.append((" · then: " if place else "") + (cut(query, LONGEST).strip() or "(an empty query)"))
-    return "".join(said)
+        words.append((" · then: " if index else "") + (cut(query, LONGEST).strip() or "(an empty query)"))
+    return "".join(words)
 
 
-def _gold(one: Compared) -> Block:
-    answer = f"Answer: {one.asked.answer}. " if one.asked.answer else ""
-    items = [Item(title, "gold") for title in dict.fromkeys(one.asked.gold)]
-    return Block("To be found", f"{one.asked.question}\n{answer}Needed:", items)
+def _gold(row: Compared) -> Block:
+    answer = f"Answer: {row.question.answer}. " if row.question.answer else ""
+    items = [Item(title, "gold") for title in dict.fromkeys(row.question.gold)]
+    return Block("To be found", f"{row.question.text}\n{answer}Needed:", items)
 
 
 def _hops(trace: Trace, role: str, gold: set[str], passages: Mapping[str, str]) -> Iterator[Block]:
     """What each hop asked, and the passages it added to those before."""
-    for number, (query, found) in enumerate(zip(trace.queries, trace.found, strict=True), 1):
+    for number, (query, added) in enumerate(zip(trace.queries, trace.added, strict=True), 1):
         name = f"{role}{trace.row}: hop {number}"
-        items = [Item(title, "gold" if title in gold else "", passages.get(id, "")) for id, title in found]
+        items = [Item(title, "gold" if title in gold else "", passages.get(id, "")) for id, title in added]
         nothing = "" if items else "\n(nothing new was found)"
         yield Block(name, (query if query.strip() else "(an empty query)") + nothing, items)

@@ -1,4 +1,4 @@
-"""Tables of result files in Markdown, and the README's tables kept equal to the files they come from.
+"""Tables of result files: in Markdown, on the terminal, and those of the README, kept equal to their files.
 
     python -m lmtools.report.markdown README.md           write the tables
     python -m lmtools.report.markdown --check README.md   exit 1 if one is out of date
@@ -9,8 +9,8 @@ A table stands between ``<!-- table: evals/results/NAME.json METRIC METRIC ... -
 ``<!-- end of table -->``; the path is relative to the document. Paired differences of the last metric stand
 below it; with ``against=ROW`` among the metrics, those of every other row from that one, in all the metrics.
 With ``labels=0,5,16`` rows ``METHOD @N`` become one of a METHOD with a column for each of these N, of the one
-metric that is named; ``against=METHOD`` then compares rows of as many labels. ``rows=hyre/*,logistic`` shows
-those that match one of these patterns.
+metric that is named; ``against=METHOD`` then compares rows of as many labels. ``rows=hyre/*,logistic``
+selects those that match one of these patterns.
 """
 
 import re
@@ -30,7 +30,7 @@ TABLE = re.compile(
 )
 
 
-def cell(interval: Interval | None) -> str:
+def short_interval(interval: Interval | None) -> str:
     """A figure with its interval: ``.745 [.712, .778]``; a dash where there is none."""
     if interval is None:
         return "–"
@@ -52,14 +52,16 @@ def markdown_table(results: Results, metrics: Sequence[str], against: str | None
     names = list(metrics) or [name for name in results.rows[0].metrics if "/" not in name]
     for name in names:
         if not any(name in row.metrics for row in results.rows):
-            known = ", ".join(results.rows[0].metrics)
-            raise DataError(f"{results.recipe}: no row has {name!r}", fix=f"one of {known}")
+            metric_names = ", ".join(results.rows[0].metrics)
+            raise DataError(f"{results.recipe}: no row has {name!r}", fix=f"one of {metric_names}")
     lines = _heading(" ", names)
     for row in results.rows:
-        lines.append(f"| {row.name} |" + "".join(f" {cell(row.metrics.get(name))} |" for name in names))
+        lines.append(
+            f"| {row.name} |" + "".join(f" {short_interval(row.metrics.get(name))} |" for name in names)
+        )
     lines.append("")
     if against is None:
-        lines += [_difference(one) for one in results.differences if one.metric == names[-1]]
+        lines += [_difference(d) for d in results.differences if d.metric == names[-1]]
     else:
         lines += _differences_table(results, names, against)
     return "\n".join(lines) + "\n"
@@ -71,14 +73,14 @@ def _heading(first: str, names: Sequence[str]) -> list[str]:
 
 def _differences_table(results: Results, metrics: Sequence[str], against: str) -> list[str]:
     """Rows ``other − against``, a column for each metric."""
-    found = {(one.a, one.metric): one for one in results.differences if one.b == against}
-    others = list(dict.fromkeys(name for name, _metric in found))
-    if not others:
+    by_row = {(d.a, d.metric): d for d in results.differences if d.b == against}
+    names = list(dict.fromkeys(name for name, _metric in by_row))
+    if not names:
         raise DataError(f"{results.recipe}: no difference from {against!r}", fix="name another row")
     lines = _heading(f" less {against}, paired ", metrics)
-    for name in others:
-        cells = (found.get((name, metric)) for metric in metrics)
-        lines.append(f"| {name} |" + "".join(f" {_signed(one)} |" for one in cells))
+    for name in names:
+        cells = (by_row.get((name, metric)) for metric in metrics)
+        lines.append(f"| {name} |" + "".join(f" {_signed(d)} |" for d in cells))
     return lines
 
 
@@ -94,6 +96,9 @@ def _difference(d: Difference) -> str:
     return f"- {d.a} − {d.b}: {value:+.1f} points [{low:+.1f}, {high:+.1f}] (paired, n = {d.n})"
 
 
+# The tables of a document.
+
+
 def by_labels(results: Results, metric: str, labels: Sequence[str]) -> tuple[Results, list[str]]:
     """Rows ``METHOD @N`` as one row a method whose metrics are ``@N``, and the names of these metrics."""
 
@@ -101,48 +106,52 @@ def by_labels(results: Results, metric: str, labels: Sequence[str]) -> tuple[Res
         method, _, count = name.rpartition(" @")
         return method, f"@{count}"
 
-    wanted = [f"@{count}" for count in labels]
+    columns = [f"@{count}" for count in labels]
     rows: dict[str, dict[str, Interval]] = {}
     for row in results.rows:
         method, count = split(row.name)
-        if count in wanted and metric in row.metrics:
+        if count in columns and metric in row.metrics:
             rows.setdefault(method, {})[count] = row.metrics[metric]
     differences = []
-    for one in results.differences:
-        (a, count), (b, other) = split(one.a), split(one.b)
-        if one.metric == metric and count in wanted and other in (count, "@0"):
-            differences.append(replace(one, a=a, b=b, metric=count))
-    made = replace(
-        results, rows=tuple(Row(name, own) for name, own in rows.items()), differences=tuple(differences)
+    for d in results.differences:
+        (a, count), (b, other) = split(d.a), split(d.b)
+        if d.metric == metric and count in columns and other in (count, "@0"):
+            differences.append(replace(d, a=a, b=b, metric=count))
+    by_count = replace(
+        results,
+        rows=tuple(Row(name, metrics) for name, metrics in rows.items()),
+        differences=tuple(differences),
     )
-    return made, wanted
+    return by_count, columns
 
 
 def matching(results: Results, patterns: Sequence[str]) -> Results:
     """The rows whose names match a pattern, in the order of the patterns; the differences between them."""
-    names = [row.name for row in results.rows]
-    shown = list(dict.fromkeys(name for pattern in patterns for name in names if fnmatchcase(name, pattern)))
+    all_names = [row.name for row in results.rows]
+    names = list(
+        dict.fromkeys(name for pattern in patterns for name in all_names if fnmatchcase(name, pattern))
+    )
     by_name = {row.name: row for row in results.rows}
     return replace(
         results,
-        rows=tuple(by_name[name] for name in shown),
-        differences=tuple(one for one in results.differences if one.a in shown and one.b in shown),
+        rows=tuple(by_name[name] for name in names),
+        differences=tuple(d for d in results.differences if d.a in names and d.b in names),
     )
 
 
 def fill(text: str, folder: Path) -> str:
-    """The document with every table made anew."""
+    """The document, its tables written anew from result files relative to ``folder``."""
 
     def table(match: re.Match[str]) -> str:
         results = read_results(folder / match["path"])
         words = match["metrics"].split()
-        given = dict(word.split("=", 1) for word in words if "=" in word)
+        options = dict(word.split("=", 1) for word in words if "=" in word)
         metrics = [word for word in words if "=" not in word]
-        if "labels" in given:
-            results, metrics = by_labels(results, metrics[0], given["labels"].split(","))
-        if "rows" in given:
-            results = matching(results, given["rows"].split(","))
-        return f"{match[1]}\n{markdown_table(results, metrics, given.get('against'))}\n{match[4]}"
+        if "labels" in options:
+            results, metrics = by_labels(results, metrics[0], options["labels"].split(","))
+        if "rows" in options:
+            results = matching(results, options["rows"].split(","))
+        return f"{match[1]}\n{markdown_table(results, metrics, options.get('against'))}\n{match[4]}"
 
     return TABLE.sub(table, text)
 
@@ -166,11 +175,7 @@ def main(arguments: Sequence[str]) -> int:
     return int(check and bool(stale))
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
-
-
-# A run's table for the terminal.
+# A run's table on the terminal.
 
 
 def print_table(results: Results, metrics: Sequence[str] = ()) -> None:
@@ -194,3 +199,7 @@ def print_table(results: Results, metrics: Sequence[str] = ()) -> None:
             )
         table.add_row(row.name, *cells)
     Console(stderr=True).print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

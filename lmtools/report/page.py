@@ -1,6 +1,8 @@
 """`report.html`: one run, with those inside it, or several side by side.
 
-Raises what reading a run raises: a damaged file is a DataError that names it.
+The page of one run says what came out, then what each view of ``VIEWS`` reads from its files, then what was
+run; that of several compares their figures and, on the examples that they share, their differences. Raises
+what reading a run raises: a damaged file is a DataError that names it.
 """
 
 import math
@@ -17,19 +19,87 @@ from lmtools.core.files import write_jsonl, write_text
 from lmtools.core.progress import duration
 from lmtools.core.results import Difference, Interval, paired_difference
 from lmtools.report.budget import ByteBudget
-from lmtools.report.charts import cell
+from lmtools.report.charts import format_interval
 from lmtools.report.elements import Bars, Code, Dots, Facts, Part, Prose, Section, Table
 from lmtools.report.html import Chapter, page_html
 from lmtools.report.run_files import Source, read_source
 from lmtools.report.sentences import (  # fmt: skip
-    compared,
+    difference_sentence,
     headline_metrics,
     headline_rows,
     main_differences,
     main_row,
-    measured,
     unit,
+    value_sentence,
 )
+
+VIEWS = ("leret", "hyre", "ats", "calibration")
+"""Modules of this package with the functions ``sections`` and ``outcomes``; each knows its own runs."""
+REPORT, LEFT_OUT = "report.html", "report-left-out.jsonl"
+Outcomes = dict[str, dict[str, dict[str, float]]]
+"""Row -> metric -> example -> its value."""
+
+
+def write_report(directories: Sequence[Path], page: Path | None = None) -> Path:
+    """Write the page of one run, or of several side by side; returns its path.
+
+    Args:
+        page: the file; without it `report.html` in the run, or of several runs in the working directory.
+            Entries that do not fit go into `report-left-out.jsonl` beside it.
+
+    Raises:
+        RunError: a directory holds no run, or ``page`` is a file that is no page.
+        DataError: a file of a run is damaged.
+        MachineError: the page cannot be written.
+    """
+    if page is not None and page.exists() and page.suffix not in (".html", ".htm"):
+        raise RunError(f"{page}: is there already, and no page", fix="name a file that ends in .html")
+    runs = _with_distinct_names([read_source(directory) for directory in directories])
+    page = page or (runs[0].path(REPORT) if len(runs) == 1 else Path(REPORT))
+    beside = page.with_name(LEFT_OUT if page.name == REPORT else f"{page.stem}-left-out.jsonl")
+    budget = ByteBudget(beside.name)
+    if len(runs) == 1:
+        title = runs[0].name
+        chapters = [Chapter(run.name, _sections(run)) for run in _with_inner_runs(runs[0])]
+    else:
+        title = " and ".join(run.name for run in runs) if len(runs) == 2 else f"{len(runs)} runs"
+        chapters = [Chapter(title, comparison_sections(runs, outcomes))]
+    write_text(page, page_html(title, chapters, budget))
+    if budget.left_out:
+        write_jsonl(beside, budget.left_out)
+    else:
+        beside.unlink(missing_ok=True)
+    return page
+
+
+def outcomes(run: Source) -> Outcomes:
+    """What a run, or one inside it, measured example by example."""
+    merged: Outcomes = {}
+    for source in _with_inner_runs(run):
+        for view in _views("outcomes"):
+            merged |= view(source)
+    return merged
+
+
+def _with_inner_runs(run: Source) -> Iterator[Source]:
+    yield run
+    yield from run.inner_runs()
+
+
+def _sections(run: Source) -> list[Section]:
+    first, origin = run_sections(run)
+    return [first, *(section for view in _views("sections") for section in view(run)), origin]
+
+
+def _views(name: str) -> list[Callable[[Source], Any]]:
+    return [getattr(import_module(f"lmtools.report.{view}"), name) for view in VIEWS]
+
+
+def _with_distinct_names(runs: Sequence[Source]) -> list[Source]:
+    """Runs whose folders have the same name get their path as a name."""
+    names = [run.name for run in runs]
+    return [run if names.count(run.name) == 1 else replace(run, name=str(run.directory)) for run in runs]
+
 
 # What every run's page has: its headline in words and as a plot, what was run, and how long it took.
 
@@ -46,16 +116,16 @@ def _headline(run: Source) -> list[Part]:
         state = "has measured nothing" if run.results else "is not finished: nothing has been measured yet"
         return [Prose(f"This run {state}.", "warning")]
     metrics = headline_metrics(run.results)[:MOST_HEADLINES]
-    told = {metric: main_row(run.results, metric, run.head) for metric in metrics}
+    main_rows = {metric: main_row(run.results, metric, run.head) for metric in metrics}
     parts: list[Part] = [
-        Prose(measured(name, metric, run.results.row(name).metrics[metric]), "lead")
-        for metric, name in told.items()
+        Prose(value_sentence(name, metric, run.results.row(name).metrics[metric]), "lead")
+        for metric, name in main_rows.items()
     ]
-    differences, others = main_differences(run.results, told)
-    parts += [Prose(compared(one)) for one in differences]
-    if others:
-        parts.append(Prose(f"{others} more comparisons of these rows are in metrics.json.", "note"))
-    for metric, name in told.items():
+    differences, omitted = main_differences(run.results, main_rows)
+    parts += [Prose(difference_sentence(difference)) for difference in differences]
+    if omitted:
+        parts.append(Prose(f"{omitted} more comparisons of these rows are in metrics.json.", "note"))
+    for metric, name in main_rows.items():
         rows = headline_rows(run.results, metric)
         dots = [(row.name, row.metrics[metric]) for row in rows]
         parts.append(Dots(f"{metric}, with 95 % intervals", dots, unit(metric), strong=name))
@@ -63,17 +133,19 @@ def _headline(run: Source) -> list[Part]:
 
 
 def _all_figures(run: Source) -> Part:
-    """Every metric without a task or target before its name; they have their own sections."""
+    """Every metric without a task or target before its name; those have sections of their own."""
     rows = run.results.rows if run.results else ()
     names = list(dict.fromkeys(name for row in rows for name in row.metrics if "/" not in name))
-    cells = [(row.name, *(cell(row.metrics.get(name), unit(name)) for name in names)) for row in rows]
+    cells = [
+        (row.name, *(format_interval(row.metrics.get(name), unit(name)) for name in names)) for row in rows
+    ]
     return Table(["", *names], cells if names else [], "All figures", folded=True)
 
 
 def facts(run: Source) -> dict[str, str]:
     """What was run, when and where; without what the run does not know."""
     manifest = run.manifest
-    found = {
+    rows = {
         "Command": shlex.join(manifest.command),
         "Recipe": run.results.recipe if run.results else "",
         "Seed": str(manifest.seed),
@@ -84,7 +156,7 @@ def facts(run: Source) -> dict[str, str]:
         "Machine": _machine(manifest.machine),
         **{f"Precision of {name}": why for name, why in manifest.precision.items()},
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in rows.items() if value}
 
 
 def _origin(run: Source) -> list[Part]:
@@ -103,16 +175,14 @@ def _origin(run: Source) -> list[Part]:
 
 
 def _machine(machine: dict[str, Any]) -> str:
-    said = [machine.get("platform"), machine.get("cpu")]
-    said += [f"{machine['cores']} cores"] if "cores" in machine else []
-    said += [f"{machine['memory_gb']} GB"] if "memory_gb" in machine else []
-    return ", ".join(str(part) for part in said if part)
+    items = [machine.get("platform"), machine.get("cpu")]
+    items += [f"{machine['cores']} cores"] if "cores" in machine else []
+    items += [f"{machine['memory_gb']} GB"] if "memory_gb" in machine else []
+    return ", ".join(str(item) for item in items if item)
 
 
 # Several runs side by side: figures, and paired differences where they measured the same examples.
 
-Outcomes = dict[str, dict[str, dict[str, float]]]
-"""Row -> metric -> example -> its value."""
 MOST_PAIRS, MOST_CHARTS = 60, 6
 RESAMPLES, DRAWS = (200, 2000), 50_000_000
 """The fewest and most resamples of a difference, and how many draws it may take, for a page in seconds."""
@@ -135,7 +205,7 @@ def differing_inputs(runs: Sequence[Source]) -> dict[str, list[str]]:
     """Inputs that are not the same file in every run: name -> hash in each run, empty where it has none."""
     names = dict.fromkeys(name for run in runs for name in run.manifest.inputs)
     hashes = {name: [run.manifest.inputs.get(name, "") for run in runs] for name in names}
-    return {name: own for name, own in hashes.items() if len(set(own)) > 1}
+    return {name: digests for name, digests in hashes.items() if len(set(digests)) > 1}
 
 
 def _warnings(runs: Sequence[Source]) -> list[Part]:
@@ -146,11 +216,13 @@ def _warnings(runs: Sequence[Source]) -> list[Part]:
     ]
     differing = differing_inputs(runs)
     if differing:
-        changed = [name for name, own in differing.items() if len(set(filter(None, own))) > 1]
+        changed = [name for name, digests in differing.items() if len(set(filter(None, digests))) > 1]
         text = "These runs were not made from the same inputs"
         text += f": {', '.join(changed)} had other content. " if changed else ". "
         parts.append(Prose(text + "Where a figure differs, this may be the reason.", "warning"))
-        rows = [(name, *(digest[:12] or "absent" for digest in own)) for name, own in differing.items()]
+        rows = [
+            (name, *(digest[:12] or "absent" for digest in digests)) for name, digests in differing.items()
+        ]
         parts.append(Table(["input", *(run.name for run in runs)], rows, "Inputs that differ"))
     return parts
 
@@ -159,7 +231,7 @@ def _figures(runs: Sequence[Source]) -> list[Part]:
     metrics = dict.fromkeys(m for run in runs if run.results for m in headline_metrics(run.results))
     parts: list[Part] = []
     for metric in islice(metrics, MOST_CHARTS):
-        found = [
+        dots = [
             (f"{row.name} · {run.name}", row.metrics[metric])
             for name in dict.fromkeys(row.name for run in runs if run.results for row in run.results.rows)
             for run in runs
@@ -167,51 +239,53 @@ def _figures(runs: Sequence[Source]) -> list[Part]:
             for row in run.results.rows
             if row.name == name and metric in row.metrics
         ]
-        parts.append(Dots(f"{metric}, with 95 % intervals", found[:MOST_PAIRS], unit(metric)))
+        parts.append(Dots(f"{metric}, with 95 % intervals", dots[:MOST_PAIRS], unit(metric)))
     return [*parts, _all(runs)]
 
 
 def _all(runs: Sequence[Source]) -> Part:
     """Every row and metric that two or more runs have."""
     cells: dict[tuple[str, str], dict[int, str]] = {}
-    for place, run in enumerate(runs):
+    for index, run in enumerate(runs):
         for row in run.results.rows if run.results else ():
             for metric, i in row.metrics.items():
-                cells.setdefault((row.name, metric), {})[place] = cell(i, unit(metric))
+                cells.setdefault((row.name, metric), {})[index] = format_interval(i, unit(metric))
     rows = [
-        (f"{name}: {metric}", *(own.get(place, "–") for place in range(len(runs))))
-        for (name, metric), own in cells.items()
-        if len(own) > 1
+        (f"{name}: {metric}", *(figures.get(index, "–") for index in range(len(runs))))
+        for (name, metric), figures in cells.items()
+        if len(figures) > 1
     ]
     return Table(["", *(run.name for run in runs)], rows, "All figures that the runs share", folded=True)
 
 
 def _paired(runs: Sequence[Source], outcomes: Callable[[Source], Outcomes]) -> list[Part]:
-    first, *others = runs
+    first, *rest = runs
     base = outcomes(first)
     parts: list[Part] = []
-    for other in others:
-        found = list(islice(_differences(first, base, other, outcomes(other)), MOST_PAIRS))
-        if not found:
+    for other in rest:
+        differences = list(islice(_differences(first, base, other, outcomes(other)), MOST_PAIRS))
+        if not differences:
             parts.append(Prose(f"{other.name} and {first.name} share no measured example.", "note"))
             continue
-        parts += [Prose(compared(one)) for one in found[:MOST_CHARTS]]
-        for metric in islice(dict.fromkeys(one.metric for one in found), MOST_CHARTS):
-            own = [
-                (one.a.removesuffix(f" · {other.name}"), Interval(one.value, one.low, one.high, one.n))
-                for one in found
-                if one.metric == metric
+        parts += [Prose(difference_sentence(d)) for d in differences[:MOST_CHARTS]]
+        for metric in islice(dict.fromkeys(d.metric for d in differences), MOST_CHARTS):
+            dots = [
+                (d.a.removesuffix(f" · {other.name}"), Interval(d.value, d.low, d.high, d.n))
+                for d in differences
+                if d.metric == metric
             ]
             title = f"{metric}: {other.name} less {first.name}, paired"
-            parts.append(Dots(title, own, unit(metric), zero=True))
+            parts.append(Dots(title, dots, unit(metric), zero=True))
     return parts
 
 
-def _differences(first: Source, base: Outcomes, other: Source, own: Outcomes) -> Iterator[Difference]:
+def _differences(
+    first: Source, first_outcomes: Outcomes, other: Source, other_outcomes: Outcomes
+) -> Iterator[Difference]:
     """Each row and metric of both runs, on the examples that both measured."""
-    for row, metrics in own.items():
+    for row, metrics in other_outcomes.items():
         for metric, values in metrics.items():
-            before = base.get(row, {}).get(metric, {})
+            before = first_outcomes.get(row, {}).get(metric, {})
             shared = [name for name in values if name in before]
             if shared:
                 resamples = min(max(DRAWS // len(shared), RESAMPLES[0]), RESAMPLES[1])
@@ -222,9 +296,9 @@ def _differences(first: Source, base: Outcomes, other: Source, own: Outcomes) ->
 
 
 def _origins(runs: Sequence[Source]) -> list[Part]:
-    own = [facts(run) for run in runs]
-    names = dict.fromkeys(name for one in own for name in one)
-    rows = [(name, *(one.get(name, "–") for one in own)) for name in names]
+    origins = [facts(run) for run in runs]
+    names = dict.fromkeys(name for run_facts in origins for name in run_facts)
+    rows = [(name, *(run_facts.get(name, "–") for run_facts in origins)) for name in names]
     versions = dict.fromkeys(name for run in runs for name in run.manifest.versions)
     differing = [
         (name, *(run.manifest.versions.get(name, "absent") for run in runs))
@@ -234,67 +308,3 @@ def _origins(runs: Sequence[Source]) -> list[Part]:
     columns = ["", *(run.name for run in runs)]
     parts: list[Part] = [Table(columns, rows)]
     return [*parts, Table(columns, differing, "Versions that differ")] if differing else parts
-
-
-VIEWS = ("leret", "hyre", "ats", "calibration")
-REPORT, LEFT_OUT = "report.html", "report-left-out.jsonl"
-
-
-def write_report(directories: Sequence[Path], page: Path | None = None) -> Path:
-    """Write the page of one run, or of several side by side; returns its path.
-
-    Args:
-        page: the file; without it `report.html` in the run, or of several runs in the working directory.
-            Entries that do not fit go into `report-left-out.jsonl` beside it.
-
-    Raises:
-        RunError: a directory holds no run, or ``page`` is a file that is no page.
-        DataError: a file of a run is damaged.
-        MachineError: the page cannot be written.
-    """
-    if page is not None and page.exists() and page.suffix not in (".html", ".htm"):
-        raise RunError(f"{page}: is there already, and no page", fix="name a file that ends in .html")
-    runs = _told_apart([read_source(directory) for directory in directories])
-    page = page or (runs[0].path(REPORT) if len(runs) == 1 else Path(REPORT))
-    beside = page.with_name(LEFT_OUT if page.name == REPORT else f"{page.stem}-left-out.jsonl")
-    room = ByteBudget(beside.name)
-    if len(runs) == 1:
-        title, chapters = runs[0].name, [Chapter(run.name, _sections(run)) for run in _with_parts(runs[0])]
-    else:
-        title = " and ".join(run.name for run in runs) if len(runs) == 2 else f"{len(runs)} runs"
-        chapters = [Chapter(title, comparison_sections(runs, outcomes))]
-    write_text(page, page_html(title, chapters, room))
-    if room.left_out:
-        write_jsonl(beside, room.left_out)
-    else:
-        beside.unlink(missing_ok=True)
-    return page
-
-
-def outcomes(run: Source) -> Outcomes:
-    """What a run, or one inside it, measured example by example."""
-    found: Outcomes = {}
-    for one in _with_parts(run):
-        for own in _views("outcomes"):
-            found |= own(one)
-    return found
-
-
-def _with_parts(run: Source) -> Iterator[Source]:
-    yield run
-    yield from run.parts()
-
-
-def _sections(run: Source) -> list[Section]:
-    first, origin = run_sections(run)
-    return [first, *(section for own in _views("sections") for section in own(run)), origin]
-
-
-def _views(name: str) -> list[Callable[[Source], Any]]:
-    return [getattr(import_module(f"lmtools.report.{view}"), name) for view in VIEWS]
-
-
-def _told_apart(runs: Sequence[Source]) -> list[Source]:
-    """Runs of the same folder name get their whole path as a name."""
-    names = [run.name for run in runs]
-    return [run if names.count(run.name) == 1 else replace(run, name=str(run.directory)) for run in runs]

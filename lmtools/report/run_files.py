@@ -1,4 +1,8 @@
-"""A run as the report reads it: its directory, and what every run has in it."""
+"""A run as the report reads it: its directory, what every run has in it, and the lines of its JSONL files.
+
+A page shows runs of older versions and runs that were copied, so every value is checked as it is read; a
+damaged file is a DataError that names it and the line.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -13,6 +17,8 @@ from lmtools.core.recipe_yaml import parse_yaml
 from lmtools.core.results import Results, read_results
 from lmtools.core.run import MANIFEST, METRICS, RECIPE
 from lmtools.data.rows import jsonl_lines
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -32,8 +38,8 @@ class Source:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The resolved recipe."""
-        found = parse_yaml(self.recipe, f"{self.directory}/{RECIPE}") if self.recipe else {}
-        return found if isinstance(found, dict) else {}
+        recipe = parse_yaml(self.recipe, f"{self.directory}/{RECIPE}") if self.recipe else {}
+        return recipe if isinstance(recipe, dict) else {}
 
     @property
     def head(self) -> str:
@@ -41,7 +47,7 @@ class Source:
         head = self.settings.get("head")
         return str(head.get("kind", "")) if isinstance(head, dict) else ""
 
-    def parts(self) -> Iterator["Source"]:
+    def inner_runs(self) -> Iterator["Source"]:
         """The runs inside this one, such as those of a quickstart, by name."""
         for path in sorted(self.directory.glob(f"*/{MANIFEST}")):
             yield read_source(path.parent)
@@ -69,30 +75,29 @@ def read_source(directory: Path) -> Source:
     )
 
 
-# The lines of a run's JSONL files, one by one; a damaged one is told by its place.
+# The lines of a run's JSONL files, one by one.
 
-T = TypeVar("T")
 FIX = "restore the file from where the run was made, or delete it: the page then leaves that part out"
 
 
-def records(path: Path, make: Callable[[dict[str, Any]], T]) -> Iterator[T]:
-    """``make`` of every line's object; nothing where the file is absent.
+def records(path: Path, parse: Callable[[dict[str, Any]], T]) -> Iterator[T]:
+    """``parse`` of every line's object; nothing where the file is absent.
 
     Raises:
-        DataError: a line is no JSON object, or ``make`` finds something missing or of the wrong type in it.
+        DataError: a line is no JSON object, or ``parse`` finds something missing or of the wrong type in it.
     """
     if not path.is_file():
         return
     for number, line in jsonl_lines(path):
         try:
-            found = json.loads(line)
-            if not isinstance(found, dict):
+            value = json.loads(line)
+            if not isinstance(value, dict):
                 raise TypeError("no JSON object")
-            made = make(found)
+            record = parse(value)
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
             what = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise DataError(f"{path}:{number}: damaged: {what}", fix=FIX) from error
-        yield made
+        yield record
 
 
 def texts(value: Any) -> tuple[str, ...]:
@@ -101,7 +106,7 @@ def texts(value: Any) -> tuple[str, ...]:
     Raises:
         TypeError: it is something else.
     """
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise TypeError("a list of texts is expected")
     return tuple(value)
 

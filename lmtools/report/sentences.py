@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from lmtools.core.results import LESS_IS_BETTER, Difference, Interval, Results, Row
 from lmtools.metrics.retrieval import hop_of
-from lmtools.report.charts import said
+from lmtools.report.charts import format_range, format_value
 from lmtools.report.elements import Unit
 
 NUMBERS = (
@@ -23,7 +23,7 @@ NUMBERS = (
 """Metrics that are no rates; all others lie between 0 and 1."""
 PREFERRED = (r"recall@hop\d+", "accuracy", "rmse-ratio", "ece", "loss", "nll", "auroc", "brier")
 PREFERRED_OF_TASKS = ("ece", *PREFERRED)
-"""What a reader wants to know first, by what a run has of it; of tasks how honest confidence is in each."""
+"""What a reader wants to know first, of what a run has; of tasks first how well each is calibrated."""
 NEITHER = ("multiplier", "effective-heads", "spread", "disagreement", "margin")
 """Metrics of which neither more nor less is better."""
 HEADS = ("transformer", "mlp", "linear")
@@ -37,17 +37,18 @@ def unit(metric: str) -> Unit:
 
 
 def headline_metrics(results: Results) -> list[str]:
-    """The one metric, or the one of every task or target, that a run is about; empty where it has none."""
+    """The metric that a run is about, or that of each of its tasks or targets; empty where it has none."""
     names = list(dict.fromkeys(name for row in results.rows for name in row.metrics))
     for tasks, preferred in ((False, PREFERRED), (True, PREFERRED_OF_TASKS)):
-        own = [name for name in names if ("/" in name) == tasks]
-        for wanted in preferred:
-            found = [name for name in own if re.fullmatch(wanted, name.rpartition("/")[2])]
-            if found and not tasks:
-                return [max(found, key=hop_of)]
-            if found:
-                last = max(name.rpartition("/")[2] for name in found)
-                return [name for name in found if name.endswith(f"/{last}")]
+        eligible = [name for name in names if ("/" in name) == tasks]
+        for pattern in preferred:
+            # Of recall@hopN the last hop; of tasks and targets the metric of every one of them.
+            matches = [name for name in eligible if re.fullmatch(pattern, name.rpartition("/")[2])]
+            if matches and not tasks:
+                return [max(matches, key=hop_of)]
+            if matches:
+                last = max(name.rpartition("/")[2] for name in matches)
+                return [name for name in matches if name.endswith(f"/{last}")]
     return names[:1]
 
 
@@ -58,7 +59,7 @@ def main_row(results: Results, metric: str, head: str = "") -> str:
         head: the kind of head that the recipe names, if it names one.
     """
     names = [row.name for row in headline_rows(results, metric)]
-    times = Counter(one.a for one in results.differences if one.metric == metric and one.a in names)
+    times = Counter(d.a for d in results.differences if d.metric == metric and d.a in names)
     first, second = [*times.most_common(2), ("", 0), ("", 0)][:2]
     if first[1] > second[1]:
         return first[0]
@@ -72,28 +73,30 @@ def headline_rows(results: Results, metric: str) -> list[Row]:
     return rows if len(rows) <= MOST_ROWS else (few or rows)[:MOST_ROWS]
 
 
-def measured(name: str, metric: str, interval: Interval) -> str:
+def value_sentence(name: str, metric: str, interval: Interval) -> str:
     """``SFT: recall@hop2 is 68.1 % (95 % interval 61.3 % to 75.0 %, n = 80).``"""
     kind = unit(metric)
-    ends = f"{said(interval.low, kind)} to {said(interval.high, kind)}"
-    return f"{name}: {metric} is {said(interval.value, kind)} (95 % interval {ends}, n = {interval.n:,})."
+    value, ends = format_value(interval.value, kind), format_range(interval, kind)
+    return f"{name}: {metric} is {value} (95 % interval {ends}, n = {interval.n:,})."
 
 
-def compared(one: Difference) -> str:
-    """A paired difference as a sentence that says whether it may be chance."""
-    better = (one.value > 0) != (one.metric.rpartition("/")[2] in LESS_IS_BETTER)
-    sure = one.low > 0 or one.high < 0
-    if one.metric.rpartition("/")[2] in NEITHER:
-        verdict = "by more than chance" if sure else "which may be chance"
+def difference_sentence(d: Difference) -> str:
+    """A paired difference as a sentence that says whether it may be chance: its interval holds 0."""
+    better = (d.value > 0) != (d.metric.rpartition("/")[2] in LESS_IS_BETTER)
+    sure = d.low > 0 or d.high < 0
+    if not sure:
+        verdict = "which may be chance"
+    elif d.metric.rpartition("/")[2] in NEITHER:
+        verdict = "by more than chance"
     else:
-        verdict = f"{'better' if better else 'worse'} by more than chance" if sure else "which may be chance"
-    if one.low == one.value == one.high == 0:
-        return f"{one.a} is exactly level with {one.b} in {one.metric} (paired, n = {one.n:,})."
-    amount = distance(abs(one.value), one.metric)
-    ends = f"{distance(one.low, one.metric, sign=True)} to {distance(one.high, one.metric, sign=True)}"
-    way = "above" if one.value > 0 else "below"
-    where = f"{amount} {way} {one.b}" if one.value else f"level with {one.b}"
-    return f"{one.a} is {where} in {one.metric} (paired, 95 % interval {ends}, n = {one.n:,}): {verdict}."
+        verdict = f"{'better' if better else 'worse'} by more than chance"
+    if d.low == d.value == d.high == 0:
+        return f"{d.a} is exactly level with {d.b} in {d.metric} (paired, n = {d.n:,})."
+    amount = distance(abs(d.value), d.metric)
+    ends = f"{distance(d.low, d.metric, sign=True)} to {distance(d.high, d.metric, sign=True)}"
+    way = "above" if d.value > 0 else "below"
+    where = f"{amount} {way} {d.b}" if d.value else f"level with {d.b}"
+    return f"{d.a} is {where} in {d.metric} (paired, 95 % interval {ends}, n = {d.n:,}): {verdict}."
 
 
 def distance(value: float, metric: str, *, sign: bool = False) -> str:
@@ -108,16 +111,23 @@ def main_differences(
 ) -> tuple[list[Difference], int]:
     """What the main rows are compared with, and how many comparisons of theirs are not among these.
 
-    In the file's order, with as many labels first and the metrics in turn: which ones are told does not
+    In the file's order, with as many labels first and the metrics in turn: which ones a page reports does not
     depend on how they came out.
 
     Args:
         rows: of every metric of the headline the row that the run is about.
     """
-    found = []
+    by_metric = []
     for metric, name in rows.items():
-        own = [one for one in results.differences if one.metric == metric and one.a == name]
+        differences = [d for d in results.differences if d.metric == metric and d.a == name]
         labels = name.rpartition(" @")[2]
-        found.append(sorted(own, key=lambda one: " @" in name and one.b.rpartition(" @")[2] != labels))
-    turns = [own[turn] for turn in range(max(map(len, found), default=0)) for own in found if turn < len(own)]
+        # A row ``METHOD @N`` is compared first with rows of as many labels.
+        differences.sort(key=lambda d: " @" in name and d.b.rpartition(" @")[2] != labels)
+        by_metric.append(differences)
+    turns = [
+        differences[turn]
+        for turn in range(max(map(len, by_metric), default=0))
+        for differences in by_metric
+        if turn < len(differences)
+    ]
     return turns[:most], max(0, len(turns) - most)

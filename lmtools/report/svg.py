@@ -1,16 +1,22 @@
 """Figures as SVG: the same bytes for the same data, light, and readable in shades and to the colour-blind.
 
 No figure touches matplotlib's global state: no pyplot, and settings hold only while one figure is drawn.
+What a figure shows is a chart of ``elements``; ``calibration_plots``, ``label_curves`` and ``hyre_weights``
+draw theirs with ``draw``.
 """
 
 import html
 import io
+import math
 import re
 from collections.abc import Callable
 from typing import Any
 
-BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#6B6B6B"
-"""Of Okabe and Ito's palette, told apart with any colour vision; grey for what frames the data."""
+BLUE, VERMILION, ORANGE, GREEN = "#0072B2", "#D55E00", "#E69F00", "#009E73"
+PURPLE, SKY, BLACK = "#CC79A7", "#56B4E9", "#222222"
+"""Okabe and Ito's palette, distinct with any colour vision; without its yellow, too light on white."""
+GREY = "#6B6B6B"
+"""For what frames the data."""
 STYLE = {
     "svg.hashsalt": "lmtools",  # names of clip paths and markers from their content, not from chance
     "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and is a tenth of the size
@@ -48,10 +54,20 @@ def draw(width: float, height: float, plot: Callable[[Any], None], label: str) -
         figure = Figure(figsize=(width, height), dpi=72, facecolor="white")
         plot(figure)
         # Without date and version of the library, which would differ from one day or machine to the next.
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)
+        no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=no_metadata)
     text = buffer.getvalue()
     element = text[text.index("<svg ") + len("<svg ") :]  # a page takes neither XML declaration nor doctype
     # Numbered names would clash with those of the page's other figures; what is referred to has another form.
     element = re.sub(r' id="[\w.]+_\d+"', "", element)
     return f'<svg role="img" aria-label="{html.escape(label)}" {element}'
+
+
+def panel_columns(panels: int, most: int) -> int:
+    """How many of a figure's panels stand side by side, ``most`` at most: few rows, and no row nearly empty.
+
+    >>> [panel_columns(panels, 5) for panels in (1, 5, 6, 11)]
+    [1, 5, 3, 4]
+    """
+    rows = math.ceil(panels / most)
+    return math.ceil(panels / rows)
