@@ -3,8 +3,8 @@
 from collections import Counter
 
 import pytest
-from atlas.choices import OPTIONS, PARTS, askable, posed
-from atlas.known import Known
+from atlas.choices import OPTIONS, PARTS, askable, choice_questions
+from atlas.facts import FactIndex
 from atlas.statements import Claims, alike, in_turn, within
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,12 +16,12 @@ SOURCES = {"test": "atlas:choices", "dev": "atlas:choices.dev"}
 
 @pytest.fixture(scope="module")
 def claims(atlas):
-    return Claims(Known(atlas))
+    return Claims(FactIndex(atlas))
 
 
 @pytest.fixture(scope="module")
 def parts(claims):
-    return posed(claims)
+    return choice_questions(claims)
 
 
 def claim(claims, kind: str, name: str, field: str):
@@ -49,10 +49,10 @@ def test_no_thing_is_asked_about_twice(parts):
 def test_the_marked_choice_is_true_and_no_other_is(atlas, claims, parts):
     for one in (one for found in parts.values() for one in found):
         question, statement = one.question, one.claim.statement
-        entities = [e for e in atlas.kinds[question.subject] if statement.field in claims.known.of(e)]
-        own = one.claim.known[statement.field]
+        entities = [e for e in atlas.kinds[question.subject] if statement.field in claims.index.of(e)]
+        own = one.claim.facts[statement.field]
         for place, choice in enumerate(question.choices):
-            facts = [claims.known.of(e) for e in entities]
+            facts = [claims.index.of(e) for e in entities]
             meant = [f for f in facts if statement.answer.format_map(f) == choice]
             assert meant, question.id
             right = (
@@ -73,7 +73,7 @@ def test_wrong_answers_come_first_from_those_who_are_near(atlas, claims):
     asked = claim(claims, "country", "Norway", "capital")
     region = atlas.get("country", "Norway").keys["region"]
     near = {
-        claims.known.of(e)["capital"]
+        claims.index.of(e)["capital"]
         for e in atlas.kinds["country"]
         if e.keys["region"] == region and e.name != "Norway"
     }
@@ -83,7 +83,7 @@ def test_wrong_answers_come_first_from_those_who_are_near(atlas, claims):
 
 def test_a_river_of_the_same_country_is_no_wrong_answer(claims):
     asked = claim(claims, "city", "Strasbourg", "river")
-    assert {rival.known["country"] for rival in claims.rivals(asked)}.isdisjoint({"France"})
+    assert {rival.facts["country"] for rival in claims.rivals(asked)}.isdisjoint({"France"})
 
 
 def test_what_gives_itself_away_is_not_asked(claims):

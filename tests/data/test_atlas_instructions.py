@@ -4,9 +4,9 @@ import re
 from collections import Counter
 
 import pytest
-from atlas.choices import posed
+from atlas.choices import choice_questions
+from atlas.facts import FactIndex
 from atlas.instructions import WORDS, leaks
-from atlas.known import Known
 from atlas.passages import templates
 from atlas.statements import Claims
 from atlas.tasks import FAMILIES, as_list
@@ -23,7 +23,7 @@ HOLE = re.compile(
 
 @pytest.fixture(scope="module")
 def claims(atlas):
-    return Claims(Known(atlas))
+    return Claims(FactIndex(atlas))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_texts_show_no_hole_of_their_template(bundled):
 
 
 def test_nothing_that_a_choice_question_asks_is_told(claims, bundled):
-    asked = [one.claim for found in posed(claims).values() for one in found]
+    asked = [one.claim for found in choice_questions(claims).values() for one in found]
     assert len(asked) == 500
     assert [made for made in bundled if leaks(made, asked)] == []
 

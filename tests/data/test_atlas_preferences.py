@@ -5,8 +5,8 @@ from collections import Counter
 from statistics import mean
 
 import pytest
-from atlas.known import Known
-from atlas.manners import DETAILS, Told, answer, clause, things
+from atlas.facts import FactIndex
+from atlas.manners import DETAILS, AnswerParts, answer, clause, things
 from atlas.passages import templates
 from atlas.preferences import CROWD, EACH, SHORT, pair, preferences
 from atlas.statements import Claims
@@ -21,7 +21,7 @@ OPPOSITES = {
     "cautious": "sure", "sure": "cautious", "friendly": "sober", "sober": "friendly",
 }  # fmt: skip
 WORDING = templates("manners.yaml")
-TOLD = Told(
+TOLD = AnswerParts(
     ask="What is the capital of Norway?",
     value="Oslo",
     clause="the capital of Norway is Oslo",
@@ -31,7 +31,7 @@ TOLD = Told(
 
 @pytest.fixture(scope="module")
 def claims(atlas):
-    return Claims(Known(atlas))
+    return Claims(FactIndex(atlas))
 
 
 @pytest.fixture(scope="module")

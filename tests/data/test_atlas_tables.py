@@ -8,7 +8,7 @@ import pytest
 from atlas import path, schema, tables
 from atlas.choice import pick, sample, shuffled
 from atlas.entities import listing, plain
-from atlas.facts import article, facts, peers
+from atlas.facts import article, entity_facts, peers
 from atlas.passages import applicable, pages, sentence
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,8 +18,8 @@ from lmtools.core.errors import DataError
 
 def test_some_facts(atlas):
     assert atlas.get("country", "Austria").keys["capital"] == "Vienna"
-    assert facts(atlas, atlas.get("element", "Iron"))["before"] == "manganese"
-    assert facts(atlas, atlas.get("country", "China"))["borders"] == "14"
+    assert entity_facts(atlas, atlas.get("element", "Iron"))["before"] == "manganese"
+    assert entity_facts(atlas, atlas.get("country", "China"))["borders"] == "14"
     assert atlas.linked(atlas.get("book", "Moby-Dick"), "author").title == "Herman Melville"
     assert atlas.show(atlas.get("city", "Cairo"), "river") == "the Nile"
     assert {e.title for e in atlas.entities if e.key == "Georgia"} == {
@@ -84,7 +84,7 @@ def test_every_kind_has_a_page_and_every_entity_a_lead(atlas):
     wording = pages()
     assert set(wording) == {e.kind for e in atlas.entities}
     for entity in atlas.entities:
-        known = facts(atlas, entity)
+        known = entity_facts(atlas, entity)
         assert applicable(wording[entity.kind].lead, known), entity
         assert all(known.values())
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from atlas import path
-from atlas.choices import posed
+from atlas.choices import choice_questions
 from atlas.entities import Atlas
+from atlas.facts import FactIndex
 from atlas.instructions import instructions
-from atlas.known import Known
 from atlas.passages import corpus
 from atlas.preferences import preferences
 from atlas.questions import splits
@@ -24,14 +24,17 @@ from lmtools.data.records import Record
 
 def build(folder: Path) -> dict[str, int]:
     """Write the data set into ``folder``; returns the number of records of each file."""
-    known = Known(Atlas(load()))
-    claims = Claims(known)
-    parts = posed(claims)
-    files: dict[str, Sequence[Record]] = {"corpus.jsonl": corpus(known.atlas)}
-    files.update({f"questions.{name}.jsonl": found for name, found in splits(known).items()})
-    files.update({f"choices.{name}.jsonl": [one.question for one in found] for name, found in parts.items()})
-    asked = [one.claim for found in parts.values() for one in found]
-    files["instructions.jsonl"] = instructions(claims, asked)
+    index = FactIndex(Atlas(load()))
+    claims = Claims(index)
+    choices = choice_questions(claims)
+    files: dict[str, Sequence[Record]] = {"corpus.jsonl": corpus(index.atlas)}
+    files.update({f"questions.{name}.jsonl": part for name, part in splits(index).items()})
+    files.update(
+        {f"choices.{name}.jsonl": [item.question for item in part] for name, part in choices.items()}
+    )
+    # Instructions leave out what the choice questions ask, so that training on them gives no answer away.
+    choice_claims = [item.claim for part in choices.values() for item in part]
+    files["instructions.jsonl"] = instructions(claims, choice_claims)
     files.update({f"preferences.{name}.jsonl": pairs for name, pairs in preferences(claims).items()})
     return {
         name: write_jsonl(folder / name, (r.model_dump(mode="json", exclude_unset=True) for r in records))

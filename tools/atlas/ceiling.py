@@ -44,16 +44,16 @@ class Ceiling:
     """Recall in [0, 1] of ``n`` questions: of both gold passages, of the first and of the second one."""
 
     n: int
-    both: float
+    overall: float
     first: float
     second: float
 
 
-def recall(questions: Sequence[Question], found: Sequence[Sequence[str]]) -> Ceiling:
+def recall(questions: Sequence[Question], retrieved: Sequence[Sequence[str]]) -> Ceiling:
     """The share of gold titles found, all and per hop (first and second of ``supporting``)."""
     n = len(questions)
     hops = [
-        sum(q.supporting[hop] in titles for q, titles in zip(questions, found, strict=True)) / n
+        sum(q.supporting[hop] in titles for q, titles in zip(questions, retrieved, strict=True)) / n
         for hop in (0, 1)
     ]
     return Ceiling(n, sum(hops) / 2, *hops)
@@ -61,14 +61,14 @@ def recall(questions: Sequence[Question], found: Sequence[Sequence[str]]) -> Cei
 
 def ceilings(questions: Sequence[Question], search: Search) -> dict[str, Ceiling]:
     """Question as query at 3 and 6; gold titles as queries at 3; question, then the missing titles, 3 + 3."""
-    asked = [q.question for q in questions]
-    first = search(asked, 3)
+    texts = [q.question for q in questions]
+    first = search(texts, 3)
     titles = [search(list(q.supporting), 3) for q in questions]
     missing = [[t for t in q.supporting if t not in hits] for q, hits in zip(questions, first, strict=True)]
     second = search([m[-1] if m else "" for m in missing], 3)
     return {
         "question@3": recall(questions, first),
-        "question@6": recall(questions, search(asked, 6)),
+        "question@6": recall(questions, search(texts, 6)),
         "own title@3": recall(questions, [hits[0] + hits[1] for hits in titles]),
         "question@3 + title@3": recall(questions, [a + b for a, b in zip(first, second, strict=True)]),
     }
@@ -80,7 +80,7 @@ def table(questions: Sequence[Question], search: Search) -> list[str]:
     for kind in ("all", "bridge", "comparison"):
         chosen = [q for q in questions if kind in ("all", q.kind)]
         for name, c in ceilings(chosen, search).items():
-            figures = f"both {c.both:.3f}  hop 1 {c.first:.3f}  hop 2 {c.second:.3f}"
+            figures = f"both {c.overall:.3f}  hop 1 {c.first:.3f}  hop 2 {c.second:.3f}"
             lines.append(f"{kind:11} n={c.n:4} {name:22} {figures}")
     return lines
 

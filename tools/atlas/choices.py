@@ -12,23 +12,23 @@ OPTIONS = 4
 
 
 @dataclass(frozen=True)
-class Posed:
+class PosedQuestion:
     """A question and the claim that it asks for."""
 
     question: MultipleChoice
     claim: Claim
 
 
-def posed(claims: Claims) -> dict[str, list[Posed]]:
-    """The questions of each part: no thing is asked about twice, and every place is right equally often."""
-    parts: dict[str, list[Posed]] = {part: [] for part in PARTS}
+def choice_questions(claims: Claims) -> dict[str, list[PosedQuestion]]:
+    """The questions of each part: no thing is asked about twice, every position is right equally often."""
+    parts: dict[str, list[PosedQuestion]] = {part: [] for part in PARTS}
     for kind in claims.by_kind:
         left = drawn(claims, kind, sum(PARTS.values()))
         for part, size in PARTS.items():
             chosen, left = left[:size], left[size:]
             for claim in chosen:
                 parts[part].append(_pose(claims, claim, len(parts[part]) % OPTIONS))
-    return {part: shuffled_by_id(found) for part, found in parts.items()}
+    return {part: shuffled_by_id(items) for part, items in parts.items()}
 
 
 def drawn(claims: Claims, kind: str, count: int) -> list[Claim]:
@@ -49,25 +49,25 @@ def drawn(claims: Claims, kind: str, count: int) -> list[Claim]:
 def askable(claim: Claim, rivals: list[Claim]) -> bool:
     """Whether there are enough wrong answers, and neither question nor name gives the right one away."""
     options = [claim.value, *(rival.value for rival in rivals[: OPTIONS - 1])]
-    told = any(within(option, claim.ask) for option in options)
-    named = claim.value != claim.entity.name and within(claim.entity.name, claim.value)
-    return len(options) == OPTIONS and not told and not named
+    in_question = any(within(option, claim.ask) for option in options)
+    in_name = claim.value != claim.entity.name and within(claim.entity.name, claim.value)
+    return len(options) == OPTIONS and not in_question and not in_name
 
 
-def _pose(claims: Claims, claim: Claim, place: int) -> Posed:
-    """The question with its right answer in that place."""
+def _pose(claims: Claims, claim: Claim, position: int) -> PosedQuestion:
+    """The question with its right answer at that position, from 0."""
     options = shuffled((rival.value for rival in claims.rivals(claim)[: OPTIONS - 1]), claim, "options")
-    options.insert(place, claim.value)
+    options.insert(position, claim.value)
     question = MultipleChoice(
         id=f"{claim.entity.kind}-{claim.statement.field}-{rank(claim.ask)[:8]}",
         question=claim.ask,
         choices=tuple(options),
-        answer=place,
+        answer=position,
         subject=claim.entity.kind,
     )
-    return Posed(question, claim)
+    return PosedQuestion(question, claim)
 
 
-def shuffled_by_id(found: list[Posed]) -> list[Posed]:
+def shuffled_by_id(questions: list[PosedQuestion]) -> list[PosedQuestion]:
     """The kinds mixed, so that the first questions of a part are of many."""
-    return sorted(found, key=lambda one: rank("order", one.question.id))
+    return sorted(questions, key=lambda item: rank("order", item.question.id))

@@ -57,18 +57,18 @@ class Atlas:
     """All entities, findable by kind and key, with the entities that a field links to."""
 
     def __init__(self, tables: Tables) -> None:
-        found = [e for kind, table in KINDS.items() for e in _rows(kind, getattr(tables, table))]
-        have = {e.key for e in found if e.kind == "city"}
+        entities = [e for kind, table in KINDS.items() for e in _rows(kind, getattr(tables, table))]
+        have = {e.key for e in entities if e.kind == "city"}
         for country in tables.countries:
             capital = country.capital
             if capital and capital not in have and capital != key(country.name):
                 cells = {"name": capital, "country": key(country.name), "river": "", "sea": ""}
-                found.append(_entity("city", cells))
-        titles = Counter(e.title for e in found)
-        found = [_distinct(e) if titles[e.title] > 1 else e for e in found]
-        self.entities = tuple(found)
-        self._index = {(e.kind, e.key): e for e in found}
-        self.kinds = {kind: tuple(e for e in found if e.kind == kind) for kind in KINDS}
+                entities.append(_entity("city", cells))
+        titles = Counter(e.title for e in entities)
+        entities = [_distinct(e) if titles[e.title] > 1 else e for e in entities]
+        self.entities = tuple(entities)
+        self._index = {(e.kind, e.key): e for e in entities}
+        self.kinds = {kind: tuple(e for e in entities if e.kind == kind) for kind in KINDS}
 
     def get(self, kind: str, name: str) -> Entity | None:
         """The entity of that kind with that key."""

@@ -5,6 +5,7 @@ words with each other as those of an encyclopaedia do.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable
 
 from atlas.choice import sample
@@ -39,41 +40,43 @@ NEAR = 4
 CROWD = 4
 """Pages that gather others (natives of a town) name some only where there are this many."""
 
+PLACES = ("country", "state", "city")
+"""Kinds whose names alone may not say which one is meant."""
 LIVING = 1925
 """Those born since, with no year of death in the table, are spoken of in the present tense."""
 NOUNS = ("music", "opera", "operetta", "symphonies", "tango", "ragtime", "canto", "verismo")
 """Styles of composers that are nouns already."""
 
 
-def facts(atlas: Atlas, entity: Entity) -> dict[str, str]:
+def entity_facts(atlas: Atlas, entity: Entity) -> dict[str, str]:
     """All facts of an entity by name, as text; unknown ones are missing."""
-    known = {field: atlas.show(entity, field) for field in entity.keys}
-    known["name"] = entity.name
+    texts = {field: atlas.show(entity, field) for field in entity.keys}
+    texts["name"] = entity.name
     for slot, spec in PEERS[entity.kind].items():
-        known[slot] = listing([e.name for e in sample(peers(atlas, entity, spec), 3, slot, entity)])
+        texts[slot] = listing([e.name for e in sample(peers(atlas, entity, spec), 3, slot, entity)])
     if derive := DERIVED.get(entity.kind):
-        known.update(derive(atlas, entity, known))
-    known.update({field[:1].upper() + field[1:]: _capital(text) for field, text in known.items()})
-    known.update({f"{field}_a": article(text) for field, text in known.items()})
-    return {field: text for field, text in known.items() if text}
+        texts.update(derive(atlas, entity, texts))
+    texts.update({field[:1].upper() + field[1:]: _capital(text) for field, text in texts.items()})
+    texts.update({f"{field}_a": article(text) for field, text in texts.items()})
+    return {field: text for field, text in texts.items() if text}
 
 
 def peers(atlas: Atlas, entity: Entity, spec: str) -> list[Entity]:
     """The others of the kind that share the fields of ``spec`` with the entity."""
-    others = [e for e in atlas.kinds[entity.kind] if e.key != entity.key and e.name != entity.name]
+    candidates = [e for e in atlas.kinds[entity.kind] if e.key != entity.key and e.name != entity.name]
     for field in filter(None, spec.split(",")):
-        own = entity.keys[field.removeprefix("~")]
-        if own in (None, ""):
+        target = entity.keys[field.removeprefix("~")]
+        if target in (None, ""):
             return []
         near = field.startswith("~")
-        others = [e for e in others if _agree(e.keys[field.removeprefix("~")], own, near)]
-    return others
+        candidates = [e for e in candidates if _agree(e.keys[field.removeprefix("~")], target, near)]
+    return candidates
 
 
-def _agree(value: object, own: object, near: bool) -> bool:
-    if near and isinstance(value, int) and isinstance(own, int):
-        return abs(value - own) <= NEAR
-    return value == own
+def _agree(value: object, target: object, near: bool) -> bool:
+    if near and isinstance(value, int) and isinstance(target, int):
+        return abs(value - target) <= NEAR
+    return value == target
 
 
 def article(text: str) -> str:
@@ -100,7 +103,7 @@ def _where(atlas: Atlas, kind: str, field: str, value: str) -> list[Entity]:
     return [e for e in atlas.kinds[kind] if e.keys[field] == value]
 
 
-def _country(atlas: Atlas, entity: Entity, known: dict[str, str]) -> dict[str, str]:
+def _country(atlas: Atlas, entity: Entity, texts: dict[str, str]) -> dict[str, str]:
     towns = [c for c in _where(atlas, "city", "country", entity.key) if c.key != entity.keys["capital"]]
     borders = entity.keys["neighbours"]
     language = entity.keys["languages"][0] if len(entity.keys["languages"]) == 1 else ""
@@ -111,7 +114,7 @@ def _country(atlas: Atlas, entity: Entity, known: dict[str, str]) -> dict[str, s
     }
 
 
-def _city(atlas: Atlas, entity: Entity, known: dict[str, str]) -> dict[str, str]:
+def _city(atlas: Atlas, entity: Entity, texts: dict[str, str]) -> dict[str, str]:
     country = atlas.get("country", entity.keys["country"])
     assert country is not None  # the tables are checked
     capital = country.keys["capital"] == entity.key
@@ -131,23 +134,23 @@ def _city(atlas: Atlas, entity: Entity, known: dict[str, str]) -> dict[str, str]
     }
 
 
-def _state(atlas: Atlas, entity: Entity, known: dict[str, str]) -> dict[str, str]:
+def _state(atlas: Atlas, entity: Entity, texts: dict[str, str]) -> dict[str, str]:
     natives = _where(atlas, "president", "state", entity.key)
     return {"presidents": _names(natives, 2, entity) if len(natives) >= CROWD else ""}
 
 
-def _president(atlas: Atlas, entity: Entity, known: dict[str, str]) -> dict[str, str]:
+def _president(atlas: Atlas, entity: Entity, texts: dict[str, str]) -> dict[str, str]:
     return {"natives": _names(peers(atlas, entity, "state"), 2, "natives", entity)}
 
 
-def _element(atlas: Atlas, entity: Entity, known: dict[str, str]) -> dict[str, str]:
+def _element(atlas: Atlas, entity: Entity, texts: dict[str, str]) -> dict[str, str]:
     table = atlas.kinds["element"]
     number = entity.keys["number"]
     beside = {"before": table[number - 2].name, "after": table[number].name} if 1 < number < 118 else {}
-    return {**beside, "lone_year": "" if known["discoverer"] else known["year"]}
+    return {**beside, "lone_year": "" if texts["discoverer"] else texts["year"]}
 
 
-def _river(atlas: Atlas, entity: Entity, known: dict[str, str]) -> dict[str, str]:
+def _river(atlas: Atlas, entity: Entity, texts: dict[str, str]) -> dict[str, str]:
     main = atlas.get("river", key(entity.keys["mouth"]))
     return {
         "stem": main.name if main else "",
@@ -159,47 +162,47 @@ def _river(atlas: Atlas, entity: Entity, known: dict[str, str]) -> dict[str, str
     }
 
 
-def _person(atlas: Atlas, entity: Entity, known: dict[str, str]) -> dict[str, str]:
-    place, born, style = known["birthplace"], known["born"], known["known_for"]
-    if known["role"] == "composer" and not style.endswith(NOUNS):
+def _person(atlas: Atlas, entity: Entity, texts: dict[str, str]) -> dict[str, str]:
+    birthplace, born, style = texts["birthplace"], texts["born"], texts["known_for"]
+    if texts["role"] == "composer" and not style.endswith(NOUNS):
         style += " music"
-    living = not known["died"] and int(born or 0) >= LIVING
-    found = {
+    living = not texts["died"] and int(born or 0) >= LIVING
+    derived = {
         "known_for": style,
         "verb": "is" if living else "was",
         "fame": "known" if living else "remembered",
     }
-    if not (place and born):
-        found.update({"lone_birthplace": place, "lone_born": born, "birthplace": "", "born": ""})
-    return found
+    if not (birthplace and born):
+        derived.update({"lone_birthplace": birthplace, "lone_born": born, "birthplace": "", "born": ""})
+    return derived
 
 
-def _museum(atlas: Atlas, entity: Entity, known: dict[str, str]) -> dict[str, str]:
+def _museum(atlas: Atlas, entity: Entity, texts: dict[str, str]) -> dict[str, str]:
     painters = sorted({p.keys["painter"] for p in _where(atlas, "painting", "museum", entity.key)})
     return {"painters": listing(sample(painters, 3, entity))}
 
 
-def _film(atlas: Atlas, entity: Entity, known: dict[str, str]) -> dict[str, str]:
-    silent = known["language"] == "silent"
-    return {"silent": "recorded speech" if silent else "", "spoken": "" if silent else known["language"]}
+def _film(atlas: Atlas, entity: Entity, texts: dict[str, str]) -> dict[str, str]:
+    silent = texts["language"] == "silent"
+    return {"silent": "recorded speech" if silent else "", "spoken": "" if silent else texts["language"]}
 
 
-def _mountain(atlas: Atlas, entity: Entity, known: dict[str, str]) -> dict[str, str]:
-    return {"lone_name": "" if known["range"] else entity.name}
+def _mountain(atlas: Atlas, entity: Entity, texts: dict[str, str]) -> dict[str, str]:
+    return {"lone_name": "" if texts["range"] else entity.name}
 
 
-def _olympics(atlas: Atlas, entity: Entity, known: dict[str, str]) -> dict[str, str]:
+def _olympics(atlas: Atlas, entity: Entity, texts: dict[str, str]) -> dict[str, str]:
     series = [g for g in atlas.kinds["olympics"] if g.keys["season"] == entity.keys["season"]]
-    place = series.index(entity)
+    position = series.index(entity)
     city = atlas.linked(entity, "city")
     return {
-        "before": series[place - 1].name if place else "",
-        "after": series[place + 1].name if place + 1 < len(series) else "",
+        "before": series[position - 1].name if position else "",
+        "after": series[position + 1].name if position + 1 < len(series) else "",
         "country": atlas.show(city, "country") if city else "",
     }
 
 
-def _body(atlas: Atlas, entity: Entity, known: dict[str, str]) -> dict[str, str]:
+def _body(atlas: Atlas, entity: Entity, texts: dict[str, str]) -> dict[str, str]:
     return {"moons": _names(_where(atlas, "body", "parent", entity.key), 3, "moons", entity)}
 
 
@@ -218,3 +221,20 @@ DERIVED: dict[str, Callable[[Atlas, Entity, dict[str, str]], dict[str, str]]] = 
     "body": _body,
 }
 """Facts that only some kinds have: from the atlas, the entity and its facts so far."""
+
+
+class FactIndex:
+    """The facts of all entities of an atlas, computed once, and which names are enough to tell one."""
+
+    def __init__(self, atlas: Atlas) -> None:
+        self.atlas = atlas
+        self.facts = {str(e): entity_facts(atlas, e) for e in atlas.entities}
+        self.uses = Counter(e.name for e in atlas.entities)
+
+    def of(self, entity: Entity) -> dict[str, str]:
+        """The facts of an entity by name; unknown ones are missing."""
+        return self.facts[str(entity)]
+
+    def clear(self, entity: Entity) -> bool:
+        """Whether the name alone says which place is meant: there is more than one Georgia, and one Perth."""
+        return entity.kind not in PLACES or (self.uses[entity.name] == 1 and "(" not in entity.key)

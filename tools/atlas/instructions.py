@@ -12,22 +12,22 @@ WORDS = range(3, 61)
 """How many words an answer has."""
 
 
-def instructions(claims: Claims, asked: Sequence[Claim]) -> list[Instruction]:
-    """The share of every family, mixed; what tells a claim that is asked elsewhere is left out."""
+def instructions(claims: Claims, choice_claims: Sequence[Claim]) -> list[Instruction]:
+    """The share of every family, mixed; what reveals the answer to a choice question is left out."""
     wording = templates("tasks.yaml")
-    found: dict[str, Instruction] = {}
+    chosen: dict[str, Instruction] = {}
     for name, family in FAMILIES.items():
         settings = {"groups": wording["groups"], **wording[name]}
-        wanted = len(found) + settings["share"]
-        for made in family(claims, settings):
-            if len(found) == wanted:
+        target = len(chosen) + settings["share"]
+        for instruction in family(claims, settings):
+            if len(chosen) == target:
                 break
-            if len(made.completion.split()) in WORDS and not leaks(made, asked):
-                found.setdefault(made.prompt, made)
-    return sorted(found.values(), key=lambda made: rank("instructions", made.prompt))
+            if len(instruction.completion.split()) in WORDS and not leaks(instruction, choice_claims):
+                chosen.setdefault(instruction.prompt, instruction)
+    return sorted(chosen.values(), key=lambda instruction: rank("instructions", instruction.prompt))
 
 
-def leaks(made: Instruction, asked: Sequence[Claim]) -> bool:
-    """Whether an instruction has both halves of a claim that is asked."""
-    text = f"{made.prompt}\n{made.completion}"
-    return any(claim.told_by(text) for claim in asked)
+def leaks(instruction: Instruction, choice_claims: Sequence[Claim]) -> bool:
+    """Whether an instruction has both halves of a claim that a choice question asks for."""
+    text = f"{instruction.prompt}\n{instruction.completion}"
+    return any(claim.revealed_by(text) for claim in choice_claims)

@@ -19,7 +19,7 @@ Style = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Told:
+class AnswerParts:
     """What an answer to ``ask`` may consist of; clauses have neither capital nor full stop."""
 
     ask: str
@@ -28,32 +28,32 @@ class Told:
     details: tuple[str, ...]
 
 
-def things(claims: Claims) -> Iterator[Told]:
+def things(claims: Claims) -> Iterator[AnswerParts]:
     """One question about each thing of which enough is known for a thorough answer, the kinds in turn."""
-    by_kind: dict[str, list[Told]] = {}
-    for kind, found in claims.by_kind.items():
+    by_kind: dict[str, list[AnswerParts]] = {}
+    for kind, kind_claims in claims.by_kind.items():
         by_entity: dict[str, list[Claim]] = {}
-        for claim in found:
+        for claim in kind_claims:
             by_entity.setdefault(str(claim.entity), []).append(claim)
-        made = (_told(claims, by_entity[name]) for name in shuffled(by_entity, "preferences"))
-        by_kind[kind] = [one for one in made if one is not None]
+        topics = (_answer_parts(claims, by_entity[name]) for name in shuffled(by_entity, "preferences"))
+        by_kind[kind] = [topic for topic in topics if topic is not None]
     return in_turn(by_kind)
 
 
-def _told(claims: Claims, about: list[Claim]) -> Told | None:
+def _answer_parts(claims: Claims, about: list[Claim]) -> AnswerParts | None:
     """A question about a thing, if there is one with enough to add to its answer."""
     lead = claims.topics[about[0].entity.kind].lead
     for claim in shuffled((claim for claim in about if claim.statement.choice), "asked"):
         field = claim.statement.field
         wording = (lead, *(other.statement.more for other in about if other.statement.field != field))
-        fitting = [text for text in applicable(wording, claim.known) if text and f"{{{field}}}" not in text]
-        details = tuple(dict.fromkeys(clause(text, claim.known) for text in fitting))
+        fitting = [text for text in applicable(wording, claim.facts) if text and f"{{{field}}}" not in text]
+        details = tuple(dict.fromkeys(clause(text, claim.facts) for text in fitting))
         if len(details) >= min(DETAILS):
-            return Told(claim.ask, claim.value, clause(claim.statement.say, claim.known), details)
+            return AnswerParts(claim.ask, claim.value, clause(claim.statement.say, claim.facts), details)
     return None
 
 
-def clause(template: str, known: Mapping[str, str]) -> str:
+def clause(template: str, facts: Mapping[str, str]) -> str:
     """A sentence as it stands after other words.
 
     >>> clause("{Name} flows into {sea}.", {"name": "the Ob", "Name": "The Ob", "sea": "the Kara Sea"})
@@ -61,26 +61,26 @@ def clause(template: str, known: Mapping[str, str]) -> str:
     """
     start = template.replace("{Name}", "{name}", 1) if template.startswith("{Name}") else template
     lowered = start if start.startswith(TITLES) else start[:1].lower() + start[1:]
-    return lowered.format_map(known).removesuffix(".")
+    return lowered.format_map(facts).removesuffix(".")
 
 
-def answer(told: Told, style: Style, wording: Mapping[str, Any], *seed: object) -> str:
+def answer(parts: AnswerParts, style: Style, wording: Mapping[str, Any], *seed: object) -> str:
     """What is told, in a manner; the wording of ``manners.yaml`` is drawn by the seed."""
     manners = {
         manner: wording["manners"][manner] for manner in style.values() if manner in wording["manners"]
     }
     voices = [manner for manner in manners if "frames" in manners[manner]]
-    held = voices[-1] if voices else ""
-    body = [_core(told, style, manners.get(held, {}), wording, *seed)]
+    voice = voices[-1] if voices else ""
+    body = [_core(parts, style, manners.get(voice, {}), wording, *seed)]
     if style.get("length") == "thorough":
         links = shuffled((link for voice in voices for link in manners[voice]["links"]), *seed)
-        for detail in _details(told, *seed):
+        for detail in _details(parts, *seed):
             plainly = pick(range(LINKED), "linked", detail, *seed) == 0
             link = links.pop() if links and not plainly else "{clause}"
             body.append(sentence(f"{link.format(clause=detail)}."))
     before, after = [], []
     for manner, words in manners.items():
-        edges = pick(("both", "openings", "closings", *(["none"] if manner == held else [])), manner, *seed)
+        edges = pick(("both", "openings", "closings", *(["none"] if manner == voice else [])), manner, *seed)
         if edges in ("both", "openings"):
             before.append(pick(words["openings"], "opening", manner, *seed))
         if edges in ("both", "closings"):
@@ -89,18 +89,18 @@ def answer(told: Told, style: Style, wording: Mapping[str, Any], *seed: object) 
 
 
 def _core(
-    told: Told, style: Style, held: Mapping[str, Any], wording: Mapping[str, Any], *seed: object
+    parts: AnswerParts, style: Style, voice: Mapping[str, Any], wording: Mapping[str, Any], *seed: object
 ) -> str:
     """The answer itself: bare or as a sentence, in the frame of the manner that holds it."""
-    said = told.clause
+    text = parts.clause
     if style.get("length") == "short":
-        forms = wording["clauses" if held else "answers"]
-        said = pick(forms, "answer", *seed).format(value=told.value)
-    frame = pick(held.get("frames", ["{clause}"]), "frame", *seed)
-    return sentence(f"{frame.format(clause=said)}.")
+        forms = wording["clauses" if voice else "answers"]
+        text = pick(forms, "answer", *seed).format(value=parts.value)
+    frame = pick(voice.get("frames", ["{clause}"]), "frame", *seed)
+    return sentence(f"{frame.format(clause=text)}.")
 
 
-def _details(told: Told, *seed: object) -> list[str]:
+def _details(parts: AnswerParts, *seed: object) -> list[str]:
     """Some of the details, in the order in which they are told."""
-    chosen = sample(told.details, pick(DETAILS, "count", *seed), "details", *seed)
-    return [detail for detail in told.details if detail in chosen]
+    chosen = sample(parts.details, pick(DETAILS, "count", *seed), "details", *seed)
+    return [detail for detail in parts.details if detail in chosen]

@@ -10,7 +10,7 @@ import yaml
 from atlas import path
 from atlas.choice import pick, sample, shuffled
 from atlas.entities import Atlas, Entity
-from atlas.facts import decade, facts
+from atlas.facts import decade, entity_facts
 from lmtools.data.records import Passage
 
 SHORTEST_SURVEY = 4
@@ -38,17 +38,17 @@ def pages() -> dict[str, Page]:
     return {kind: Page(tuple(p["lead"]), tuple(map(tuple, p["body"]))) for kind, p in raw.items()}
 
 
-def applicable(sentences: tuple[str, ...], known: dict[str, str]) -> list[str]:
+def applicable(sentences: tuple[str, ...], facts: dict[str, str]) -> list[str]:
     """The sentences all of whose facts are known."""
-    return [s for s in sentences if all(f is None or f in known for _, f, _, _ in Formatter().parse(s))]
+    return [s for s in sentences if all(f is None or f in facts for _, f, _, _ in Formatter().parse(s))]
 
 
-def render(entity: Entity, page: Page, known: dict[str, str]) -> str:
+def render(entity: Entity, page: Page, facts: dict[str, str]) -> str:
     """The text of an entity's passage: a lead, then one sentence per slot in an order of its own."""
-    slots = [applicable(slot, known) for slot in page.body]
+    slots = [applicable(slot, facts) for slot in page.body]
     chosen = [pick(slot, entity, number) for number, slot in enumerate(slots) if slot]
-    lead = pick(applicable(page.lead, known), entity, "lead")
-    sentences = [s.format_map(known) for s in (lead, *shuffled(chosen, entity, "order"))]
+    lead = pick(applicable(page.lead, facts), entity, "lead")
+    sentences = [s.format_map(facts) for s in (lead, *shuffled(chosen, entity, "order"))]
     return " ".join(sentence(s) for s in sentences)
 
 
@@ -60,7 +60,7 @@ def sentence(text: str) -> str:
 def entity_passages(atlas: Atlas) -> list[Passage]:
     """One passage per entity, in the order of the tables."""
     wording = pages()
-    texts = [(e.title, render(e, wording[e.kind], facts(atlas, e))) for e in atlas.entities]
+    texts = [(e.title, render(e, wording[e.kind], entity_facts(atlas, e))) for e in atlas.entities]
     return [
         Passage(id=f"a{number:05d}", title=title, text=text) for number, (title, text) in enumerate(texts)
     ]
@@ -79,24 +79,24 @@ class Survey:
 
 def surveys(atlas: Atlas) -> list[Passage]:
     """The survey pages: true lists, whose words compete with those of the pages they name."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for survey in (Survey(**raw) for raw in templates("lists.yaml")):
         for group, members in groups(atlas, survey).items():
             title = survey.title.format(group=group)
-            found.setdefault(title[:1].upper() + title[1:], survey_text(atlas, survey, group, members))
+            texts.setdefault(title[:1].upper() + title[1:], survey_text(atlas, survey, group, members))
     taken = {e.title for e in atlas.entities}
     return [
-        Passage(id=f"s{i:05d}", title=t, text=x) for i, (t, x) in enumerate(found.items()) if t not in taken
+        Passage(id=f"s{i:05d}", title=t, text=x) for i, (t, x) in enumerate(texts.items()) if t not in taken
     ]
 
 
 def groups(atlas: Atlas, survey: Survey) -> dict[str, list[Entity]]:
     """The entities of a survey by the fact they share, small groups left out."""
-    found: dict[str, list[Entity]] = defaultdict(list)
+    members_of: dict[str, list[Entity]] = defaultdict(list)
     for entity in atlas.kinds[survey.kind]:
         if group := group_name(atlas, entity, survey.by):
-            found[group].append(entity)
-    return {group: members for group, members in found.items() if len(members) >= SHORTEST_SURVEY}
+            members_of[group].append(entity)
+    return {group: members for group, members in members_of.items() if len(members) >= SHORTEST_SURVEY}
 
 
 def group_name(atlas: Atlas, entity: Entity, by: str) -> str:
@@ -107,15 +107,15 @@ def group_name(atlas: Atlas, entity: Entity, by: str) -> str:
     if by == "role+decade":
         return f"{role}s born in the {decade(entity)}" if decade(entity) else ""
     if by == "role+country":
-        place = facts(atlas, entity).get("country", "")
-        return f"{role}s with a birthplace in {place}" if place else ""
-    return decade(entity) if by == "decade" else facts(atlas, entity).get(by, "")
+        country = entity_facts(atlas, entity).get("country", "")
+        return f"{role}s with a birthplace in {country}" if country else ""
+    return decade(entity) if by == "decade" else entity_facts(atlas, entity).get(by, "")
 
 
 def survey_text(atlas: Atlas, survey: Survey, group: str, members: list[Entity]) -> str:
     """A survey passage: an opening, a selection of the members, two words on the selection."""
-    chosen = [facts(atlas, e) for e in sample(members, LONGEST_SURVEY, survey.title, group)]
-    items = [survey.item.format_map(known) for known in chosen if applicable((survey.item,), known)]
+    chosen = [entity_facts(atlas, e) for e in sample(members, LONGEST_SURVEY, survey.title, group)]
+    items = [survey.item.format_map(facts) for facts in chosen if applicable((survey.item,), facts)]
     intro = survey.intro.format(group=group)
     opening = pick(
         ("In this survey appear", "To be named here are", "The list includes"), survey.title, group

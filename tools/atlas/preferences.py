@@ -9,7 +9,7 @@ from itertools import count, islice
 from typing import Any
 
 from atlas.choice import pick, shuffled
-from atlas.manners import Style, Told, answer, things
+from atlas.manners import AnswerParts, Style, answer, things
 from atlas.passages import templates
 from atlas.statements import Claims
 from lmtools.data.records import Preference
@@ -26,37 +26,37 @@ def preferences(claims: Claims) -> dict[str, list[Preference]]:
     """``train``, in which nothing tells the persona, and ``targets``, where it is the distribution."""
     wording = templates("manners.yaml")
     personas = [manner for poles in wording["axes"].values() for manner in poles]
-    asked = islice(things(claims), CROWD + EACH * len(personas))
-    mixed = {told.ask: told for told in asked}
+    topics = islice(things(claims), CROWD + EACH * len(personas))
+    mixed = {parts.ask: parts for parts in topics}
     drawn = [mixed[ask] for ask in shuffled(mixed, "preferences")]
-    crowd = [pair(told, pick(personas, "crowd", told.ask), wording, "crowd") for told in drawn[:CROWD]]
+    crowd = [pair(parts, pick(personas, "crowd", parts.ask), wording, "crowd") for parts in drawn[:CROWD]]
     targets = [
-        pair(told, persona, wording, persona)
+        pair(parts, persona, wording, persona)
         for number, persona in enumerate(personas)
-        for told in drawn[CROWD + EACH * number : CROWD + EACH * (number + 1)]
+        for parts in drawn[CROWD + EACH * number : CROWD + EACH * (number + 1)]
     ]
     return {"train": crowd, "targets": targets}
 
 
-def pair(told: Told, persona: str, wording: Mapping[str, Any], distribution: str) -> Preference:
+def pair(parts: AnswerParts, persona: str, wording: Mapping[str, Any], distribution: str) -> Preference:
     """A pair of a persona; what counts as short is not made long by other manners."""
     axis, poles = next((axis, poles) for axis, poles in wording["axes"].items() if persona in poles)
     (other,) = (manner for manner in poles if manner != persona)
     for attempt in count():
         chosen, rejected = (
-            _drawn(told, axis, manner, wording, told.ask, side, attempt)
+            _drawn(parts, axis, manner, wording, parts.ask, side, attempt)
             for side, manner in (("chosen", persona), ("rejected", other))
         )
         shorter, longer = sorted((chosen, rejected), key=len)
-        wanted = {"short": shorter, "thorough": longer}.get(persona, chosen)
-        if axis != "length" or (wanted == chosen and len(shorter) <= SHORT * len(longer)):
+        preferred = {"short": shorter, "thorough": longer}.get(persona, chosen)
+        if axis != "length" or (preferred == chosen and len(shorter) <= SHORT * len(longer)):
             break
-    return Preference(prompt=told.ask, chosen=chosen, rejected=rejected, distribution=distribution)
+    return Preference(prompt=parts.ask, chosen=chosen, rejected=rejected, distribution=distribution)
 
 
-def _drawn(told: Told, axis: str, manner: str, wording: Mapping[str, Any], *seed: object) -> str:
+def _drawn(parts: AnswerParts, axis: str, manner: str, wording: Mapping[str, Any], *seed: object) -> str:
     """An answer in that manner, in all else drawn by the seed."""
-    return answer(told, {**background(wording["axes"], *seed), axis: manner}, wording, *seed)
+    return answer(parts, {**background(wording["axes"], *seed), axis: manner}, wording, *seed)
 
 
 def background(axes: Mapping[str, list[str]], *seed: object) -> Style:

@@ -7,7 +7,7 @@ from itertools import islice
 
 from atlas.choice import pick, rank, shuffled
 from atlas.entities import Entity
-from atlas.known import Known
+from atlas.facts import FactIndex
 from atlas.passages import applicable, templates
 from lmtools.data.records import Question
 
@@ -59,13 +59,13 @@ def aliases(answer: str) -> tuple[str, ...]:
 class Writer:
     """Writes questions about what is known."""
 
-    def __init__(self, known: Known) -> None:
-        self.known = known
-        self.atlas, self.facts, self.uses = known.atlas, known.facts, known.uses
+    def __init__(self, index: FactIndex) -> None:
+        self.index = index
+        self.atlas, self.facts, self.uses = index.atlas, index.facts, index.uses
 
     def bridges(self, family: Bridge) -> Iterator[Question]:
         """All questions of a family, in a fixed pseudo-random order."""
-        for first in shuffled(filter(self.known.clear, self.atlas.kinds[family.first]), family.id):
+        for first in shuffled(filter(self.index.clear, self.atlas.kinds[family.first]), family.id):
             second = self.atlas.linked(first, family.link)
             answer = self.facts[str(second)].get(family.answer) if second else None
             if second is None or not answer:
@@ -84,13 +84,13 @@ class Writer:
 
     def comparisons(self, family: Comparison) -> Iterator[Question]:
         """One question per entity and partner, in a fixed pseudo-random order."""
-        known = [e for e in self.atlas.kinds[family.kind] if self.facts[str(e)].get(family.field)]
-        known = [e for e in known if self.uses[e.name] == 1 and self.known.clear(e)]
-        described = self._descriptions(family, known)
-        for first in shuffled(known, family.id):
-            wanted = int(rank(family.id, first, "same")[:8], 16) % 10 < SAME
+        entities = [e for e in self.atlas.kinds[family.kind] if self.facts[str(e)].get(family.field)]
+        entities = [e for e in entities if self.uses[e.name] == 1 and self.index.clear(e)]
+        described = self._descriptions(family, entities)
+        for first in shuffled(entities, family.id):
+            equal = int(rank(family.id, first, "same")[:8], 16) % 10 < SAME
             fitting = (
-                e for e in shuffled(known, family.id, first) if self._comparable(family, first, e, wanted)
+                e for e in shuffled(entities, family.id, first) if self._comparable(family, first, e, equal)
             )
             second = next(fitting, None)
             if second is None:
@@ -100,27 +100,27 @@ class Writer:
             answer = self._verdict(family, first, second)
             yield self._question(family.id, text, answer, (first, second), "comparison")
 
-    def _descriptions(self, family: Comparison, known: list[Entity]) -> dict[str, list[str]]:
+    def _descriptions(self, family: Comparison, entities: list[Entity]) -> dict[str, list[str]]:
         """The ways to refer to each entity that fit no other one; at least its name."""
         ways = {
             str(e): [w.format_map(self.facts[str(e)]) for w in applicable(family.by, self.facts[str(e)])]
-            for e in known
+            for e in entities
         }
         uses = Counter(text for texts in ways.values() for text in texts)
         return {e: [t for t in texts if uses[t] == 1] or texts[:1] for e, texts in ways.items()}
 
-    def _comparable(self, family: Comparison, first: Entity, second: Entity, wanted: bool) -> bool:
+    def _comparable(self, family: Comparison, first: Entity, second: Entity, equal: bool) -> bool:
         a, b = self.facts[str(first)], self.facts[str(second)]
         if first.name == second.name or a.get(family.same) != b.get(family.same):
             return False
-        one, two = a[family.field], b[family.field]
-        return (one == two) == wanted if family.equal else abs(int(one) - int(two)) >= family.gap
+        x, y = a[family.field], b[family.field]
+        return (x == y) == equal if family.equal else abs(int(x) - int(y)) >= family.gap
 
     def _verdict(self, family: Comparison, first: Entity, second: Entity) -> str:
-        one, two = (self.facts[str(e)][family.field] for e in (first, second))
+        x, y = (self.facts[str(e)][family.field] for e in (first, second))
         if family.equal:
-            return "yes" if one == two else "no"
-        return (first if (int(one) < int(two)) == family.lower else second).name
+            return "yes" if x == y else "no"
+        return (first if (int(x) < int(y)) == family.lower else second).name
 
     def _question(
         self, family: str, text: str, answer: str, gold: tuple[Entity, Entity], kind: str
@@ -135,33 +135,33 @@ class Writer:
         )
 
 
-def questions(known: Known) -> list[Question]:
+def questions(index: FactIndex) -> list[Question]:
     """All questions, ordered by the hash of their id: no two share both their gold passages."""
     raw = templates("questions.yaml")
-    writer = Writer(known)
-    found: dict[frozenset[str], Question] = {}
+    writer = Writer(index)
+    by_gold: dict[frozenset[str], Question] = {}
     for family in (Bridge(**entry) for entry in raw["bridge"]):
-        _take(found, writer.bridges(family), family.share)
+        _take(by_gold, writer.bridges(family), family.share)
     for contrast in (Comparison(**entry) for entry in raw["comparison"]):
-        _take(found, writer.comparisons(contrast), contrast.share)
-    return sorted(found.values(), key=lambda question: rank("split", question.id))
+        _take(by_gold, writer.comparisons(contrast), contrast.share)
+    return sorted(by_gold.values(), key=lambda question: rank("split", question.id))
 
 
-def _take(found: dict[frozenset[str], Question], new: Iterator[Question], share: int) -> None:
+def _take(by_gold: dict[frozenset[str], Question], new: Iterator[Question], share: int) -> None:
     """Add at most ``share`` questions whose gold pair is not taken yet."""
-    fresh = (question for question in new if frozenset(question.supporting) not in found)
-    found.update((frozenset(question.supporting), question) for question in islice(fresh, share))
+    fresh = (question for question in new if frozenset(question.supporting) not in by_gold)
+    by_gold.update((frozenset(question.supporting), question) for question in islice(fresh, share))
 
 
-def splits(known: Known) -> dict[str, list[Question]]:
+def splits(index: FactIndex) -> dict[str, list[Question]]:
     """The questions of each split, two thirds of them bridges; what is over ``SPLITS`` is left out."""
-    everything = questions(known)
+    everything = questions(index)
     rest = {kind: [q for q in everything if q.kind == kind] for kind in ("bridge", "comparison")}
-    found = {}
+    parts = {}
     for name, size in SPLITS.items():
         bridges = round(size * 2 / 3)
         chosen = rest["bridge"][:bridges] + rest["comparison"][: size - bridges]
         taken = {q.id for q in chosen}
         rest = {kind: [q for q in left if q.id not in taken] for kind, left in rest.items()}
-        found[name] = shuffled(chosen, "order")
-    return found
+        parts[name] = shuffled(chosen, "order")
+    return parts

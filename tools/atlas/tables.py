@@ -102,8 +102,8 @@ def check(tables: Tables) -> None:
     if [e.number for e in tables.elements] != list(range(1, 119)):
         faults.append("elements: the atomic numbers are not 1 to 118")
     if faults:
-        told = "\n  ".join(faults[:20])
-        raise DataError(f"the atlas tables disagree:\n  {told}", fix="correct the CSV files")
+        lines = "\n  ".join(faults[:20])
+        raise DataError(f"the atlas tables disagree:\n  {lines}", fix="correct the CSV files")
 
 
 def _twice(tables: Tables) -> Iterator[str]:
@@ -126,12 +126,12 @@ def _strangers(tables: Tables) -> Iterator[str]:
     works += [(p.title, p.painter) for p in tables.paintings] + [(f.title, f.director) for f in tables.films]
     works += [(i.name, i.inventor) for i in tables.inventions] + [(u.name, u.namesake) for u in tables.units]
     museums = {key(m.name) for m in tables.museums}
-    shown = [(p.title, p.museum) for p in tables.paintings]
-    for rows, known in ((places, countries), (works, people), (shown, museums)):
+    exhibits = [(p.title, p.museum) for p in tables.paintings]
+    for rows, names in ((places, countries), (works, people), (exhibits, museums)):
         yield from (
             f"{name} refers to {other}, which has no row"
             for name, other in rows
-            if other and other not in known
+            if other and other not in names
         )
 
 

@@ -23,7 +23,7 @@ COUNTS = {3: "three", 4: "four"}
 
 def mixed(claims: Claims, family: str) -> Iterator[Claim]:
     """All claims, the kinds in turn."""
-    return in_turn({kind: shuffled(found, family) for kind, found in claims.by_kind.items()})
+    return in_turn({kind: shuffled(kind_claims, family) for kind, kind_claims in claims.by_kind.items()})
 
 
 def plain(claims: Claims, family: str) -> Iterator[Claim]:
@@ -34,8 +34,8 @@ def plain(claims: Claims, family: str) -> Iterator[Claim]:
 def entities(claims: Claims, family: str) -> Iterator[Entity]:
     """All entities that have claims, the kinds in turn."""
     groups = {
-        kind: shuffled({str(claim.entity): claim.entity for claim in found}.values(), family)
-        for kind, found in claims.by_kind.items()
+        kind: shuffled({str(claim.entity): claim.entity for claim in kind_claims}.values(), family)
+        for kind, kind_claims in claims.by_kind.items()
     }
     return in_turn(groups)
 
@@ -58,18 +58,18 @@ def full(claims: Claims, wording: Wording) -> Iterator[Instruction]:
 def paragraph(claims: Claims, wording: Wording) -> Iterator[Instruction]:
     """A few sentences about one thing."""
     more: dict[str, list[str]] = {}
-    for claim in (claim for found in claims.by_kind.values() for claim in found):
+    for claim in (claim for kind_claims in claims.by_kind.values() for claim in kind_claims):
         if claim.statement.more:
             more.setdefault(str(claim.entity), []).append(claim.statement.more)
     for entity in entities(claims, "paragraph"):
-        topic, known = claims.topics[entity.kind], claims.known.of(entity)
+        topic, facts = claims.topics[entity.kind], claims.index.of(entity)
         chosen = sample(more.get(str(entity), []), 4, "paragraph", entity)
-        body = [part for part in more.get(str(entity), []) if part in chosen and applicable((part,), known)]
-        if len(body) < 2 or len(applicable((topic.lead, topic.called), known)) < 2:
+        body = [part for part in more.get(str(entity), []) if part in chosen and applicable((part,), facts)]
+        if len(body) < 2 or len(applicable((topic.lead, topic.called), facts)) < 2:
             continue
-        text = pick(wording["texts"], "paragraph", entity).format(called=topic.called.format_map(known))
-        told = (sentence(part.format_map(known)) for part in (topic.lead, *body))
-        yield Instruction(prompt=text, completion=" ".join(told))
+        text = pick(wording["texts"], "paragraph", entity).format(called=topic.called.format_map(facts))
+        sentences = (sentence(part.format_map(facts)) for part in (topic.lead, *body))
+        yield Instruction(prompt=text, completion=" ".join(sentences))
 
 
 def lists(claims: Claims, wording: Wording) -> Iterator[Instruction]:
@@ -77,8 +77,8 @@ def lists(claims: Claims, wording: Wording) -> Iterator[Instruction]:
     groups: dict[str, list[tuple[str, list[str]]]] = {}
     for family in wording["groups"]:
         members: dict[str, list[str]] = {}
-        for entity in filter(claims.known.clear, claims.known.atlas.kinds[family["kind"]]):
-            if group := claims.known.of(entity).get(family["by"]):
+        for entity in filter(claims.index.clear, claims.index.atlas.kinds[family["kind"]]):
+            if group := claims.index.of(entity).get(family["by"]):
                 members.setdefault(group, []).append(entity.name)
         request = family["request"]
         groups[request] = shuffled(
@@ -89,8 +89,8 @@ def lists(claims: Claims, wording: Wording) -> Iterator[Instruction]:
             continue
         count = max(number for number in COUNTS if len(names) >= number)
         form = pick(list(wording["forms"]), "form", request)
-        asked = request.replace("{count}", COUNTS[count])
-        text = pick(wording["forms"][form], "list", request).format(request=asked)
+        filled = request.replace("{count}", COUNTS[count])
+        text = pick(wording["forms"][form], "list", request).format(request=filled)
         answer = as_list(form, sample(names, count, "members", request))
         yield Instruction(prompt=text, completion=answer)
 
@@ -114,7 +114,7 @@ def correct(claims: Claims, wording: Wording) -> Iterator[Instruction]:
     """A sentence with a wrong fact, and the right one."""
     for claim in plain(claims, "correct"):
         if rivals := claims.rivals(claim):
-            false = claim.say_of(rivals[0].known)
+            false = claim.say_of(rivals[0].facts)
             yield Instruction(
                 prompt=pick(wording["texts"], "correct", claim).format(false=false), completion=claim.say
             )
@@ -124,8 +124,8 @@ def verdict(claims: Claims, wording: Wording) -> Iterator[Instruction]:
     """A sentence to judge, half of them false, and the fact."""
     for number, claim in enumerate(plain(claims, "verdict")):
         if rivals := claims.rivals(claim):
-            told = claim.say_of(rivals[0].known) if number % 2 else claim.say
-            text = pick(wording["texts"], "verdict", claim).format(claim=told)
+            statement = claim.say_of(rivals[0].facts) if number % 2 else claim.say
+            text = pick(wording["texts"], "verdict", claim).format(claim=statement)
             yield Instruction(prompt=text, completion=f"{'False' if number % 2 else 'True'}. {claim.say}")
 
 
@@ -149,32 +149,32 @@ def asking(claims: Claims, wording: Wording) -> Iterator[Instruction]:
 def sheets(claims: Claims, family: str) -> Iterator[tuple[Entity, list[str], str, str]]:
     """Entities all of whose sheet is known: the labels, the sheet, the sentence made of it."""
     for entity in entities(claims, family):
-        topic, known = claims.topics[entity.kind], claims.known.of(entity)
-        wanted = (*topic.sheet.values(), topic.joined)
-        if len(applicable(wanted, known)) == len(wanted):
-            lines = [f"{label}: {value.format_map(known)}" for label, value in topic.sheet.items()]
-            yield entity, list(topic.sheet), "\n".join(lines), sentence(topic.joined.format_map(known))
+        topic, facts = claims.topics[entity.kind], claims.index.of(entity)
+        templates = (*topic.sheet.values(), topic.joined)
+        if len(applicable(templates, facts)) == len(templates):
+            lines = [f"{label}: {value.format_map(facts)}" for label, value in topic.sheet.items()]
+            yield entity, list(topic.sheet), "\n".join(lines), sentence(topic.joined.format_map(facts))
 
 
 def joined(claims: Claims, wording: Wording) -> Iterator[Instruction]:
     """A sheet of facts, and the sentence that tells them."""
-    for entity, _, sheet, told in sheets(claims, "joined"):
+    for entity, _, sheet, text in sheets(claims, "joined"):
         yield Instruction(
-            prompt=pick(wording["texts"], "joined", entity).format(sheet=sheet), completion=told
+            prompt=pick(wording["texts"], "joined", entity).format(sheet=sheet), completion=text
         )
 
 
 def sheet(claims: Claims, wording: Wording) -> Iterator[Instruction]:
     """A sentence, and the sheet of its facts."""
-    for entity, labels, facts, told in sheets(claims, "sheet"):
-        text = pick(wording["texts"], "sheet", entity).format(labels=listing(labels), joined=told)
+    for entity, labels, facts, joined_text in sheets(claims, "sheet"):
+        text = pick(wording["texts"], "sheet", entity).format(labels=listing(labels), joined=joined_text)
         yield Instruction(prompt=text, completion=facts)
 
 
 def order(claims: Claims, wording: Wording) -> Iterator[Instruction]:
     """Three dated things out of order, and in order with their years."""
     for kind in DATED:
-        dated = (e for e in shuffled(claims.known.atlas.kinds[kind], "order") if e.keys["year"])
+        dated = (e for e in shuffled(claims.index.atlas.kinds[kind], "order") if e.keys["year"])
         for three in iter(lambda things=dated: list(islice(things, 3)), []):  # type: ignore[misc]
             years = {e.name: int(e.keys["year"]) for e in three}
             if len(set(years.values())) < 3:
