@@ -21,13 +21,13 @@ from torch import Tensor
 
 from lmtools.ats.cache import Summary
 from lmtools.ats.recipe import MULTIPLIERS
+from lmtools.core.arrays import Floats
 from lmtools.core.config import Config
 from lmtools.core.errors import DataError, ModelError
 from lmtools.core.files import atomic_writer
 from lmtools.core.tracking import Point, StepCallback, no_callback
 from lmtools.metrics.calibration import BINS
 
-Floats = NDArray[np.float64]
 Chance = Annotated[float, Field(ge=0, le=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 

@@ -17,8 +17,9 @@ from lmtools.ats.heads import TemperatureHead
 from lmtools.ats.losses import Objective
 from lmtools.ats.train import log_multipliers
 from lmtools.calibration.scoring import UNCALIBRATED
+from lmtools.core.arrays import Floats
 from lmtools.core.files import write_jsonl
-from lmtools.core.results import Difference, Floats, Row, bootstrap_mean, paired_difference
+from lmtools.core.results import Difference, Row, bootstrap_mean, paired_difference
 from lmtools.metrics.calibration_intervals import clustered_ece, clustered_ece_difference
 
 

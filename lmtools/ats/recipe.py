@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from lmtools.ats.sequences import Layout
 from lmtools.core.config import SYSTEM, Config, Seed
@@ -62,11 +62,6 @@ class HeadConfig(Config):
         gt=0,
         description="mlp: its inner width; null: the model's own. Size and time grow with it.",
     )
-
-    @field_validator("features", "clip", mode="before")
-    @classmethod
-    def _list_to_tuple(cls, value: object) -> object:
-        return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _possible(self) -> "HeadConfig":
@@ -205,11 +200,6 @@ class DataSettings(Config):
         description="Precision of the kept hidden states. float32 takes twice the disk; it is for models "
         "whose states float16 cannot hold.",
     )
-
-    @field_validator("layouts", mode="before")
-    @classmethod
-    def _list_to_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
 
 class LossSettings(Config):
@@ -355,11 +345,6 @@ class AtsRecipe(Config):
         """The main head, then those to compare it with: the same but for their kind."""
         others = [kind for kind in get_args(HeadKind) if kind in self.compare and kind != self.head.kind]
         return (self.head.of_kind(self.head.kind), *map(self.head.of_kind, others))
-
-    @field_validator("compare", mode="before")
-    @classmethod
-    def _list_to_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

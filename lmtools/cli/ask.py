@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.text import Text
 
-    from lmtools.hyre.reweighting import Floats
+    from lmtools.core.arrays import Floats
     from lmtools.hyre.session import Candidate, Session
 
 

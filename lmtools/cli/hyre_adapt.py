@@ -14,12 +14,13 @@ from lmtools.core.files import write_jsonl
 from lmtools.core.progress import say
 
 if TYPE_CHECKING:
+    from lmtools.core.arrays import Floats
     from lmtools.core.run import Run
     from lmtools.hyre.adapt import Weights
     from lmtools.hyre.ensemble import Ensemble
     from lmtools.hyre.personal import User
     from lmtools.hyre.recipe import HyreRecipe
-    from lmtools.hyre.reweighting import Acquisition, Floats
+    from lmtools.hyre.reweighting import Acquisition
     from lmtools.hyre.session import Adaptation
 
 

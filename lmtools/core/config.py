@@ -17,6 +17,9 @@ Seed = Annotated[
 
 
 class Config(BaseModel):
-    """A block of settings. Fields carry ``Field(description=...)``: what a setting does and what it costs."""
+    """A block of settings. Fields carry ``Field(description=...)``: what a setting does and what it costs.
+
+    A setting that is a list is declared as a tuple, so that the block stays frozen; a list is taken too.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lmtools.core.arrays import Floats
 from lmtools.core.errors import DataError
 from lmtools.core.files import write_text
 
@@ -25,7 +26,6 @@ from lmtools.core.files import write_text
 # never single values. Intervals are percentile intervals (Efron 1979): the 2.5th and 97.5th percentile over
 # the resamples. Everything here is a pure function of its arguments, seed included.
 
-Floats = NDArray[np.float64]
 BLOCK = 2_000_000
 """Cluster draws held in memory at once; larger bootstraps go block by block."""
 WEIGHTS = 100_000

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from lmtools.core.arrays import Floats
 from lmtools.core.errors import DataError
 from lmtools.data.faults import Fault, Faults
 from lmtools.data.places import source_path
@@ -23,8 +24,8 @@ from lmtools.data.rows import Row, Rows, read_rows, read_text
 class Table:
     """Numbers to learn from: ``features`` (n, F), ``target`` (n,), both float64; ``names`` of F features."""
 
-    features: np.ndarray[Any, np.dtype[np.float64]]
-    target: np.ndarray[Any, np.dtype[np.float64]]
+    features: Floats
+    target: Floats
     names: tuple[str, ...]
 
 

@@ -6,12 +6,13 @@ for request, completions in answer(requests, GenerateConfig(samples=4)): ...
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from lmtools.core.config import Config
 from lmtools.core.progress import progress
-from lmtools.data.records import Record, Turn
+from lmtools.data.records import Record, Turn, as_tuples
 from lmtools.data.rows import read_records
 from lmtools.generation.open import open_generator
 from lmtools.generation.protocol import Completion, Generator, Sampling
@@ -33,12 +34,7 @@ class Request(Record):
 
     key: str | int | None = Field(default=None, alias="id")
     prompt: str | None = Field(default=None, min_length=1)
-    messages: tuple[Turn, ...] | None = Field(default=None, min_length=1)
-
-    @field_validator("messages", mode="before")
-    @classmethod
-    def _list_to_tuple(cls, value: object) -> object:
-        return tuple(value) if isinstance(value, list) else value
+    messages: Annotated[tuple[Turn, ...] | None, Field(min_length=1), BeforeValidator(as_tuples)] = None
 
     @model_validator(mode="after")
     def _prompt_or_messages(self) -> "Request":

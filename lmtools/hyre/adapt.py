@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lmtools.core.arrays import Floats
 from lmtools.core.errors import DataError, ModelError
 from lmtools.core.files import write_text
 from lmtools.hyre.ensemble import Ensemble
 from lmtools.hyre.recipe import AdaptSettings
 from lmtools.hyre.reweighting import (
     Acquisition,
-    Floats,
     blend,
     margin_variances,
     normal_scores,

@@ -18,12 +18,12 @@ from pydantic import Field, ValidationError
 from safetensors.torch import load_file, save
 
 from lmtools import __version__
+from lmtools.core.arrays import Floats
 from lmtools.core.config import Config
 from lmtools.core.errors import ModelError
 from lmtools.core.files import atomic_writer, sha256_text, write_json
 from lmtools.hyre.heads import Epinet, Heads, LinearHeads, SharedBase
 from lmtools.hyre.recipe import AdaptSettings, Task
-from lmtools.hyre.reweighting import Floats
 from lmtools.models.feature_settings import FeatureSettings
 from lmtools.models.files import fingerprint
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lmtools.core.arrays import Floats
 from lmtools.core.files import atomic_writer, file_name, write_jsonl
 from lmtools.core.progress import Work, progress, say
 from lmtools.core.results import Results
@@ -37,7 +38,6 @@ from lmtools.hyre.methods import (
 from lmtools.hyre.pairs import PairFeatures, content, read_features, reading
 from lmtools.hyre.recipe import HyreRecipe
 from lmtools.hyre.results import Target, result_rows
-from lmtools.hyre.reweighting import Floats
 from lmtools.hyre.session import PAIRS, shown, target_records
 from lmtools.hyre.train import Ensembles, settings_of
 from lmtools.metrics.preference import disagreements

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lmtools.core.arrays import Floats
 from lmtools.core.errors import ModelError, RecipeError
 from lmtools.core.progress import Progress, progress
 from lmtools.core.tracking import Point, StepCallback, no_callback
 from lmtools.hyre.recipe import SourceName, Task, TrainSettings
-from lmtools.hyre.reweighting import Floats, posterior_mode
+from lmtools.hyre.reweighting import posterior_mode
 
 
 class Heads(nn.Module):

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.special import expit, softmax
 
+from lmtools.core.arrays import Floats
 from lmtools.core.seeds import derive
 from lmtools.hyre.adapt import adapted, telling
 from lmtools.hyre.label_draws import Draw
 from lmtools.hyre.recipe import AdaptSettings
-from lmtools.hyre.reweighting import Acquisition, Floats, pair_losses, posterior_mode
+from lmtools.hyre.reweighting import Acquisition, pair_losses, posterior_mode
 from lmtools.metrics.preference import correct, effective_heads
 
 # What the reweighting rule is measured against, all behind one interface.

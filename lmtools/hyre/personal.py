@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lmtools.core.arrays import Floats
 from lmtools.core.errors import DataError
 from lmtools.core.files import file_name, write_jsonl
 from lmtools.core.results import Difference, Row, bootstrap_mean, paired_difference
@@ -20,7 +21,6 @@ from lmtools.hyre.ensemble import Ensemble, ensemble_digest
 from lmtools.hyre.pairs import PairFeatures, content, read_features, read_targets, say_left_out
 from lmtools.hyre.recipe import AdaptSettings, HyreRecipe
 from lmtools.hyre.reward import open_ensemble
-from lmtools.hyre.reweighting import Floats
 from lmtools.hyre.session import PAIRS, Adaptation, shown
 from lmtools.hyre.train import MAIN
 from lmtools.metrics.preference import correct

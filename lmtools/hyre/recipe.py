@@ -197,11 +197,6 @@ class DataSettings(Config):
         "with the target; adapt and test on the rest. More leaves less to test on.",
     )
 
-    @field_validator("tables", mode="before")
-    @classmethod
-    def _list_to_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
-
 
 class EvalSettings(Config):
     """What an evaluation does for every target."""
@@ -239,11 +234,6 @@ class EvalSettings(Config):
         ge=100,
         description="Bootstrap resamples of each interval; more makes its ends steadier and takes seconds.",
     )
-
-    @field_validator("examples", "methods", "active", mode="before")
-    @classmethod
-    def _list_to_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
 
 class HyreRecipe(Config):
@@ -317,11 +307,6 @@ class HyreRecipe(Config):
         if not isinstance(value, list | tuple):
             return value
         return tuple({"source": item} if isinstance(item, str) else item for item in value)
-
-    @field_validator("compare", mode="before")
-    @classmethod
-    def _list_to_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lmtools.core.arrays import Floats
 from lmtools.core.results import (
     Difference,
     Interval,
@@ -16,7 +17,6 @@ from lmtools.core.results import (
 from lmtools.core.seeds import derive
 from lmtools.hyre.methods import Measured
 from lmtools.hyre.recipe import HyreRecipe
-from lmtools.hyre.reweighting import Floats
 
 # Intervals of an accuracy that is a mean over draws of examples and over test pairs: both are resampled.
 #

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lmtools.core.arrays import Floats
 from lmtools.core.errors import DataError, ModelError
 from lmtools.core.progress import say
 from lmtools.core.results import Interval, Row, bootstrap_mean, percentile_interval, resample_weights
@@ -20,7 +21,6 @@ from lmtools.hyre.adapt import Weights, before, check_heads, read_weights
 from lmtools.hyre.ensemble import Ensemble, ensemble_digest, load_ensemble
 from lmtools.hyre.pairs import answers, read_targets
 from lmtools.hyre.recipe import DataSettings, HyreRecipe, RewardRecipe
-from lmtools.hyre.reweighting import Floats
 from lmtools.hyre.train import MAIN, SINGLE, check_trained
 from lmtools.hyre.tuned import with_adapter
 from lmtools.metrics.preference import correct, section_weights

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logsumexp, xlogy
 
-Floats = NDArray[np.float64]
+from lmtools.core.arrays import Floats
+
 LossName = Literal["nll", "zero_one"]
 Reduction = Literal["sum", "mean"]
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
+from lmtools.core.arrays import Floats
 from lmtools.core.errors import DataError, RunError
 from lmtools.core.files import sha256_text, write_jsonl
 from lmtools.core.journal import Journal
@@ -27,7 +28,7 @@ from lmtools.data.records import Preference, Turn
 from lmtools.hyre.adapt import adapted, telling
 from lmtools.hyre.pairs import content
 from lmtools.hyre.recipe import AdaptSettings
-from lmtools.hyre.reweighting import Acquisition, Floats
+from lmtools.hyre.reweighting import Acquisition
 from lmtools.metrics.preference import accuracy, disagreements, weighted_disagreements
 
 Choice = Literal["first", "second"]

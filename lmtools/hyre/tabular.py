@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from lmtools.core.arrays import Floats
 from lmtools.core.errors import DataError, RecipeError
 from lmtools.core.files import atomic_writer, file_name
 from lmtools.core.results import Difference, Results, Row, percentile_interval
@@ -28,7 +29,7 @@ from lmtools.hyre.ensemble import Ensemble, EnsembleInfo, Features, save_ensembl
 from lmtools.hyre.label_draws import draws
 from lmtools.hyre.recipe import AdaptSettings, HyreRecipe, SourceSettings
 from lmtools.hyre.results import Resampler, accuracy_of
-from lmtools.hyre.reweighting import Floats, LossName, blend, class_losses, reduced, reweight, squared_losses
+from lmtools.hyre.reweighting import LossName, blend, class_losses, reduced, reweight, squared_losses
 from lmtools.hyre.train import Training, make_ensemble, others
 
 # What is measured on tables: the methods, and the rows of a result.

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lmtools.core.arrays import Floats
 from lmtools.core.progress import Work
 from lmtools.core.run import Run, wrong_run
 from lmtools.core.seeds import derive
@@ -29,7 +30,7 @@ from lmtools.hyre.ensemble import (
 )
 from lmtools.hyre.heads import Examples, LinearHeads, make_heads
 from lmtools.hyre.recipe import AdaptSettings, HyreRecipe, SourceName, SourceSettings, TrainSettings
-from lmtools.hyre.reweighting import Floats, class_losses, pair_losses, squared_losses
+from lmtools.hyre.reweighting import class_losses, pair_losses, squared_losses
 
 # Training data become an ensemble: standardise, make each source's heads, measure their size and fit.
 

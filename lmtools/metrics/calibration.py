@@ -19,12 +19,13 @@ from typing import Concatenate, Generic, ParamSpec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lmtools.core.arrays import Floats
+
 # Graded answers, counted at each distinct confidence: all that a calibration metric may depend on.
 #
 # Answers of the same confidence are one entry, so no metric can depend on the order of rows. The counts of
 # many resamples stand side by side, and every metric is computed for all of them at once.
 
-Floats = NDArray[np.float64]
 P = ParamSpec("P")
 
 

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lmtools.core.arrays import Floats
 from lmtools.core.results import Interval, percentile_interval, resample_weights
 from lmtools.metrics.calibration import (
     BINS,
     Answers,
-    Floats,
     Tally,
     accuracy,
     answers,

@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
+from lmtools.core.arrays import Floats
 
 
 def correct(margins: ArrayLike) -> Floats:

@@ -1,7 +1,7 @@
 """The `features:` block of a recipe: which features of an answer are kept; and the protocol of the pass."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,11 +35,6 @@ class FeatureSettings(Config):
         description="The longest text, in tokens. Of a longer one the answer keeps its first tokens and "
         "its end, at most 3/4 of this, and the prompt its last ones. Time and memory grow with it.",
     )
-
-    @field_validator("layers", "pooling", mode="before")
-    @classmethod
-    def _list_to_tuple(cls, value: Any) -> Any:
-        return tuple(value) if isinstance(value, list) else value
 
     @field_validator("layers")
     @classmethod

@@ -18,7 +18,7 @@ from lmtools.data.predictions import (
     read_asked,
     read_predictions,
 )
-from lmtools.metrics.calibration import BINS, Floats, bin_of
+from lmtools.metrics.calibration import BINS, bin_of
 from lmtools.report.calibration_plots import ANSWERS, BIN, STEADY, bin_name, task_charts
 from lmtools.report.charts import format_value
 from lmtools.report.elements import (

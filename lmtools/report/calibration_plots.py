@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lmtools.core.arrays import Floats
 from lmtools.core.files import write_text
 from lmtools.core.results import Interval, Results
 from lmtools.core.strings import short
 from lmtools.data.predictions import Prediction, columns, grouped, read_predictions
-from lmtools.metrics.calibration import BINS, Floats, bins, risk_coverage
+from lmtools.metrics.calibration import BINS, bins, risk_coverage
 from lmtools.metrics.calibration import Reliability as ReliabilityBins
 from lmtools.report.elements import Line, Lines, Reliability
 from lmtools.report.markdown import short_interval

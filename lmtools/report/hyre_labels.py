@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lmtools.core.arrays import Floats
 from lmtools.core.results import Results, bootstrap_mean
-from lmtools.metrics.preference import Floats
 from lmtools.report.charts import format_point, format_value
 from lmtools.report.elements import Bars, Chart, Dots, Grid, Line, Lines, Part, Prose, Section, Table
 from lmtools.report.hyre_pairs import (

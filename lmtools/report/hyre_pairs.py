@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from lmtools.core.arrays import Floats
 from lmtools.core.errors import DataError
 from lmtools.core.files import file_name
 from lmtools.core.strings import cut
-from lmtools.metrics.preference import Floats
 from lmtools.report.charts import format_value
 from lmtools.report.elements import Block, Browser, Entry, Item, Prose
 from lmtools.report.run_files import FIX, Source, number, records, text

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lmtools.core.arrays import Floats
 from lmtools.core.errors import DataError
 from lmtools.core.files import write_text
 from lmtools.core.strings import short
-from lmtools.metrics.preference import Floats, effective_heads
+from lmtools.metrics.preference import effective_heads
 from lmtools.report.charts import format_value
 from lmtools.report.elements import Bars, Facts, Grid, Line, Lines, Part, Prose
 from lmtools.report.run_files import FIX, number, records, texts

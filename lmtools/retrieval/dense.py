@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lmtools.core.arrays import Floats
 from lmtools.core.errors import ModelError
 from lmtools.core.files import atomic_writer, cache_dir
 from lmtools.core.progress import progress
@@ -214,7 +215,7 @@ class DenseRetriever:
         return [Hit(p.id, p.title, float(scores[place])) for p, place in zip(passages, order, strict=True)]
 
 
-def similarity(vectors: Vectors, query: NDArray[np.float32]) -> NDArray[np.float64]:
+def similarity(vectors: Vectors, query: NDArray[np.float32]) -> Floats:
     """Inner products in double precision, rounded: shapes [n, d] and [d] give [n].
 
     FAISS adds up in single precision and in an order that depends on the size of the batch.
