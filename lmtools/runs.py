@@ -15,13 +15,13 @@ from typing import Any, TypedDict, Unpack
 
 from lmtools.core.config import Config
 from lmtools.core.files import sha256_text
-from lmtools.core.lm_eval import Ran
+from lmtools.core.lm_eval import HarnessRun
 from lmtools.core.lm_eval import write_lm_eval as write_lm_eval_files
 from lmtools.core.progress import first_process, say
 from lmtools.core.recipe import dump_recipe
 from lmtools.core.results import Difference, Results, Row
 from lmtools.core.run import Run, default_out, last_run, last_unfinished, started_with
-from lmtools.core.tracking import Tracked, Tracker, open_tracker
+from lmtools.core.tracking import TrackedRun, Tracker, open_tracker
 from lmtools.models.precision import describe_precisions
 from lmtools.models.publish import local_paths, upload
 from lmtools.models.spec import ModelSpec
@@ -195,7 +195,7 @@ def write_lm_eval(
     Args:
         whole: the task of metrics that are over several tasks, or that have none.
         samples: as ``lmtools.core.lm_eval.write_lm_eval``.
-        more: other fields of ``Ran``.
+        more: other fields of ``HarnessRun``.
     """
     if directory is None or not run.writes or not results.rows:
         return
@@ -205,7 +205,7 @@ def write_lm_eval(
     seconds = round(sum(run.manifest.stages.values()), 3)
     # Like the harness, which calls an adapter's results by the adapter.
     name = model.adapter or model.name
-    ran = Ran(name, model.backend, arguments, whole, resamples, seconds, **more)
+    ran = HarnessRun(name, model.backend, arguments, whole, resamples, seconds, **more)
     say(f"wrote {write_lm_eval_files(directory, results, ran, samples)}")
 
 
@@ -217,10 +217,10 @@ def _write_page(run: Run) -> None:
         say(f"no report was written ({error}); try again: lmtools --debug report {run.directory}")
 
 
-def _tracked(run: Run, recipe: Config) -> Tracked:
+def _tracked(run: Run, recipe: Config) -> TrackedRun:
     """What a tracker is told of a run."""
     key = sha256_text(f"{run.directory.resolve()} {run.manifest.started}")[:16]
-    return Tracked(run.directory.name, key, run.directory, recipe.model_dump(mode="json"))
+    return TrackedRun(run.directory.name, key, run.directory, recipe.model_dump(mode="json"))
 
 
 def _mention_paths(files: Mapping[str, Path | str]) -> None:

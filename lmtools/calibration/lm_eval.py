@@ -10,7 +10,8 @@ from typing import Any
 
 from lmtools.calibration.prompt import Rendering
 from lmtools.calibration.tasks import AnswerItem, ChoiceItem, Task
-from lmtools.core.lm_eval import filter_name, hashed, plain_json
+from lmtools.core.files import sha256_text
+from lmtools.core.lm_eval import filter_name, plain_json
 from lmtools.data.predictions import Prediction, grouped
 
 
@@ -52,9 +53,9 @@ def _sample(
         "filtered_resps": [prediction.answer],
         "filter": chosen,
         "metrics": ["acc", "confidence"],
-        "doc_hash": hashed(plain_json(doc)),
-        "prompt_hash": hashed(prompt),
-        "target_hash": hashed(target),
+        "doc_hash": sha256_text(plain_json(doc)),
+        "prompt_hash": sha256_text(prompt),
+        "target_hash": sha256_text(target),
         "acc": float(prediction.correct),
         "confidence": prediction.confidence,
     }

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmtools.core.lm_eval import Ran, write_lm_eval
+from lmtools.core.lm_eval import HarnessRun, write_lm_eval
 from lmtools.core.progress import say
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def write(
     Args:
         whole: the task of metrics that are over several tasks, or that have none.
         samples: as ``write_lm_eval``.
-        more: other fields of ``Ran``.
+        more: other fields of ``HarnessRun``.
     """
     if directory is None or not run.writes or not results.rows:
         return
@@ -40,7 +40,7 @@ def write(
     seconds = round(sum(run.manifest.stages.values()), 3)
     # Like the harness, which calls an adapter's results by the adapter.
     name = model.adapter or model.name
-    ran = Ran(name, model.backend, arguments, whole, resamples, seconds, **more)
+    ran = HarnessRun(name, model.backend, arguments, whole, resamples, seconds, **more)
     say(f"wrote {write_lm_eval(directory, results, ran, samples)}")
 
 

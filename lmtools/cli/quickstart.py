@@ -14,7 +14,7 @@ from lmtools.cli.output import emit
 from lmtools.cli.runs import ending
 from lmtools.core.progress import say, working
 from lmtools.core.run import METRICS
-from lmtools.core.tracking import Within
+from lmtools.core.tracking import PartTracker
 from lmtools.models.recipes import load_model_recipe
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def quickstart(
 @contextmanager
 def foreseeing(run: "Run", model: "ModelSpec") -> Iterator[None]:
     """Time a few batches first, so that every stage inside can say what it will take on this machine."""
-    from lmtools.core.progress import keeping
+    from lmtools.core.progress import at_pace
     from lmtools.generation.pace import measure_pace
 
     if not run.writes or run.path(METRICS).exists():  # nothing is left to compute
@@ -98,7 +98,7 @@ def foreseeing(run: "Run", model: "ModelSpec") -> Iterator[None]:
         return
     with working("timing a few batches"):
         pace = measure_pace(model)
-    with keeping(pace):
+    with at_pace(pace):
         yield
 
 
@@ -158,7 +158,7 @@ def _calibrate(whole: "Run", recipe: "AtsRecipe", measurement: "CalibrationRecip
     from lmtools.cli import eval_run, runs
 
     say("\nATS: a small head learns when the model's next word is a guess, and lowers its confidence there.")
-    setup, fitted, own = prepare(recipe), whole.path("ats"), Within(whole.tracker, "ats")
+    setup, fitted, own = prepare(recipe), whole.path("ats"), PartTracker(whole.tracker, "ats")
     with runs.open_run(
         "ats", "fit", recipe, inputs=setup.inputs, seed=recipe.seed, out=fitted, resume=True, track=own
     ) as run:
@@ -166,7 +166,7 @@ def _calibrate(whole: "Run", recipe: "AtsRecipe", measurement: "CalibrationRecip
         of_head(run, recipe, results)
         run.finish(results)
     config = measurement.model_copy(update={"head": str(fitted)})
-    folder, own = whole.path("ats-eval"), Within(whole.tracker, "ats-eval")
+    folder, own = whole.path("ats-eval"), PartTracker(whole.tracker, "ats-eval")
     with eval_run.measurement("ats", "eval", config, MEASUREMENT, out=folder, resume=True, track=own) as (
         _,
         measured,
@@ -181,10 +181,10 @@ def _personalise(whole: "Run", recipe: "HyreRecipe") -> "Results":
     from lmtools.hyre.reward import trained_recipe
 
     say("\nHyRe: reward heads learn from a crowd; five labelled pairs then say which of them a user is like.")
-    own = Within(whole.tracker, "hyre")
+    own = PartTracker(whole.tracker, "hyre")
     trained, _ = hyre_run.train(recipe, ENSEMBLE, out=whole.path("hyre"), resume=True, track=own)
     recipe = trained_recipe(trained)  # with the adapter, if the backbone was tuned
-    folder, own = whole.path("hyre-eval"), Within(whole.tracker, "hyre-eval")
+    folder, own = whole.path("hyre-eval"), PartTracker(whole.tracker, "hyre-eval")
     _, measured = hyre_run.measure(recipe, ENSEMBLE, trained, out=folder, resume=True, track=own)
     keep_weights(trained, recipe, LABELS, whole.path("hyre-weights"))
     return measured

@@ -14,7 +14,7 @@ from lmtools.core.files import sha256_text
 from lmtools.core.progress import say
 from lmtools.core.recipe import dump_recipe
 from lmtools.core.run import Run, default_out, last_unfinished, started_with
-from lmtools.core.tracking import Tracked, Tracker, open_tracker
+from lmtools.core.tracking import TrackedRun, Tracker, open_tracker
 from lmtools.models.precision import describe_precisions
 
 if TYPE_CHECKING:
@@ -77,10 +77,10 @@ def _show(run: Run) -> None:
         say(f"no report was written ({error}); try again: {program()} --debug report {run.directory}")
 
 
-def _tracked(run: Run, recipe: Config) -> Tracked:
+def _tracked(run: Run, recipe: Config) -> TrackedRun:
     """What a tracker is told of a run."""
     key = sha256_text(f"{run.directory.resolve()} {run.manifest.started}")[:16]
-    return Tracked(run.directory.name, key, run.directory, recipe.model_dump(mode="json"))
+    return TrackedRun(run.directory.name, key, run.directory, recipe.model_dump(mode="json"))
 
 
 def finish(

@@ -1,4 +1,4 @@
-"""What every dry run does: go on without a network or a service, and say at the end what was not checked."""
+"""What dry runs share: they go on without a network or a service, and say at the end what was not checked."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -10,9 +10,10 @@ T = TypeVar("T")
 
 
 class Attempts:
-    """Steps that need a network or a service; what fails for want of one is noted and passed over.
+    """Runs the steps of a dry run; one that fails for want of a network or a service is noted.
 
-    ``unchecked``: what could not be checked, and why, a sentence each.
+    ``attempt("the model", lambda: ...)`` gives the step's value or None; ``unchecked`` collects what could
+    not be checked and why, a sentence each.
     """
 
     def __init__(self) -> None:

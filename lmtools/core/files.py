@@ -1,4 +1,8 @@
-"""Files that are either whole or absent: write to a temporary name, flush, rename."""
+"""Files that are either whole or absent, hashes of content, and where shipped files and the cache lie.
+
+A file is written under a temporary name, flushed and renamed: whoever reads it sees all of it or none,
+however the writing process ends. A full or read-only disk is a ``MachineError`` that names the path.
+"""
 
 import errno
 import hashlib
@@ -12,6 +16,15 @@ from typing import IO, Any
 from urllib.parse import quote
 
 from lmtools.core.errors import MachineError
+
+MAX_NAME = 120
+"""Characters of a file's name that is made from a text."""
+REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+"""What the system answers where a disk cannot be written to."""
+REFUSALS = ("No space left", "File too large", "I/O error", "PytorchStreamWriter", "Disk quota", "Read-only")
+"""The same in the messages of libraries that raise errors of their own."""
+PACKAGE = Path(__file__).resolve().parent.parent
+"""The folder of the package ``lmtools``."""
 
 
 @contextmanager
@@ -51,15 +64,9 @@ def cannot_write(path: Path, error: OSError) -> MachineError:
     )
 
 
-LONGEST = 120
-"""Characters of a file's name that is made from a text."""
-REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
-REFUSALS = ("No space left", "File too large", "I/O error", "PytorchStreamWriter", "Disk quota", "Read-only")
-
-
 @contextmanager
-def written_by_others(folder: Path) -> Iterator[None]:
-    """For libraries that write into ``folder`` themselves, each with errors of its own.
+def library_writes(folder: Path) -> Iterator[None]:
+    """Around a library that writes into ``folder`` itself and raises errors of its own where it cannot.
 
     Raises:
         MachineError: one of their writes failed.
@@ -70,7 +77,7 @@ def written_by_others(folder: Path) -> Iterator[None]:
         if error.errno in REFUSED:
             raise cannot_write(folder, error) from error
         raise
-    except Exception as error:  # RuntimeError of torch, SafetensorError ...: told by their text
+    except Exception as error:  # RuntimeError of torch, SafetensorError ...: only their text tells
         text = str(error)
         if type(error).__module__.startswith("lmtools") or not any(words in text for words in REFUSALS):
             raise
@@ -105,7 +112,7 @@ def file_name(text: str) -> str:
     ('dsp-academy', '..%2Fa%20b')
     """
     quoted = quote(text, safe="").replace(".", "%2E") if text.strip(".") == "" else quote(text, safe="")
-    return quoted if len(quoted) <= LONGEST else f"{quoted[: LONGEST - 17]}-{sha256_text(text)[:16]}"
+    return quoted if len(quoted) <= MAX_NAME else f"{quoted[: MAX_NAME - 17]}-{sha256_text(text)[:16]}"
 
 
 def sha256_file(path: Path) -> str:
@@ -120,8 +127,6 @@ def sha256_text(text: str) -> str:
 
 
 # Where things live: the files shipped with lmtools, and the user's cache.
-
-PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def bundled(*parts: str) -> Path:

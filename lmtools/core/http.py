@@ -1,4 +1,9 @@
-"""JSON sent to one HTTP service: a deadline, retries with back-off, errors that name address and mend."""
+"""JSON sent to one HTTP service: a deadline, retries with back-off, errors that name address and mend.
+
+``JsonClient`` is what the generation server and the search service are called with. A request that times out,
+breaks off or is answered by one of ``TRANSIENT`` is sent again after ``pause_before``; any other answer but a
+success is an error at once, with the service's own message (``error_text``) in it.
+"""
 
 import json
 import random
@@ -16,25 +21,30 @@ from lmtools.core.progress import say
 if TYPE_CHECKING:
     import httpx
 
+LONGEST_PAUSE = 60.0
+"""Seconds."""
+TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""HTTP statuses after which the same request may succeed."""
+CONNECT_SECONDS = 10.0
+MAX_ANSWER = 256 * 2**20
+"""Bytes of an answer's body."""
 
 # How long to wait before a failed request is sent again.
 
-LONGEST_PAUSE = 60.0  # seconds
-
 
 def pause_before(attempt: int, first: float, retry_after: str | None, chance: float) -> float:
-    """Seconds to wait after failed attempt ``attempt`` (from 0): what the service asked for, or back-off.
+    """Seconds to wait after failed attempt ``attempt`` (from 0): the service's Retry-After, or back-off.
 
     Back-off is ``first`` * 2**attempt, of whose second half the share ``chance`` in [0, 1) is waited, so that
     clients which failed together do not come back together. Never more than ``LONGEST_PAUSE``.
     """
-    wished = seconds(retry_after)
-    if wished is not None:
-        return min(wished, LONGEST_PAUSE)
+    seconds = retry_seconds(retry_after)
+    if seconds is not None:
+        return min(seconds, LONGEST_PAUSE)
     return float(min(first * 2**attempt, LONGEST_PAUSE) * (0.5 + 0.5 * chance))
 
 
-def seconds(retry_after: str | None) -> float | None:
+def retry_seconds(retry_after: str | None) -> float | None:
     """A Retry-After header, seconds or an HTTP date, as seconds from now; None where it says nothing."""
     if retry_after is None:
         return None
@@ -47,9 +57,7 @@ def seconds(retry_after: str | None) -> float | None:
     return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 
-TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
-CONNECT_SECONDS = 10.0
-MAX_ANSWER = 256 * 2**20  # bytes
+# The client.
 
 
 @dataclass(frozen=True)
@@ -131,8 +139,10 @@ class JsonClient:
         import httpx
 
         headers = {} if content is None else {"Content-Type": "application/json"}
+        # An attempt ends in an answer, in an error that no repetition would mend, or in a ``failure``, after
+        # which the next one follows.
         for attempt in range(self._retries + 1):
-            wished: str | None = None
+            retry_after: str | None = None
             deadline = monotonic() + self._timeout
             try:
                 with self._client.stream(method, url, content=content, headers=headers) as answer:
@@ -146,12 +156,12 @@ class JsonClient:
             else:
                 if answer.is_success:
                     return received
-                failure = f"{url} answered HTTP {answer.status_code}: {said(received)}"
+                failure = f"{url} answered HTTP {answer.status_code}: {error_text(received)}"
                 if answer.status_code not in TRANSIENT:
                     raise self._service.error(failure, fix=self._mend(answer))
-                wished = answer.headers.get("Retry-After")
+                retry_after = answer.headers.get("Retry-After")
             if attempt < self._retries:
-                pause = pause_before(attempt, self._pause, wished, random.random())
+                pause = pause_before(attempt, self._pause, retry_after, random.random())
                 say(f"{failure}; trying again in {pause:.1f} s")
                 sleep(pause)
         raise self._service.error(
@@ -204,7 +214,7 @@ def check_address(address: str, setting: str) -> None:
         ) from error
 
 
-def said(content: bytes) -> str:
+def error_text(content: bytes) -> str:
     """The message in an error's body, else the first 200 characters of the body; printable, on one line."""
     text = content.decode("utf-8", "replace").strip()
     message, longest = text or "(nothing)", 200
@@ -217,5 +227,7 @@ def said(content: bytes) -> str:
             value = value[key]
     if value and isinstance(value, str):
         message, longest = value, 500
-    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in message[:longest])
-    return f"{shown}..." if len(message) > longest else shown
+    printable = "".join(
+        letter if letter.isprintable() else ascii(letter)[1:-1] for letter in message[:longest]
+    )
+    return f"{printable}..." if len(message) > longest else printable

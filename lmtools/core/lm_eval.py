@@ -11,7 +11,6 @@ The harness gives standard errors, we give 95 % intervals: ``NAME_stderr,FILTER`
 bootstrap interval divided by 1.96, which is the standard error where the interval is a normal one.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -20,27 +19,29 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lmtools.core.files import write_json, write_jsonl
+from lmtools.core.files import sha256_text, write_json, write_jsonl
 from lmtools.core.results import LESS_IS_BETTER, Interval, Results
 
 NAMES = {"accuracy": "acc"}
 """Our name of a metric -> the harness's."""
 PLAIN = "uncalibrated"
+"""The row in which nothing is done to the answers: the harness's filter ``none``."""
 Z = 1.96
+"""Standard errors in half a 95 % interval of a normal distribution."""
 
 
 @dataclass(frozen=True)
-class Ran:
+class HarnessRun:
     """What a result file does not say of its run.
 
-    ``whole`` names the task of metrics without one (means over tasks); ``model`` and ``arguments`` are the
+    ``overall`` names the task of metrics without one (means over tasks); ``model`` and ``arguments`` are the
     model and how it was opened, ``source`` the backend; ``shots`` the demonstrations of each task.
     """
 
     model: str
     source: str
     arguments: Mapping[str, Any]
-    whole: str
+    overall: str
     resamples: int
     seconds: float = 0.0
     limit: int | None = None
@@ -51,7 +52,7 @@ class Ran:
 def write_lm_eval(
     directory: Path,
     results: Results,
-    ran: Ran,
+    ran: HarnessRun,
     samples: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     when: datetime | None = None,
 ) -> Path:
@@ -78,23 +79,23 @@ def write_lm_eval(
 
 def as_lm_eval(
     results: Results,
-    ran: Ran,
+    ran: HarnessRun,
     samples: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
     when: datetime | None = None,
 ) -> dict[str, Any]:
     """The content of ``results_TIME.json``."""
-    found = _by_task(results, ran.whole)
-    counts = {task: max(one.n for _, _, one in metrics) for task, metrics in found.items()}
-    parts = [task for task in found if task != ran.whole]
+    by_task = _by_task(results, ran.overall)
+    counts = {task: max(interval.n for _, _, interval in metrics) for task, metrics in by_task.items()}
+    parts = [task for task in by_task if task != ran.overall]
     return {
-        "results": {task: _metrics(task, metrics, counts[task]) for task, metrics in found.items()},
-        "group_subtasks": {ran.whole: parts} if ran.whole in found and parts else {},
-        "configs": {task: _config(task, metrics, ran) for task, metrics in found.items()},
-        "versions": {task: results.versions.get("lmtools", "") for task in found},
-        "n-shot": {task: ran.shots.get(task, 0) for task in found},
+        "results": {task: _metrics(task, metrics, counts[task]) for task, metrics in by_task.items()},
+        "group_subtasks": {ran.overall: parts} if ran.overall in by_task and parts else {},
+        "configs": {task: _config(task, metrics, ran) for task, metrics in by_task.items()},
+        "versions": {task: results.versions.get("lmtools", "") for task in by_task},
+        "n-shot": {task: ran.shots.get(task, 0) for task in by_task},
         "higher_is_better": {
             task: {NAMES.get(name, name): name not in LESS_IS_BETTER for name, _, _ in metrics}
-            for task, metrics in found.items()
+            for task, metrics in by_task.items()
         },
         "n-samples": {task: {"original": count, "effective": count} for task, count in counts.items()},
         "config": {
@@ -163,36 +164,31 @@ def task_name(task: str) -> str:
     return re.sub(r"\W", "_", task)
 
 
-def hashed(text: str) -> str:
-    """The SHA-256 of a text, as the harness takes it."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+FilteredMetric = tuple[str, str, Interval]
+"""A metric's name without its task, its filter and its value."""
 
 
-Measured = tuple[str, str, Interval]
-"""A metric's own name, its filter and its value."""
-
-
-def _by_task(results: Results, whole: str) -> dict[str, list[Measured]]:
+def _by_task(results: Results, overall: str) -> dict[str, list[FilteredMetric]]:
     """Task -> what was measured on it, in order."""
-    found: dict[str, list[Measured]] = {}
+    by_task: dict[str, list[FilteredMetric]] = {}
     only = len(results.rows) == 1
     for row in results.rows:
         for full, interval in row.metrics.items():
             task, _, name = full.rpartition("/")
-            found.setdefault(task or whole, []).append((name, filter_name(row.name, only), interval))
-    return found
+            by_task.setdefault(task or overall, []).append((name, filter_name(row.name, only), interval))
+    return by_task
 
 
-def _metrics(task: str, metrics: Sequence[Measured], count: int) -> dict[str, Any]:
-    found: dict[str, Any] = {"name": task, "alias": task, "sample_len": count}
+def _metrics(task: str, metrics: Sequence[FilteredMetric], count: int) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": task, "alias": task, "sample_len": count}
     for name, chosen, interval in metrics:
-        theirs = NAMES.get(name, name)
-        found[f"{theirs},{chosen}"] = interval.value
-        found[f"{theirs}_stderr,{chosen}"] = standard_error(interval)
-    return found
+        harness_name = NAMES.get(name, name)
+        entry[f"{harness_name},{chosen}"] = interval.value
+        entry[f"{harness_name}_stderr,{chosen}"] = standard_error(interval)
+    return entry
 
 
-def _config(task: str, metrics: Sequence[Measured], ran: Ran) -> dict[str, Any]:
+def _config(task: str, metrics: Sequence[FilteredMetric], ran: HarnessRun) -> dict[str, Any]:
     names = dict.fromkeys(name for name, _, _ in metrics)
     return {
         "task": task,
@@ -206,13 +202,14 @@ def _config(task: str, metrics: Sequence[Measured], ran: Ran) -> dict[str, Any]:
 
 
 def _environment(results: Results) -> str:
-    told = {"command": results.command, **results.machine, **results.versions}
-    return "\n".join(f"{name}: {value}" for name, value in told.items())
+    facts = {"command": results.command, **results.machine, **results.versions}
+    return "\n".join(f"{name}: {value}" for name, value in facts.items())
 
 
 def _task_hash(records: Sequence[Mapping[str, Any]]) -> str:
-    """Over the hashes of all samples."""
-    return hashed("".join(f"{one['doc_hash']}{one['prompt_hash']}{one['target_hash']}" for one in records))
+    """The SHA-256 over the hashes of all samples, joined, as the harness takes it."""
+    hashes = ("doc_hash", "prompt_hash", "target_hash")
+    return sha256_text("".join(record[name] for record in records for name in hashes))
 
 
 def plain_json(value: Any) -> str:

@@ -68,12 +68,12 @@ def now() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of Python, lmtools and of those packages behind it that are installed."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         version = installed_version(package)
         if version is not None:
-            found[package] = version
-    return found
+            installed[package] = version
+    return installed
 
 
 def installed_version(package: str) -> str | None:

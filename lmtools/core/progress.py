@@ -2,7 +2,7 @@
 
 On a terminal a bar with rate and remaining time; in a pipe or a log a line at the start, one at the end, and
 one every ten seconds between, also while a single batch takes longer than that. Under several processes only
-the first one speaks.
+the first one speaks. The second half estimates how long a stage will take before it begins.
 """
 
 import os
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 QUIET_SECONDS = 10.0
-"""How long nothing is said while something works."""
+"""The longest time without a line while something works."""
 
 
 class Progress(Protocol):
@@ -32,18 +32,22 @@ def first_process() -> bool:
 
 
 class _Pulse:
-    """Lets the innermost of the open works speak where nothing was said for a while."""
+    """Prints a line of the innermost task that is open where nothing was printed for ``QUIET_SECONDS``.
+
+    One thread watches from the first task that is opened to the last one that ends; ``lock`` keeps its lines
+    and those of ``advance`` apart.
+    """
 
     def __init__(self) -> None:
         self.spoken = time.monotonic()
         self.lock = threading.RLock()
-        self._open: list[_Work] = []
+        self._open: list[_Task] = []
         self._end = threading.Event()
 
     @contextmanager
-    def during(self, work: "_Work") -> Iterator[None]:
-        """Watch over ``work``; a thread does so from the first one that is opened to the last."""
-        self._open.append(work)
+    def during(self, task: "_Task") -> Iterator[None]:
+        """Watch over ``task`` inside the block; tasks may be nested."""
+        self._open.append(task)
         if len(self._open) == 1:
             self._end = threading.Event()
             threading.Thread(target=self._watch, args=(self._end,), daemon=True).start()
@@ -51,7 +55,7 @@ class _Pulse:
             yield
         finally:
             with self.lock:
-                self._open.remove(work)
+                self._open.remove(task)
                 if not self._open:
                     self._end.set()
 
@@ -67,9 +71,9 @@ class _Pulse:
                     say(line)
 
 
-class _Work(Protocol):
+class _Task(Protocol):
     def line(self) -> str | None:
-        """How far it is; None where a bar shows it."""
+        """How far the task is; None where a bar shows it."""
         ...
 
 
@@ -91,7 +95,7 @@ def working(label: str) -> Iterator[None]:
 
 
 class _Elapsed:
-    """Work that can only be told by how long it has taken."""
+    """A task of which only the time it has taken is known."""
 
     def __init__(self, label: str) -> None:
         self._label, self._start = label, time.monotonic()
@@ -156,23 +160,23 @@ class _Lines:
         say(f"{self._label}: {self._done} done in {duration(time.monotonic() - self._start)}")
 
 
-def describe(done: int, total: int | None, seconds: float) -> str:
+def describe(finished: int, total: int | None, seconds: float) -> str:
     """How far, how fast and how long yet: ``120/600 (2.0/s, 4 min left)``."""
-    rate = done / seconds if seconds > 0 else 0.0
+    rate = finished / seconds if seconds > 0 else 0.0
     if total is None:
-        return f"{done} ({rate:.3g}/s)"
-    left = f", {duration((total - done) / rate)} left" if rate > 0 else ""
-    return f"{done}/{total} ({rate:.3g}/s{left})"
+        return f"{finished} ({rate:.3g}/s)"
+    left = f", {duration((total - finished) / rate)} left" if rate > 0 else ""
+    return f"{finished}/{total} ({rate:.3g}/s{left})"
 
 
 def duration(seconds: float) -> str:
     """Seconds in words: ``8 s``, ``4 min 10 s``, ``2 h 5 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min" + (f" {whole % 60} s" if whole % 60 else "")
-    return f"{whole // 3600} h" + (f" {whole % 3600 // 60} min" if whole % 3600 >= 60 else "")
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min" + (f" {rounded % 60} s" if rounded % 60 else "")
+    return f"{rounded // 3600} h" + (f" {rounded % 3600 // 60} min" if rounded % 3600 >= 60 else "")
 
 
 @contextmanager
@@ -206,13 +210,13 @@ def _bar(total: int | None, label: str) -> Iterator[Progress]:
         yield Bar()
 
 
-# What stages will take: tokens that a model reads, writes and trains on, and how fast it does each here.
+# How long a stage will take: the tokens that a model has to read, write and train on, divided by its pace.
 #
-# A stage tells its ``Work``. Where a command has timed the model first (``lmtools.generation.pace``) and
-# kept the ``Pace`` by ``keeping`` it, ``Run.stage`` says beforehand how long it will take.
+# A stage gives its ``Work``. Where a command has timed the model (``lmtools.generation.pace``) and runs
+# inside ``at_pace``, ``Run.stage`` says beforehand how long it will take.
 
-CHARACTERS = 4
-"""Of a token, about, in text that people write."""
+CHARACTERS_PER_TOKEN = 4
+"""About, in text that people write."""
 
 
 @dataclass(frozen=True)
@@ -247,22 +251,22 @@ class Pace:
         return work.read / self.read + work.written / self.written + work.trained / self.trained
 
 
-_kept: list[Pace] = []
+_current_pace: list[Pace] = []
 
 
 @contextmanager
-def keeping(pace: Pace | None) -> Iterator[None]:
-    """Inside, stages say beforehand what they take at this pace; None: they do not."""
-    _kept[:] = [] if pace is None else [pace]
+def at_pace(pace: Pace | None) -> Iterator[None]:
+    """Inside, stages say beforehand how long they will take at this pace; None: they do not."""
+    _current_pace[:] = [] if pace is None else [pace]
     try:
         yield
     finally:
-        _kept.clear()
+        _current_pace.clear()
 
 
-def foreseen(work: Callable[[], Work] | None) -> float | None:
-    """Seconds that work will take; None where no pace is kept, or nobody can tell the work."""
-    return _kept[0].seconds(work()) if _kept and work is not None else None
+def expected_seconds(work: Callable[[], Work] | None) -> float | None:
+    """Seconds that work will take; None outside ``at_pace``, or where the work cannot be estimated."""
+    return _current_pace[0].seconds(work()) if _current_pace and work is not None else None
 
 
 def tokens_in(texts: Sequence[str]) -> float:
@@ -271,7 +275,7 @@ def tokens_in(texts: Sequence[str]) -> float:
     >>> tokens_in(["Which river?", "The Seine."])
     5.5
     """
-    return sum(map(len, texts)) / CHARACTERS
+    return sum(map(len, texts)) / CHARACTERS_PER_TOKEN
 
 
 def tokens_after_prefix(texts: Sequence[str]) -> float:
@@ -284,4 +288,4 @@ def tokens_after_prefix(texts: Sequence[str]) -> float:
     shared = 0
     while shared < len(first) and first[shared] == last[shared : shared + 1]:
         shared += 1
-    return (shared + sum(len(text) - shared for text in texts)) / CHARACTERS
+    return (shared + sum(len(text) - shared for text in texts)) / CHARACTERS_PER_TOKEN

@@ -16,7 +16,7 @@ from lmtools.core.config import Config
 from lmtools.core.errors import RecipeError
 from lmtools.core.files import bundled
 from lmtools.core.recipe_faults import describe_faults
-from lmtools.core.recipe_yaml import apply_override, key_places, parse_yaml, to_yaml
+from lmtools.core.recipe_yaml import apply_override, key_lines, parse_yaml, to_yaml
 
 __all__ = [
     "RecipeInfo",
@@ -57,15 +57,15 @@ def load_recipe(schema: type[T], ref: str | None, overrides: Sequence[str] = (),
     path = find_recipe(ref or default)
     text = _read(path)
     data = parse_yaml(text, str(path))
-    places: dict[tuple[str | int, ...], str] = {
-        keys: f"{path}:{line}" for keys, line in key_places(text).items()
+    locations: dict[tuple[str | int, ...], str] = {
+        keys: f"{path}:{line}" for keys, line in key_lines(text).items()
     }
-    places[()] = str(path)
+    locations[()] = str(path)
     faults: list[str] = []
     for override in overrides:
         try:
             keys, data = apply_override(data, override)
-            places[keys] = f"--set {override}"
+            locations[keys] = f"--set {override}"
         except RecipeError as error:
             faults.append(error.message)
     if "system" not in schema.model_fields:
@@ -75,7 +75,7 @@ def load_recipe(schema: type[T], ref: str | None, overrides: Sequence[str] = (),
     try:
         config = schema.model_validate(data)
     except ValidationError as error:
-        faults += describe_faults(schema, error, places)
+        faults += describe_faults(schema, error, locations)
     if faults:
         raise RecipeError(
             "\n".join(faults), fix="mend the lines above; `lmtools recipes show NAME` prints a good one"
@@ -88,17 +88,17 @@ RUNS = {"leret": "leret train", "hyre": "hyre train", "ats": "ats fit", "calibra
 """The command that a system's recipes are for."""
 
 
-def _same_system(ref: str, data: Mapping[str, Any], wanted: Any) -> None:
+def _same_system(ref: str, data: Mapping[str, Any], expected: Any) -> None:
     """Tell of a recipe of another system in one sentence: hardly one of its settings would be known.
 
     Raises:
         RecipeError: it is one.
     """
-    given = data.get("system", wanted)
-    if given != wanted and given in RUNS:
+    system = data.get("system", expected)
+    if system != expected and system in RUNS:
         raise RecipeError(
-            f"{ref}: a recipe for {given}, and one for {wanted} is needed here",
-            fix=f"`lmtools {RUNS[given]} --recipe {ref}` takes it; `lmtools recipes ls` lists the others",
+            f"{ref}: a recipe for {system}, and one for {expected} is needed here",
+            fix=f"`lmtools {RUNS[system]} --recipe {ref}` takes it; `lmtools recipes ls` lists the others",
         )
 
 

@@ -29,44 +29,47 @@ def explain_recipe(config: Config, width: int = 100) -> str:
 
 
 class _Explanation:
-    """The walk through a recipe; ``known`` is where each block was explained first."""
+    """The walk through a recipe; ``explained``: the key under which each kind of block was explained first.
+
+    A kind of block is explained once; where it comes again, only its values are written.
+    """
 
     def __init__(self, width: int) -> None:
         self.width = width
-        self.known: dict[type[Config], str] = {}
+        self.explained: dict[type[Config], str] = {}
 
     def block(
-        self, model: type[Config], held: Config | None, defaults: Config | None, path: str, used: int
+        self, model: type[Config], values: Config | None, defaults: Config | None, path: str, used: int
     ) -> list[str]:
         """The lines of a block, not indented.
 
         Args:
             model: its schema.
-            held: its values; None outlines a block that the recipe has not, with its defaults.
+            values: its values; None outlines a block that the recipe has not, with its defaults.
             defaults: what the block is where nothing is written; None: what its fields are.
             path: its key, with those around it.
             used: columns that will stand before its lines.
         """
-        terse = model in self.known
-        self.known.setdefault(model, path)
+        terse = model in self.explained
+        self.explained.setdefault(model, path)
         shapes = model.model_json_schema()["properties"]
         lines: list[str] = []
         for name, field in model.model_fields.items():
             default = field.default if defaults is None else getattr(defaults, name)
-            value = default if held is None else getattr(held, name)
+            value = default if values is None else getattr(values, name)
             if not path:
                 lines.append("")
             if not terse:
                 facts = [in_words(shapes[name]), *_default(default)]
-                if held is not None and default not in (PydanticUndefined, value):
+                if values is not None and default not in (PydanticUndefined, value):
                     facts.append("changed by this recipe")
                 lines += self.comment(field.description or "", used)
                 lines += self.comment(f"({'; '.join(facts)})", used)
             key = f"{path}.{name}" if path else name
-            written = held is not None and name in held.model_fields_set
-            lines += self.setting(name, value, None if written else default, key, used, held is not None)
+            written = values is not None and name in values.model_fields_set
+            lines += self.setting(name, value, None if written else default, key, used, values is not None)
             for other in models_in(field.annotation):
-                if issubclass(other, Config) and other not in self.known:
+                if issubclass(other, Config) and other not in self.explained:
                     lines += self.outline(name, other, key, used)
         return lines
 
@@ -75,10 +78,10 @@ class _Explanation:
         inner = used + len(INDENT)
         if value is PydanticUndefined:
             return [f"{name}:"]
-        if isinstance(value, Config) and (live or type(value) not in self.known):
+        if isinstance(value, Config) and (live or type(value) not in self.explained):
             same = default if isinstance(default, type(value)) else None
-            held = value if live else None
-            return [f"{name}:", *_indented(self.block(type(value), held, same, key, inner))]
+            values = value if live else None
+            return [f"{name}:", *_indented(self.block(type(value), values, same, key, inner))]
         if live and isinstance(value, tuple) and any(isinstance(item, Config) for item in value):
             lines = [f"{name}:"]
             for item in value:
@@ -111,8 +114,8 @@ def _default(default: Any) -> list[str]:
 def _plain(value: Any) -> Any:
     """A value as YAML has it; of a block what is not its default, and its kind."""
     if isinstance(value, Config):
-        said = value.model_dump(mode="json", exclude_defaults=True)
-        return {"kind": value.kind, **said} if hasattr(value, "kind") else said
+        settings = value.model_dump(mode="json", exclude_defaults=True)
+        return {"kind": value.kind, **settings} if hasattr(value, "kind") else settings
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return value

@@ -1,8 +1,7 @@
-"""Say what is wrong with a recipe: one line a fault, with its place, its key and the near miss."""
+"""What is wrong with a recipe: one line a fault, with the file and line, the key and the near miss."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -10,55 +9,56 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from lmtools.core.recipe_yaml import KeyPath
+from lmtools.core.strings import did_you_mean, near_miss
 
 
 def describe_faults(
-    schema: type[BaseModel], error: ValidationError, places: Mapping[KeyPath, str]
+    schema: type[BaseModel], error: ValidationError, locations: Mapping[KeyPath, str]
 ) -> list[str]:
     """One line for each fault that pydantic found.
 
     Args:
         schema: the model the recipe should have fitted.
-        places: where each key came from: ``file:line`` or the override; ``()`` is the file itself.
+        locations: where each key came from: ``file:line`` or the override; ``()`` is the file itself.
     """
     lines = []
     for fault in error.errors(include_url=False):
         path = _trace(schema, fault["loc"][:-1])[1] + fault["loc"][-1:]
         key = ".".join(map(str, path)) or "recipe"
-        lines.append(f"{_place(path, places)}: {key}: {_complaint(schema, fault)}")
+        lines.append(f"{_location(path, locations)}: {key}: {_complaint(schema, fault)}")
     return list(dict.fromkeys(lines))
 
 
-def _place(path: KeyPath, places: Mapping[KeyPath, str]) -> str:
+def _location(path: KeyPath, locations: Mapping[KeyPath, str]) -> str:
     """Where the key stands, or something in it, or the nearest block around it that stands somewhere."""
-    inside = [place for keys, place in places.items() if path and keys[: len(path)] == path]
-    if path not in places and inside:
+    inside = [location for keys, location in locations.items() if path and keys[: len(path)] == path]
+    if path not in locations and inside:
         return inside[0]
     for length in range(len(path), -1, -1):
-        if path[:length] in places:
-            return places[path[:length]]
+        if path[:length] in locations:
+            return locations[path[:length]]
     return "recipe"
 
 
 def _complaint(schema: type[BaseModel], fault: ErrorDetails) -> str:
-    kind, given = fault["type"], fault["input"]
+    kind, value = fault["type"], fault["input"]
     if kind == "extra_forbidden":
         return _unknown_key(schema, fault["loc"])
     if kind == "missing":
         return "is missing"
     if kind in ("literal_error", "enum"):
         allowed = re.findall(r"'([^']*)'", str(fault.get("ctx", {}).get("expected", "")))
-        return f"{given!r} is none of {', '.join(allowed)}{_meant(str(given), allowed)}"
+        return f"{value!r} is none of {', '.join(allowed)}{_hint(str(value), allowed)}"
     if kind == "union_tag_invalid":
         context = fault["ctx"]
         allowed = re.findall(r"'([^']*)'", context["expected_tags"])
         key, tag = context["discriminator"].strip("'"), context["tag"]
-        return f"{key} {tag!r} is none of {', '.join(allowed)}{_meant(tag, allowed)}"
-    if kind in ("model_type", "model_attributes_type", "dict_type") and not isinstance(given, dict):
-        return f"is a block of settings, not {given!r}; set one of its keys"
+        return f"{key} {tag!r} is none of {', '.join(allowed)}{_hint(tag, allowed)}"
+    if kind in ("model_type", "model_attributes_type", "dict_type") and not isinstance(value, dict):
+        return f"is a block of settings, not {value!r}; set one of its keys"
     text = fault["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     text = text.removeprefix("Input ")
-    return f"{text} (given: {_short(given)})"
+    return f"{text} (given: {_short(value)})"
 
 
 def _short(value: Any) -> str:
@@ -71,15 +71,16 @@ def _unknown_key(schema: type[BaseModel], path: KeyPath) -> str:
     name = str(path[-1])
     siblings = sorted({field for model in _trace(schema, path[:-1])[0] for field in model.model_fields})
     elsewhere = {key.rsplit(".", 1)[-1]: key for key in dotted_keys(schema) if "." in key}
-    if not (meant := _meant(name, siblings, 0.65)):
-        near = get_close_matches(name, elsewhere, n=1, cutoff=0.8)
-        meant = f"; did you mean {elsewhere[near[0]]}?" if near else _meant(name, siblings)
-    return f"unknown key{meant or '; known here: ' + ', '.join(siblings)}"
+    if not (hint := _hint(name, siblings, 0.65)):
+        near = near_miss(name, elsewhere, cutoff=0.8)
+        hint = f"; did you mean {elsewhere[near]}?" if near else _hint(name, siblings)
+    return f"unknown key{hint or '; known here: ' + ', '.join(siblings)}"
 
 
-def _meant(given: str, known: Iterable[str], cutoff: float = 0.5) -> str:
-    near = get_close_matches(given, known, n=1, cutoff=cutoff)
-    return f"; did you mean {near[0]}?" if near else ""
+def _hint(name: str, names: Iterable[str], cutoff: float = 0.5) -> str:
+    """``; did you mean NAME?``, or nothing."""
+    near = did_you_mean(name, names, cutoff)
+    return f"; {near}" if near else ""
 
 
 def dotted_keys(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:

@@ -29,8 +29,8 @@ TYPES = {
 
 def json_schema(system: str, schema: type[Config]) -> dict[str, Any]:
     """The JSON Schema of a system's recipes as they are written, short forms and all."""
-    made = schema.model_json_schema(mode="validation")
-    return {"$schema": DIALECT, **made, "title": f"lmtools recipe: {system}"}
+    properties = schema.model_json_schema(mode="validation")
+    return {"$schema": DIALECT, **properties, "title": f"lmtools recipe: {system}"}
 
 
 def any_schema(schemas: Mapping[str, type[Config]]) -> dict[str, Any]:
@@ -38,9 +38,9 @@ def any_schema(schemas: Mapping[str, type[Config]]) -> dict[str, Any]:
     parts: list[dict[str, Any]] = []
     definitions: dict[str, Any] = {}
     for system, schema in schemas.items():
-        made = schema.model_json_schema(mode="validation", ref_template=f"#/$defs/{system}.{{model}}")
-        definitions |= {f"{system}.{name}": one for name, one in made.pop("$defs", {}).items()}
-        definitions[system] = made
+        block = schema.model_json_schema(mode="validation", ref_template=f"#/$defs/{system}.{{model}}")
+        definitions |= {f"{system}.{name}": definition for name, definition in block.pop("$defs", {}).items()}
+        definitions[system] = block
         parts.append(
             {"if": {"properties": {"system": {"const": system}}}, "then": {"$ref": f"#/$defs/{system}"}}
         )

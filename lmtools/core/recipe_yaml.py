@@ -63,55 +63,55 @@ def yaml_lines(key: str, value: Any) -> list[str]:
     return str(text).splitlines()
 
 
-def parse_value(text: str, place: str) -> Any:
+def parse_value(text: str, source: str) -> Any:
     """Any YAML value.
 
     Raises:
-        RecipeError: a syntax error or a key given twice; ``place`` and the line are named.
+        RecipeError: a syntax error or a key given twice; ``source`` and the line are named.
     """
     try:
         return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark and "\n" in text else ""
         context = f" ({error.context})" if error.context else ""
-        raise RecipeError(f"{place}{line}: {error.problem}{context}", fix="mend the YAML") from error
+        raise RecipeError(f"{source}{line}: {error.problem}{context}", fix="mend the YAML") from error
     except (yaml.YAMLError, ValueError) as error:
-        raise RecipeError(f"{place}: {error}", fix="mend the YAML") from error
+        raise RecipeError(f"{source}: {error}", fix="mend the YAML") from error
 
 
-def parse_yaml(text: str, place: str) -> dict[str, Any]:
+def parse_yaml(text: str, source: str) -> dict[str, Any]:
     """A recipe's settings; an empty file has none.
 
     Raises:
         RecipeError: as ``parse_value``, or the text is not a mapping.
     """
-    value = parse_value(text, place)
+    value = parse_value(text, source)
     if value is None:
         return {}
     if not isinstance(value, dict):
         raise RecipeError(
-            f"{place}: a recipe is `key: value` lines, not a {type(value).__name__}", fix="mend the YAML"
+            f"{source}: a recipe is `key: value` lines, not a {type(value).__name__}", fix="mend the YAML"
         )
     return value
 
 
-def key_places(text: str) -> dict[KeyPath, int]:
+def key_lines(text: str) -> dict[KeyPath, int]:
     """The line (from 1) of every key and list item, by its path; the text must be good YAML."""
     root = yaml.compose(text, _Loader)
     return dict(_walk(root, ())) if root is not None else {}
 
 
 def _walk(node: yaml.Node, path: KeyPath) -> list[tuple[KeyPath, int]]:
-    found: list[tuple[KeyPath, int]] = []
+    lines: list[tuple[KeyPath, int]] = []
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            found.append(((*path, key.value), key.start_mark.line + 1))
-            found += _walk(value, (*path, key.value))
+            lines.append(((*path, key.value), key.start_mark.line + 1))
+            lines += _walk(value, (*path, key.value))
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            found.append(((*path, index), item.start_mark.line + 1))
-            found += _walk(item, (*path, index))
-    return found
+            lines.append(((*path, index), item.start_mark.line + 1))
+            lines += _walk(item, (*path, index))
+    return lines
 
 
 # ``--set a.b=value``: change one setting of a recipe from the command line.
@@ -136,22 +136,26 @@ def apply_override(data: dict[str, Any], override: str) -> tuple[KeyPath, dict[s
 
 
 def _replaced(
-    node: Any, parts: tuple[str, ...], value: Any, place: str, done: KeyPath
+    node: Any, parts: tuple[str, ...], value: Any, source: str, prefix: KeyPath
 ) -> tuple[KeyPath, Any]:
-    """``node`` with ``value`` put at ``parts``, and the path to it (list positions as numbers)."""
+    """``node`` with ``value`` put at ``parts``, and the path to it (list positions as numbers).
+
+    ``prefix`` is the path of ``node`` itself, ``source`` the override as messages name it. Blocks and lists
+    on the way are copied, never changed: the recipe as it was read stays as it is.
+    """
     if not parts:
-        return done, value
+        return prefix, value
     head, rest = parts[0], parts[1:]
     if isinstance(node, list):
         if not head.isdecimal() or int(head) >= len(node):
-            where = ".".join(map(str, done))
-            raise RecipeError(f"{place}: {where} is a list of {len(node)}; {head!r} is not a place in it")
+            where = ".".join(map(str, prefix))
+            raise RecipeError(f"{source}: {where} is a list of {len(node)}; {head!r} is not a place in it")
         index = int(head)
-        path, item = _replaced(node[index], rest, value, place, (*done, index))
+        path, item = _replaced(node[index], rest, value, source, (*prefix, index))
         return path, [*node[:index], item, *node[index + 1 :]]
     if node is not None and not isinstance(node, dict):
-        where = ".".join(map(str, done))
-        raise RecipeError(f"{place}: {where} is {node!r}, which has no settings below it")
+        where = ".".join(map(str, prefix))
+        raise RecipeError(f"{source}: {where} is {node!r}, which has no settings below it")
     block = node or {}
-    path, item = _replaced(block.get(head), rest, value, place, (*done, head))
+    path, item = _replaced(block.get(head), rest, value, source, (*prefix, head))
     return path, {**block, head: item}

@@ -1,10 +1,11 @@
-"""The result file: what a run measured, in the one form that README tables and comparisons are made from.
+"""What a run measured: the result file, and the bootstrap intervals of the metrics in it.
 
     {"recipe", "command", "seed", "versions", "machine",
      "rows": [{"name", "metrics": {NAME: {"value", "low", "high", "n"}}}],
      "differences": [{"a", "b", "metric", "value", "low", "high", "n"}]}
 
-Rates lie in [0, 1]; a difference is ``a`` minus ``b``, paired. Intervals are 95 %.
+is the one form that README tables and comparisons are made from. Rates lie in [0, 1]; a difference is ``a``
+minus ``b``, paired by question; intervals are 95 %, with the number of values behind them.
 """
 
 import json
@@ -20,12 +21,10 @@ from lmtools.core.arrays import Floats
 from lmtools.core.errors import DataError
 from lmtools.core.files import write_text
 
-# Bootstrap intervals: every metric is a value with a 95 % interval and the number of values behind it.
-#
-# Values of one question are not independent, so whole clusters (questions) are drawn with replacement,
-# never single values. Intervals are percentile intervals (Efron 1979): the 2.5th and 97.5th percentile over
-# the resamples. Everything here is a pure function of its arguments, seed included.
-
+LESS_IS_BETTER = frozenset(
+    ("brier", "ece", "ece-mass", "loss", "mce", "nll", "rms-ce", "rmse", "rmse-ratio", "token-ece")
+)
+"""The metrics that are errors or losses, without ``TASK/`` before their names."""
 BLOCK = 2_000_000
 """Cluster draws held in memory at once; larger bootstraps go block by block."""
 WEIGHTS = 100_000
@@ -43,6 +42,120 @@ class Interval:
     low: float
     high: float
     n: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: what was measured (``zero-shot``, ``SFT + preference``), by metric name."""
+
+    name: str
+    metrics: Mapping[str, Interval]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Row ``a`` minus row ``b`` in one metric, paired by question."""
+
+    a: str
+    b: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    n: int
+
+    @classmethod
+    def of(cls, a: str, b: str, metric: str, interval: Interval) -> "Difference":
+        """The difference whose interval ``paired_difference`` gave."""
+        return cls(a=a, b=b, metric=metric, **asdict(interval))
+
+
+@dataclass(frozen=True)
+class Results:
+    """A result file."""
+
+    recipe: str
+    command: str
+    seed: int
+    versions: Mapping[str, str]
+    machine: Mapping[str, Any]
+    rows: tuple[Row, ...]
+    differences: tuple[Difference, ...] = field(default=())
+
+    def row(self, name: str) -> Row:
+        """The row called ``name``.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(name)
+
+    def values(self) -> dict[str, float]:
+        """Every row's figures without their intervals, as ``ROW/METRIC``."""
+        return {
+            f"{row.name}/{name}": metric.value for row in self.rows for name, metric in row.metrics.items()
+        }
+
+    def to_json(self) -> str:
+        """Indented JSON with a final newline.
+
+        Raises:
+            ValueError: a figure is NaN or infinite.
+        """
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def write(self, path: Path) -> None:
+        """Write the file in one step."""
+        write_text(path, self.to_json())
+
+
+def from_json(text: str, source: str = "result file") -> Results:
+    """The results in ``text``; ``source`` names the file in an error.
+
+    Raises:
+        DataError: not a result file.
+    """
+    try:
+        value = json.loads(text)
+        rows = tuple(
+            Row(row["name"], {name: _interval(metric) for name, metric in row["metrics"].items()})
+            for row in value["rows"]
+        )
+        differences = tuple(Difference(**difference) for difference in value.get("differences", ()))
+        head = {key: value[key] for key in ("recipe", "command", "seed", "versions", "machine")}
+        return Results(**head, rows=rows, differences=differences)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(
+            f"{source}: not a result file ({error})", fix="make it again with its recipe"
+        ) from error
+
+
+def _interval(metric: Mapping[str, Any]) -> Interval:
+    if not all(isinstance(value, int | float) for value in metric.values()):
+        raise TypeError(f"a metric that is no number: {metric}")
+    return Interval(**metric)
+
+
+def read_results(path: Path) -> Results:
+    """The results in a file.
+
+    Raises:
+        DataError: the file is absent or not a result file.
+    """
+    try:
+        return from_json(path.read_bytes().decode("utf-8", "replace"), str(path))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}", fix="check the path") from error
+
+
+# Bootstrap intervals.
+#
+# Values of one question are not independent, so whole clusters (questions) are drawn with replacement,
+# never single values. Intervals are percentile intervals (Efron 1979): the 2.5th and 97.5th percentile over
+# the resamples. Everything here is a pure function of its arguments, seed included.
 
 
 def bootstrap_mean(
@@ -168,116 +281,3 @@ def _draws(clusters: int, resamples: int, seed: int, block: int | None = None) -
     step = block or max(1, BLOCK // clusters)
     for start in range(0, resamples, step):
         yield rng.integers(0, clusters, size=(min(step, resamples - start), clusters))
-
-
-LESS_IS_BETTER = frozenset(
-    ("brier", "ece", "ece-mass", "loss", "mce", "nll", "rms-ce", "rmse", "rmse-ratio", "token-ece")
-)
-"""The metrics that are errors or losses, without ``TASK/`` before their names."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a table: what was measured (``zero-shot``, ``SFT + preference``), by metric name."""
-
-    name: str
-    metrics: Mapping[str, Interval]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Row ``a`` minus row ``b`` in one metric, paired by question."""
-
-    a: str
-    b: str
-    metric: str
-    value: float
-    low: float
-    high: float
-    n: int
-
-    @classmethod
-    def of(cls, a: str, b: str, metric: str, interval: Interval) -> "Difference":
-        """The difference whose interval ``paired_difference`` gave."""
-        return cls(a=a, b=b, metric=metric, **asdict(interval))
-
-
-@dataclass(frozen=True)
-class Results:
-    """A result file."""
-
-    recipe: str
-    command: str
-    seed: int
-    versions: Mapping[str, str]
-    machine: Mapping[str, Any]
-    rows: tuple[Row, ...]
-    differences: tuple[Difference, ...] = field(default=())
-
-    def row(self, name: str) -> Row:
-        """The row called ``name``.
-
-        Raises:
-            KeyError: there is none.
-        """
-        for row in self.rows:
-            if row.name == name:
-                return row
-        raise KeyError(name)
-
-    def values(self) -> dict[str, float]:
-        """Every row's figures without their intervals, as ``ROW/METRIC``."""
-        return {
-            f"{row.name}/{name}": metric.value for row in self.rows for name, metric in row.metrics.items()
-        }
-
-    def to_json(self) -> str:
-        """Indented JSON with a final newline.
-
-        Raises:
-            ValueError: a figure is NaN or infinite.
-        """
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-    def write(self, path: Path) -> None:
-        """Write the file in one step."""
-        write_text(path, self.to_json())
-
-
-def from_json(text: str, place: str = "result file") -> Results:
-    """The results in ``text``; ``place`` names the file in an error.
-
-    Raises:
-        DataError: not a result file.
-    """
-    try:
-        value = json.loads(text)
-        rows = tuple(
-            Row(row["name"], {name: _interval(metric) for name, metric in row["metrics"].items()})
-            for row in value["rows"]
-        )
-        differences = tuple(Difference(**difference) for difference in value.get("differences", ()))
-        head = {key: value[key] for key in ("recipe", "command", "seed", "versions", "machine")}
-        return Results(**head, rows=rows, differences=differences)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataError(
-            f"{place}: not a result file ({error})", fix="make it again with its recipe"
-        ) from error
-
-
-def _interval(metric: Mapping[str, Any]) -> Interval:
-    if not all(isinstance(value, int | float) for value in metric.values()):
-        raise TypeError(f"a metric that is no number: {metric}")
-    return Interval(**metric)
-
-
-def read_results(path: Path) -> Results:
-    """The results in a file.
-
-    Raises:
-        DataError: the file is absent or not a result file.
-    """
-    try:
-        return from_json(path.read_bytes().decode("utf-8", "replace"), str(path))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}", fix="check the path") from error

@@ -1,5 +1,8 @@
 """A run directory: who may write it, what it was made from, and how far it has come.
 
+``Run`` is the open directory. After it stand its rules: when a run is continued and when it is refused, which
+directory is taken where none is named, and what is wrong with one that is not the run a command needs.
+
     recipe.yaml     the resolved recipe         manifest.json   command, versions, seed, input hashes, timings
     journal.jsonl   finished units of work      metrics.json    the results; their presence ends the run
     training.jsonl  the curves of what was trained
@@ -22,134 +25,14 @@ from lmtools.core.errors import RunError
 from lmtools.core.files import cannot_write, write_text
 from lmtools.core.journal import Journal
 from lmtools.core.manifest import Manifest, machine, now, read_manifest, versions
-from lmtools.core.progress import Work, duration, first_process, foreseen, say, working
+from lmtools.core.progress import Work, duration, expected_seconds, first_process, say, working
 from lmtools.core.recipe import dump_recipe
 from lmtools.core.recipe_yaml import parse_yaml
 from lmtools.core.results import Difference, Results, Row
 from lmtools.core.strings import near_path
 from lmtools.core.tracking import FINAL, TRAINING_FILE, Curves, NoTracker, Point, StepCallback, Tracker
 
-# What lies in a run directory already, and whether a run may go on there.
-
 RECIPE, MANIFEST, METRICS, LOCK = "recipe.yaml", "manifest.json", "metrics.json", ".lock"
-
-
-def occupied(directory: Path) -> bool:
-    """Whether anything lies there: a file of that name, or a folder that is not empty."""
-    return directory.exists() and not (directory.is_dir() and not any(directory.iterdir()))
-
-
-def unfinished(directory: Path) -> bool:
-    """Whether the folder holds a run that has not come to its end."""
-    if not (directory / MANIFEST).exists():
-        return _barely_started(directory)
-    return read_manifest(directory / MANIFEST).finished is None
-
-
-def _barely_started(directory: Path) -> bool:
-    """Whether a run was killed here before it had written its manifest."""
-    names = {path.name for path in directory.iterdir()} if directory.is_dir() else {"?"}
-    return all(name in (LOCK, RECIPE) or name.endswith(".part") for name in names)
-
-
-def has_run(directory: Path) -> bool:
-    """Whether the folder holds a run; not so where nothing, or next to nothing, was written yet.
-
-    Raises:
-        RunError: it holds something else.
-    """
-    if (directory / MANIFEST).exists():
-        return True
-    if _barely_started(directory):
-        return False
-    raise RunError(
-        f"{directory}: is not empty and holds no run", fix="choose another directory with --out DIR"
-    )
-
-
-def continued(directory: Path, fresh: Manifest, recipe: str, resume: bool) -> Manifest:
-    """The manifest of the run in ``directory``, marked as resumed, once it is sure to be the same run.
-
-    Raises:
-        RunError: it was not to be resumed, or was started with another recipe, other inputs or another seed.
-    """
-    before = read_manifest(directory / MANIFEST)
-    if not resume:
-        state = "a finished" if before.finished else "an unfinished"
-        raise RunError(
-            f"{directory}: holds {state} run of `{shlex.join(before.command)}`",
-            fix="continue it with --resume, or choose another directory with --out DIR",
-        )
-    changes = _changes(directory, before, recipe, fresh.inputs, fresh.seed)
-    if changes:
-        raise RunError(
-            f"{directory}: cannot be resumed, since it was started differently:\n"
-            + "\n".join(f"  {change}" for change in changes),
-            fix=_mend(directory, recipe, changes),
-        )
-    for name, version in fresh.versions.items():
-        if before.versions.get(name) != version:
-            say(f"note: {name} was {before.versions.get(name, 'absent')} when this run started, is {version}")
-    precision = before.precision or fresh.precision
-    return before.model_copy(update={"resumed": [*before.resumed, now()], "precision": precision})
-
-
-def _mend(directory: Path, recipe: str, changes: Sequence[str]) -> str:
-    """How to go on: by its own precision where only that differs, as on a machine where `auto` is another."""
-    settings = _setting_changes(directory / RECIPE, recipe)
-    if len(settings) == len(changes) and all(key.endswith(".dtype") for key in settings):
-        named = " ".join(f"--set {key}={before}" for key, (before, _) in settings.items())
-        return f"go on at its own precision: {named}"
-    return "start a new run with another --out DIR, or go back to what it was started with"
-
-
-def started_with(directory: Path, recipe: str, inputs: Mapping[str, str], seed: int) -> bool:
-    """Whether the run in the folder, if it came so far as to say so, began with these and can go on."""
-    if not (directory / MANIFEST).exists():
-        return True
-    return not _changes(directory, read_manifest(directory / MANIFEST), recipe, inputs, seed)
-
-
-def _changes(
-    directory: Path, before: Manifest, recipe: str, inputs: Mapping[str, str], seed: int
-) -> list[str]:
-    settings = _setting_changes(directory / RECIPE, recipe).items()
-    changes = [f"{key}: was {was}, is {now_is}" for key, (was, now_is) in settings]
-    changes += _input_changes(before.inputs, inputs)
-    return changes + ([f"seed: was {before.seed}, is {seed}"] if before.seed != seed else [])
-
-
-def _setting_changes(path: Path, recipe: str) -> dict[str, tuple[Any, Any]]:
-    """Dotted key -> its value before and now, of every setting that differs."""
-    before = _leaves(parse_yaml(path.read_text(encoding="utf-8"), str(path)) if path.exists() else {})
-    after = _leaves(parse_yaml(recipe, "recipe"))
-    values = {
-        key: (before.get(key, "absent"), after.get(key, "absent"))
-        for key in sorted(before.keys() | after.keys())
-    }
-    return {key: (was, now_is) for key, (was, now_is) in values.items() if was != now_is}
-
-
-def _input_changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    return [
-        f"input {name}: "
-        + ("is new" if name not in before else "is gone" if name not in after else "has changed")
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name)
-    ]
-
-
-def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted key -> value, for every setting of a nested recipe."""
-    items = (
-        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
-    )
-    if items is None or not value:
-        return {prefix: value}
-    leaves: dict[str, Any] = {}
-    for key, item in items:
-        leaves |= _leaves(item, f"{prefix}.{key}" if prefix else str(key))
-    return leaves
 
 
 class Run:
@@ -207,11 +90,13 @@ class Run:
             has_run(directory)  # so that not even a lock is left in a folder of something else
         lock = _lock(directory)
         try:
+            # Asked again under the lock: another process may have begun a run since.
             if has_run(directory):
-                manifest = continued(directory, fresh, dump_recipe(config), resume)
+                manifest = resumed_manifest(directory, fresh, dump_recipe(config), resume)
             else:
                 manifest = fresh
                 write_text(directory / RECIPE, dump_recipe(config))
+            # What atomic writers of a killed process left behind.
             for torn in list(directory.rglob(".*.part")):
                 if torn.is_dir():
                     shutil.rmtree(torn, ignore_errors=True)
@@ -239,9 +124,9 @@ class Run:
         return self._journals[name]
 
     def curve(self, part: str) -> StepCallback:
-        """What the training of ``part`` tells its progress to: ``training.jsonl``, and the tracker."""
+        """The callback of the training of ``part``: its points go to ``training.jsonl`` and the tracker."""
 
-        def told(point: Point) -> None:
+        def log_point(point: Point) -> None:
             if not self.writes:
                 return
             if self._curves is None:
@@ -249,17 +134,18 @@ class Run:
             if self._curves.add(part, point):
                 self.tracker.log(part, point.record(), point.step)
 
-        return told
+        return log_point
 
     @contextmanager
     def stage(self, name: str, work: Callable[[], Work] | None = None) -> Iterator[None]:
-        """Time a part of the run: tells a person, and adds its seconds to the manifest, also on failure.
+        """Time a part of the run: prints its name and how long it took, and adds its seconds to the manifest,
+        also where it fails.
 
         Args:
-            work: what the language model will do, where that can be told; called where a pace is kept.
-                ``Work`` itself for a stage that does without the model.
+            work: estimates what the language model will do; called inside ``at_pace`` only. ``Work`` itself
+                for a stage that does without the model.
         """
-        seconds = foreseen(work)
+        seconds = expected_seconds(work)
         say(f"[{name}]" if seconds is None else f"[{name}] {_about(seconds)} on this machine")
         start, computed = time.monotonic(), _processor_seconds()
         try:
@@ -334,6 +220,138 @@ def _processor_seconds() -> float:
     return sum(os.times()[:4])
 
 
+def _lock(directory: Path) -> int:
+    """Take the directory for this process; the lock goes with the process, however it ends."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise cannot_write(directory, error) from error
+    try:
+        # Not flock: that would be held on by worker processes that outlive a kill of this one.
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise RunError(
+            f"{directory}: another process is writing this run",
+            fix="wait for it, or choose another directory with --out DIR",
+        ) from error
+    return lock
+
+
+# Whether a run may be started or continued in a directory.
+
+
+def has_run(directory: Path) -> bool:
+    """Whether the folder holds a run; not so where nothing, or next to nothing, was written yet.
+
+    Raises:
+        RunError: it holds something else.
+    """
+    if (directory / MANIFEST).exists():
+        return True
+    if _barely_started(directory):
+        return False
+    raise RunError(
+        f"{directory}: is not empty and holds no run", fix="choose another directory with --out DIR"
+    )
+
+
+def _barely_started(directory: Path) -> bool:
+    """Whether a run was killed here before it had written its manifest."""
+    names = {path.name for path in directory.iterdir()} if directory.is_dir() else {"?"}
+    return all(name in (LOCK, RECIPE) or name.endswith(".part") for name in names)
+
+
+def resumed_manifest(directory: Path, fresh: Manifest, recipe: str, resume: bool) -> Manifest:
+    """The manifest of the run in ``directory``, marked as resumed, if it is the same run as ``fresh``.
+
+    Raises:
+        RunError: it was not to be resumed, or was started with another recipe, other inputs or another seed.
+    """
+    before = read_manifest(directory / MANIFEST)
+    if not resume:
+        state = "a finished" if before.finished else "an unfinished"
+        raise RunError(
+            f"{directory}: holds {state} run of `{shlex.join(before.command)}`",
+            fix="continue it with --resume, or choose another directory with --out DIR",
+        )
+    changes = _changes(directory, before, recipe, fresh.inputs, fresh.seed)
+    if changes:
+        raise RunError(
+            f"{directory}: cannot be resumed, since it was started differently:\n"
+            + "\n".join(f"  {change}" for change in changes),
+            fix=_mend(directory, recipe, changes),
+        )
+    for name, version in fresh.versions.items():
+        if before.versions.get(name) != version:
+            say(f"note: {name} was {before.versions.get(name, 'absent')} when this run started, is {version}")
+    precision = before.precision or fresh.precision
+    return before.model_copy(update={"resumed": [*before.resumed, now()], "precision": precision})
+
+
+def _mend(directory: Path, recipe: str, changes: Sequence[str]) -> str:
+    """How to go on. Where only precisions differ (`auto` is another one on this machine), with its own."""
+    settings = _setting_changes(directory / RECIPE, recipe)
+    if len(settings) == len(changes) and all(key.endswith(".dtype") for key in settings):
+        named = " ".join(f"--set {key}={before}" for key, (before, _) in settings.items())
+        return f"go on at its own precision: {named}"
+    return "start a new run with another --out DIR, or go back to what it was started with"
+
+
+def started_with(directory: Path, recipe: str, inputs: Mapping[str, str], seed: int) -> bool:
+    """Whether the run in the folder began with this recipe, these inputs and this seed, so that it can go on;
+    also true where nothing has been written yet that says otherwise."""
+    if not (directory / MANIFEST).exists():
+        return True
+    return not _changes(directory, read_manifest(directory / MANIFEST), recipe, inputs, seed)
+
+
+def _changes(
+    directory: Path, before: Manifest, recipe: str, inputs: Mapping[str, str], seed: int
+) -> list[str]:
+    settings = _setting_changes(directory / RECIPE, recipe).items()
+    changes = [f"{key}: was {was}, is {now_is}" for key, (was, now_is) in settings]
+    changes += _input_changes(before.inputs, inputs)
+    return changes + ([f"seed: was {before.seed}, is {seed}"] if before.seed != seed else [])
+
+
+def _setting_changes(path: Path, recipe: str) -> dict[str, tuple[Any, Any]]:
+    """Dotted key -> its value before and now, of every setting that differs."""
+    before = _leaves(parse_yaml(path.read_text(encoding="utf-8"), str(path)) if path.exists() else {})
+    after = _leaves(parse_yaml(recipe, "recipe"))
+    values = {
+        key: (before.get(key, "absent"), after.get(key, "absent"))
+        for key in sorted(before.keys() | after.keys())
+    }
+    return {key: (was, now_is) for key, (was, now_is) in values.items() if was != now_is}
+
+
+def _input_changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    return [
+        f"input {name}: "
+        + ("is new" if name not in before else "is gone" if name not in after else "has changed")
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]
+
+
+def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> value, for every setting of a nested recipe."""
+    items = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    )
+    if items is None or not value:
+        return {prefix: value}
+    leaves: dict[str, Any] = {}
+    for key, item in items:
+        leaves |= _leaves(item, f"{prefix}.{key}" if prefix else str(key))
+    return leaves
+
+
+# Which directory a command takes where none is named: `runs/SYSTEM-ACTION`, `-2`, `-3` ...
+
+
 def default_out(system: str, action: str, *, resume: bool = False, root: Path = Path("runs")) -> Path:
     """Where a run goes without ``--out``: ``runs/leret-train``, else ``runs/leret-train-2`` and so on.
 
@@ -341,9 +359,9 @@ def default_out(system: str, action: str, *, resume: bool = False, root: Path = 
     none, a new one. Of several processes one must choose for all.
     """
     if resume:
-        found = last_unfinished(system, action, root=root)
-        if found is not None:
-            return found
+        unfinished_run = last_unfinished(system, action, root=root)
+        if unfinished_run is not None:
+            return unfinished_run
         say(f"no unfinished run of {system} {action} under {root}/: starting a new one")
     base = root / f"{system}-{action}"
     taken = _taken(base)
@@ -369,23 +387,16 @@ def _taken(base: Path) -> list[Path]:
     return taken
 
 
-def _lock(directory: Path) -> int:
-    """Take the directory for this process; the lock goes with the process, however it ends."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise cannot_write(directory, error) from error
-    try:
-        # Not flock: that would be held on by worker processes that outlive a kill of this one.
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        raise RunError(
-            f"{directory}: another process is writing this run",
-            fix="wait for it, or choose another directory with --out DIR",
-        ) from error
-    return lock
+def occupied(directory: Path) -> bool:
+    """Whether anything lies there: a file of that name, or a folder that is not empty."""
+    return directory.exists() and not (directory.is_dir() and not any(directory.iterdir()))
+
+
+def unfinished(directory: Path) -> bool:
+    """Whether the folder holds a run that has not come to its end."""
+    if not (directory / MANIFEST).exists():
+        return _barely_started(directory)
+    return read_manifest(directory / MANIFEST).finished is None
 
 
 # Why a directory is not the run that a command works on: absent, another command's, or not finished.
@@ -406,20 +417,20 @@ def wrong_run(directory: Path, lacks: str, maker: str) -> RunError:
     if not (directory / MANIFEST).is_file():
         return RunError(f"{directory}: holds no {lacks}", fix=fix)
     manifest = read_manifest(directory / MANIFEST)
-    made = made_by(manifest.command)
-    if made == maker and manifest.finished is None:
+    actual = command_name(manifest.command)
+    if actual == maker and manifest.finished is None:
         return RunError(
             f"{directory}: holds no {lacks}: the run has not come to its end",
-            fix=f"{_resumed(manifest.command, directory)}",
+            fix=_resume_line(manifest.command, directory),
         )
-    by = f"a run of `lmtools {made}`" if made else "another run"
+    by = f"a run of `lmtools {actual}`" if actual else "another run"
     return RunError(f"{directory}: holds no {lacks}: it is {by}", fix=fix)
 
 
-def made_by(command: list[str]) -> str:
-    """The group and the command that made a run, without options: ``leret train``; empty if not told.
+def command_name(command: list[str]) -> str:
+    """Group and name of a command line, without options: ``leret train``; empty if it begins with options.
 
-    >>> made_by(["lmtools", "leret", "train", "--seed", "1"])
+    >>> command_name(["lmtools", "leret", "train", "--seed", "1"])
     'leret train'
     """
     words: list[str] = []
@@ -430,7 +441,7 @@ def made_by(command: list[str]) -> str:
     return " ".join(words)
 
 
-def _resumed(command: list[str], directory: Path) -> str:
+def _resume_line(command: list[str], directory: Path) -> str:
     """The command line that goes on with a run."""
     kept = list(command)
     if "--resume" not in kept:

@@ -41,13 +41,13 @@ class KeyedTable:
 
     def read(self, keys: Sequence[Any]) -> dict[Any, Any]:
         """The values that are there, by key."""
-        found: dict[Any, Any] = {}
+        values: dict[Any, Any] = {}
         with self._open() as store:
             for start in range(0, len(keys), KEYS_AT_ONCE):
-                some = keys[start : start + KEYS_AT_ONCE]
-                marks = ",".join("?" * len(some))
-                found |= store.execute(f"SELECT key, value FROM {self._name} WHERE key IN ({marks})", some)
-        return found
+                batch = keys[start : start + KEYS_AT_ONCE]
+                marks = ",".join("?" * len(batch))
+                values |= store.execute(f"SELECT key, value FROM {self._name} WHERE key IN ({marks})", batch)
+        return values
 
     def write(self, rows: Iterable[tuple[Any, Any]], *, replace: bool = False) -> None:
         """Keep (key, value) rows; a key that is there keeps its value unless it is to be replaced."""

@@ -1,8 +1,11 @@
-"""Text for people."""
+"""Texts for people: cut to a length, and the near miss of a name or a path that is not there."""
 
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
+
+MAX_ENTRIES = 2000
+"""Entries of a folder that are compared with a path."""
 
 
 def cut(text: str, limit: int) -> str:
@@ -23,65 +26,60 @@ def short(text: str, limit: int) -> str:
     return cut(" ".join(text.split()), limit)
 
 
-# What somebody probably meant by a name that is not there.
-
-MOST = 2000
-"""Entries of a folder that are looked through."""
-
-
-def near_miss(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The name in ``known`` that is most likely meant by ``name``.
+def near_miss(name: str, names: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The one of ``names`` that is most similar to ``name``, whatever the case; None below ``cutoff``.
 
     >>> near_miss("Rejectd", ["prompt", "chosen", "rejected"])
     'rejected'
     """
-    lowered = {key.lower(): key for key in known}
+    lowered = {candidate.lower(): candidate for candidate in names}
     close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=cutoff)
     return lowered[close[0]] if close else None
 
 
-def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+def did_you_mean(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
     """``did you mean NAME?``, or nothing.
 
     >>> did_you_mean("shrot", ["short", "formal"])
     'did you mean short?'
     """
-    near = near_miss(name, known, cutoff)
+    near = near_miss(name, names, cutoff)
     return f"did you mean {near}?" if near else ""
 
 
 def near_path(path: Path, *, folders: bool = False) -> Path | None:
     """The file, or with ``folders`` the folder, that is most likely meant by a path where there is none.
 
-    A part of the path that is not there is looked for among its neighbours, by its name without what
-    follows the last dot; the parts below it must be there as they were written.
+    The first part of the path that is not there is compared with its neighbours, by its name without what
+    follows the first dot; the parts below it must be there as they were written.
     """
-    for here in (path, *path.parents):
-        if here.parent.is_dir() and not here.exists():
-            below = path.relative_to(here)
-            near = _neighbour(here)
-            found = None if near is None else near / below
-            return found if found is not None and _is_one(found, folders) else None
+    for part in (path, *path.parents):
+        if part.parent.is_dir() and not part.exists():
+            neighbour = _nearest_neighbour(part)
+            if neighbour is None:
+                return None
+            candidate = neighbour / path.relative_to(part)
+            exists = candidate.is_dir() if folders else candidate.is_file()
+            return candidate if exists else None
     return None
 
 
-def _neighbour(path: Path) -> Path | None:
-    """The entry of the same folder whose name is nearest to that of a path."""
+def _nearest_neighbour(path: Path) -> Path | None:
+    """The entry of the same folder whose name is most similar to that of ``path``."""
     try:
-        names = sorted(entry.name for entry, _ in zip(path.parent.iterdir(), range(MOST), strict=False))
+        names = sorted(
+            entry.name for entry, _ in zip(path.parent.iterdir(), range(MAX_ENTRIES), strict=False)
+        )
     except OSError:
         return None
-    stems: dict[str, str] = {}
+    # Of several entries with one stem (x.json, x.jsonl) that with the path's own suffix comes first.
+    by_stem: dict[str, str] = {}
     for name in sorted(names, key=lambda name: Path(name).suffix != path.suffix):
-        stems.setdefault(_stem(name), name)
-    near = near_miss(_stem(path.name), stems, cutoff=0.7)
-    return None if near is None else path.parent / stems[near]
+        by_stem.setdefault(_stem(name), name)
+    near = near_miss(_stem(path.name), by_stem, cutoff=0.7)
+    return None if near is None else path.parent / by_stem[near]
 
 
 def _stem(name: str) -> str:
-    """A name without its endings, `.gz` and the one before it."""
+    """A name up to its first dot, without ``.jsonl.gz`` and the like; all of it if it begins with the dot."""
     return name.partition(".")[0] or name
-
-
-def _is_one(path: Path, folders: bool) -> bool:
-    return path.is_dir() if folders else path.is_file()

@@ -1,7 +1,9 @@
-"""Trackers: dashboards that a run's curves and final figures are also sent to, when ``--track`` names one.
+"""The curves of a run: into its own ``training.jsonl``, and to the tracker that ``--track`` names, if any.
 
-A run keeps its figures in its own files in any case. trackio and TensorBoard write local files, wandb obeys
-WANDB_MODE: nothing goes anywhere but where the tracker's own settings say.
+A training loop calls a ``StepCallback`` with a ``Point`` after every step or epoch. That of ``Run.curve``
+appends the point to the file and sends it to the run's tracker, which also gets the final figures.
+trackio and TensorBoard write local files, wandb obeys WANDB_MODE: nothing goes anywhere but where the
+tracker's own settings say.
 """
 
 import errno
@@ -14,7 +16,6 @@ from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,8 +23,124 @@ from lmtools.core.errors import MachineError, MissingPackageError
 from lmtools.core.files import cannot_write
 from lmtools.core.progress import say
 
+# ``training.jsonl``: the curves of a run's training loops, one record for every step or epoch.
+#
+#     {"part": "linear", "step": 40, "epoch": 2, "loss": 1.93, "learning_rate": 1e-4, "validation_loss": 1.9}
+#
+# ``part`` names what is trained, ``step`` counts its optimiser steps from 1, losses are means, in nats
+# unless the loop says otherwise. ``learning_rate`` and ``validation_loss`` are left out where there is
+# none. A loop that a resumed run goes through once more adds nothing that is there.
+
+TRAINING_FILE = "training.jsonl"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a curve: after ``step`` optimiser steps, in or at the end of ``epoch``, both from 1."""
+
+    step: int
+    epoch: int
+    loss: float
+    learning_rate: float | None = None
+    validation_loss: float | None = None
+
+    def record(self) -> dict[str, Any]:
+        """The values by name, without those that are absent or not finite."""
+        return {
+            name: value for name, value in asdict(self).items() if value is not None and math.isfinite(value)
+        }
+
+
+StepCallback = Callable[[Point], None]
+"""Called by a training loop with each point of its curve."""
+CurveCallback = Callable[[str], StepCallback]
+"""From the name of what is trained to the callback of its training loop."""
+
+
+def no_callback(point: Point) -> None:
+    """The callback of a loop whose curve is not kept."""
+
+
+def no_curve(part: str) -> StepCallback:
+    """The callbacks of loops whose curves are not kept."""
+    return no_callback
+
+
+class Curves:
+    """The file, open for appending.
+
+    Args:
+        path: made when the first point comes; a torn last line is cut off.
+
+    Raises:
+        MachineError: the file cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._seen: set[tuple[str, int]] = set()
+        self._file: int | None = None
+        try:
+            data = path.read_bytes() if path.exists() else b""
+            end = data.rfind(b"\n") + 1  # what follows the last line break was torn off by a kill
+            if end < len(data):
+                os.truncate(path, end)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        for record in read_curves(path):
+            self._seen.add((str(record.get("part")), int(record.get("step", 0))))
+
+    def add(self, part: str, point: Point) -> bool:
+        """Append a point; False where that step of that part is there already.
+
+        Raises:
+            MachineError: the disk is full or gone.
+        """
+        if (part, point.step) in self._seen:
+            return False
+        line = json.dumps({"part": part, **point.record()}).encode("ascii") + b"\n"
+        try:
+            if self._file is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            if os.write(self._file, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        self._seen.add((part, point.step))
+        return True
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def read_curves(path: Path) -> list[dict[str, Any]]:
+    """The records of a ``training.jsonl``, in order; none where there is no file, and no broken ones."""
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            records.append(record)
+    return records
+
+
+# Trackers: dashboards that a run's curves and final figures are also sent to.
+
 PACKAGES = {"trackio": "trackio", "wandb": "wandb", "tensorboard": "tensorboard"}
 """The trackers by name, and the package that each of them needs."""
+FIXES = {
+    "trackio": "check TRACKIO_DIR and TRACKIO_SPACE_ID, or leave --track out",
+    "wandb": "log in with `wandb login`, set WANDB_MODE=offline, or leave --track out",
+    "tensorboard": "pip install --upgrade tensorboard, or leave --track out",
+}
+"""What helps where one of them cannot begin."""
+PROJECT = "lmtools"
 FINAL = "metrics"
 """The part under which a run's final figures are sent."""
 
@@ -51,8 +168,8 @@ class NoTracker:
 
 
 @dataclass(frozen=True)
-class Tracked:
-    """What a tracker is told of a run when it is opened.
+class TrackedRun:
+    """A run as a tracker gets it when it is opened.
 
     ``key`` is the same whenever the run is resumed, so that its curves go on where they stopped.
     """
@@ -63,8 +180,8 @@ class Tracked:
     recipe: Mapping[str, Any]
 
 
-class Numbers:
-    """A tracker behind a filter: only finite numbers pass, and where it fails the run goes on without it."""
+class FilteredTracker:
+    """A tracker that gets finite numbers only, and without which the run goes on where it fails."""
 
     def __init__(self, name: str, tracker: Tracker) -> None:
         self._name, self._tracker, self._failed = name, tracker, False
@@ -90,8 +207,8 @@ class Numbers:
 
 
 @dataclass(frozen=True)
-class Within:
-    """A tracker as one part of a run sees it; closing it leaves the tracker open."""
+class PartTracker:
+    """A tracker as one part of a run sees it: it sends under ``prefix``, and closing it closes nothing."""
 
     tracker: Tracker
     prefix: str
@@ -117,7 +234,7 @@ def check_tracker(name: str) -> None:
         )
 
 
-def open_tracker(name: str, tracked: Tracked) -> Tracker:
+def open_tracker(name: str, tracked: TrackedRun) -> Tracker:
     """The tracker of that name, which is imported only now.
 
     Raises:
@@ -130,14 +247,7 @@ def open_tracker(name: str, tracked: Tracked) -> Tracker:
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise MachineError(f"--track {name}: {reason}", fix=FIXES[name]) from error
-    return Numbers(name, opened)
-
-
-FIXES = {
-    "trackio": "check TRACKIO_DIR and TRACKIO_SPACE_ID, or leave --track out",
-    "wandb": "log in with `wandb login`, set WANDB_MODE=offline, or leave --track out",
-    "tensorboard": "pip install --upgrade tensorboard, or leave --track out",
-}
+    return FilteredTracker(name, opened)
 
 
 def _is_number(value: Any) -> bool:
@@ -146,10 +256,8 @@ def _is_number(value: Any) -> bool:
 
 # The trackers themselves, each a thin form of its package's own; imported only when one is named.
 
-PROJECT = "lmtools"
 
-
-def open_trackio(tracked: Tracked) -> Tracker:
+def open_trackio(tracked: TrackedRun) -> Tracker:
     """Trackio: a local database, shown by `trackio show --project lmtools`."""
     import trackio
 
@@ -180,10 +288,8 @@ class _Trackio:
             trackio.finish()  # not the run's own: that is called once more at the end of the process
 
 
-def open_wandb(tracked: Tracked) -> Tracker:
+def open_wandb(tracked: TrackedRun) -> Tracker:
     """Weights & Biases, as the user's settings and environment (WANDB_MODE, WANDB_PROJECT ...) have it."""
-    import os
-
     import wandb
 
     return _Wandb(
@@ -220,7 +326,7 @@ class _Wandb:
         self._run.finish()
 
 
-def open_tensorboard(tracked: Tracked) -> Tracker:
+def open_tensorboard(tracked: TrackedRun) -> Tracker:
     """TensorBoard: event files in the run, shown by `tensorboard --logdir RUN`."""
     from torch.utils.tensorboard import SummaryWriter
 
@@ -242,110 +348,3 @@ class _TensorBoard:
 def _named(part: str, record: Mapping[str, Any]) -> dict[str, Any]:
     """The record's figures by their full names."""
     return {f"{part}/{name}": value for name, value in record.items()}
-
-
-# ``training.jsonl``: the curves of a run's training loops, one record for every step or epoch.
-#
-#     {"part": "linear", "step": 40, "epoch": 2, "loss": 1.93, "learning_rate": 1e-4, "validation_loss": 1.9}
-#
-# ``part`` names what is trained, ``step`` counts its optimiser steps from 1, losses are means, in nats
-# unless the loop says otherwise. ``learning_rate`` and ``validation_loss`` are left out where there is
-# none. A loop that a resumed run goes through once more adds nothing that is there.
-
-TRAINING_FILE = "training.jsonl"
-
-
-@dataclass(frozen=True)
-class Point:
-    """One point of a curve: after ``step`` optimiser steps, in or at the end of ``epoch``, both from 1."""
-
-    step: int
-    epoch: int
-    loss: float
-    learning_rate: float | None = None
-    validation_loss: float | None = None
-
-    def record(self) -> dict[str, Any]:
-        """What is known of it, by name; what is not finite is not known."""
-        return {name: value for name, value in asdict(self).items() if value is not None and isfinite(value)}
-
-
-StepCallback = Callable[[Point], None]
-"""What a training loop tells its progress to."""
-
-
-CurveCallback = Callable[[str], StepCallback]
-"""From the name of a part to what its training loop tells its progress to."""
-
-
-def no_callback(point: Point) -> None:
-    """For a loop that nobody watches."""
-
-
-def no_curve(part: str) -> StepCallback:
-    """For loops that nobody watches."""
-    return no_callback
-
-
-class Curves:
-    """The file, open for appending.
-
-    Args:
-        path: made when the first point comes; a torn last line is cut off.
-
-    Raises:
-        MachineError: the file cannot be read.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._known: set[tuple[str, int]] = set()
-        self._file: int | None = None
-        try:
-            data = path.read_bytes() if path.exists() else b""
-            whole = data[: data.rfind(b"\n") + 1]
-            if len(whole) < len(data):
-                os.truncate(path, len(whole))
-        except OSError as error:
-            raise cannot_write(path, error) from error
-        for record in read_curves(path):
-            self._known.add((str(record.get("part")), int(record.get("step", 0))))
-
-    def add(self, part: str, point: Point) -> bool:
-        """Append a point; False where that step of that part is there already.
-
-        Raises:
-            MachineError: the disk is full or gone.
-        """
-        if (part, point.step) in self._known:
-            return False
-        line = json.dumps({"part": part, **point.record()}).encode("ascii") + b"\n"
-        try:
-            if self._file is None:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            if os.write(self._file, line) < len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
-        self._known.add((part, point.step))
-        return True
-
-    def close(self) -> None:
-        """Let go of the file."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-
-
-def read_curves(path: Path) -> list[dict[str, Any]]:
-    """The records of a ``training.jsonl``, in order; none where there is no file, and no broken ones."""
-    found = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict):
-            found.append(record)
-    return found

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, Field, ValidationError
 
 from lmtools.core.errors import BackendError, ModelError
-from lmtools.core.http import JsonClient, Service, said
+from lmtools.core.http import JsonClient, Service, error_text
 from lmtools.generation.protocol import Completion, Sampling, by_prompt, draws, sample_seed
 from lmtools.models.spec import BUILTIN_LM, ModelSpec
 
@@ -106,7 +106,7 @@ def parse(kind: type[Reply], content: bytes, url: str) -> Reply:
         ) from error
     except ValueError as error:
         raise BackendError(
-            f"{url} answered with something that is not JSON: {said(content)}", fix=fix
+            f"{url} answered with something that is not JSON: {error_text(content)}", fix=fix
         ) from error
 
 

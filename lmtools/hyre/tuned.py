@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lmtools.core.errors import MachineError
-from lmtools.core.files import written_by_others
+from lmtools.core.files import library_writes
 from lmtools.hyre.ensemble import Scaler
 from lmtools.models.chat import AnsweredPrompt, EncodedAnswer, encode_answers
 from lmtools.models.feature_settings import FeatureSettings
@@ -121,7 +121,7 @@ class TunedBackbone:
         """
         part = target.with_name(f".{target.name}.part")
         shutil.rmtree(part, ignore_errors=True)
-        with written_by_others(target):
+        with library_writes(target):
             self._model.save_pretrained(str(part), safe_serialization=True, save_embedding_layers=False)
             (part / "README.md").unlink(missing_ok=True)  # an empty form, with the model's path in it
             shutil.rmtree(target, ignore_errors=True)

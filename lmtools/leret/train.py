@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lmtools.core.errors import DataError, MachineError
-from lmtools.core.files import write_json, write_jsonl, written_by_others
+from lmtools.core.files import library_writes, write_json, write_jsonl
 from lmtools.core.progress import first_process, progress, say
 from lmtools.core.run import Run
 from lmtools.core.seeds import derive
@@ -218,7 +218,7 @@ def learn(
     build = sft_trainer if stage == "sft" else preference_trainer
     mixed = mixed_precision(spec, recipe.train.full, loaded.device)
     label = "SFT" if stage == "sft" else f"preference optimisation ({recipe.train.preference.loss})"
-    with written_by_others(target.parent), quiet_libraries():
+    with library_writes(target.parent), quiet_libraries():
         trainer = build(model, loaded.tokenizer, rows, recipe.train, folder, seed, mixed)
         with progress(steps(trainer), label) as bar:
             run_trainer(trainer, target.with_name(f"{stage}.log.jsonl"), bar, tell)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lmtools.core.errors import RunError
-from lmtools.core.files import cannot_write, written_by_others
+from lmtools.core.files import cannot_write, library_writes
 from lmtools.models.files import resolve
 from lmtools.models.load import load
 from lmtools.models.spec import ModelSpec
@@ -34,7 +34,7 @@ def new_directory(out: Path) -> Iterator[Path]:
     except OSError as error:
         raise cannot_write(out, error) from error
     try:
-        with written_by_others(out):
+        with library_writes(out):
             yield folder
             folder.chmod(0o755)
             folder.rename(out)

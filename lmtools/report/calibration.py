@@ -11,6 +11,7 @@ from itertools import islice, pairwise
 
 import numpy as np
 
+from lmtools.core.arrays import Floats
 from lmtools.data.predictions import (
     QUESTIONS_FILE,
     AskedQuestion,

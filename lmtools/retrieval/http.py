@@ -16,7 +16,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lmtools.core.errors import LmtoolsError, RetrieverError
-from lmtools.core.http import JsonClient, Service, said
+from lmtools.core.http import JsonClient, Service, error_text
 from lmtools.data.records import Passage
 from lmtools.retrieval.config import HttpConfig
 from lmtools.retrieval.corpus import Corpus, content_key
@@ -124,7 +124,7 @@ def _ranked(hits: Sequence[_ServiceHit], k: int) -> list[Hit]:
 
 def _bad_answer(url: str, fault: str, body: bytes) -> RetrieverError:
     return RetrieverError(
-        f"{url} answered with something that is no result list: {fault}\n  it sent: {said(body)}",
+        f"{url} answered with something that is no result list: {fault}\n  it sent: {error_text(body)}",
         fix=f"let the service answer {FORMAT}, one list per query",
     )
 

@@ -6,7 +6,7 @@ from email.utils import format_datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmtools.core.http import LONGEST_PAUSE, pause_before, seconds
+from lmtools.core.http import LONGEST_PAUSE, pause_before, retry_seconds
 
 
 def test_pause_doubles_and_jitters_over_its_second_half():
@@ -35,10 +35,10 @@ def test_pause_is_never_negative_nor_above_the_longest(attempt, first, wished, c
 
 def test_seconds_of_a_date():
     later = datetime.now(UTC) + timedelta(seconds=3600)
-    assert 3500 < seconds(format_datetime(later, usegmt=True)) <= 3600
-    assert seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
-    assert seconds(None) is None
+    assert 3500 < retry_seconds(format_datetime(later, usegmt=True)) <= 3600
+    assert retry_seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
+    assert retry_seconds(None) is None
 
 
 def test_seconds_of_a_digit_that_is_no_number():
-    assert seconds("\u00b2") is None
+    assert retry_seconds("\u00b2") is None

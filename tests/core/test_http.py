@@ -6,7 +6,7 @@ from loopback import cut_off, hang, in_turn, serving, trickle
 
 from lmtools.core import http
 from lmtools.core.errors import BackendError, LmtoolsError, RetrieverError
-from lmtools.core.http import JsonClient, Service, said
+from lmtools.core.http import JsonClient, Service, error_text
 
 SERVICE = Service(error=BackendError, address="x.url", key="name the API key", relief="raise x.timeout")
 
@@ -180,7 +180,7 @@ def test_an_address_that_is_none_is_the_users_error(address):
     ],
 )
 def test_said_finds_the_message(body, message):
-    assert said(body) == message
+    assert error_text(body) == message
 
 
 def test_a_fault_without_words_is_called_by_its_name(monkeypatch, pauses):

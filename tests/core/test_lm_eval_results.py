@@ -8,7 +8,8 @@ from datetime import datetime
 
 import pytest
 
-from lmtools.core.lm_eval import Ran, as_lm_eval, hashed, sanitized, write_lm_eval
+from lmtools.core.files import sha256_text
+from lmtools.core.lm_eval import HarnessRun, as_lm_eval, sanitized, write_lm_eval
 from lmtools.core.results import Interval, Results, Row
 
 WHEN = datetime(2026, 3, 1, 12, 30, 15, 250000)
@@ -36,7 +37,7 @@ def results(*rows):
 
 def ran(**more):
     arguments = {"pretrained": "org/tiny", "dtype": "float32", "device": "cpu"}
-    return Ran("org/tiny", "hf", arguments, "calibration", 2000, 12.5, **more)
+    return HarnessRun("org/tiny", "hf", arguments, "calibration", 2000, 12.5, **more)
 
 
 CALIBRATION = results(
@@ -91,7 +92,7 @@ def test_files_lie_where_the_harness_puts_them(tmp_path):
     assert path == tmp_path / "org__tiny" / "results_2026-03-01T12-30-15.250000.json"
     names = {file.name for file in path.parent.iterdir()} - {path.name}
     assert names == {"samples_my_task_1_2026-03-01T12-30-15.250000.jsonl"}
-    assert json.loads(path.read_text())["task_hashes"] == {"my task/1": hashed("abcabc")}
+    assert json.loads(path.read_text())["task_hashes"] == {"my task/1": sha256_text("abcabc")}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmtools.core.config import Config
-from lmtools.core.progress import Pace, Work, foreseen, keeping, tokens_after_prefix, tokens_in
+from lmtools.core.progress import Pace, Work, at_pace, expected_seconds, tokens_after_prefix, tokens_in
 from lmtools.core.run import Run
 
 amounts = st.floats(0, 1e6)
@@ -39,21 +39,21 @@ def test_no_texts():
 
 
 def test_only_a_pace_that_is_kept_foresees():
-    assert foreseen(lambda: Work(read=1)) is None
-    with keeping(PACE):
-        assert foreseen(lambda: Work(read=400)) == 2
-        assert foreseen(None) is None
-    with keeping(None):
-        assert foreseen(lambda: Work(read=400)) is None
-    with pytest.raises(KeyError), keeping(PACE):
+    assert expected_seconds(lambda: Work(read=1)) is None
+    with at_pace(PACE):
+        assert expected_seconds(lambda: Work(read=400)) == 2
+        assert expected_seconds(None) is None
+    with at_pace(None):
+        assert expected_seconds(lambda: Work(read=400)) is None
+    with pytest.raises(KeyError), at_pace(PACE):
         raise KeyError
-    assert foreseen(lambda: Work(read=1)) is None
+    assert expected_seconds(lambda: Work(read=1)) is None
 
 
 def test_a_stage_says_beforehand_what_it_takes_and_keeps_its_processor_time(tmp_path, capsys):
     with Run.create(
         tmp_path / "run", Config(), command=["x"], inputs={}, resume=False, seed=0
-    ) as run, keeping(PACE):  # fmt: skip
+    ) as run, at_pace(PACE):  # fmt: skip
         with run.stage("read", lambda: Work(read=25_000)):
             sum(range(2_000_000))
         with run.stage("measure"):

@@ -12,7 +12,7 @@ import pytest
 
 from lmtools.core import tracking
 from lmtools.core.errors import MachineError, MissingPackageError
-from lmtools.core.tracking import Numbers, Tracked, Within, check_tracker, open_tracker
+from lmtools.core.tracking import FilteredTracker, PartTracker, TrackedRun, check_tracker, open_tracker
 
 
 class Kept:
@@ -30,7 +30,7 @@ class Kept:
 
 @pytest.fixture
 def tracked(tmp_path):
-    return Tracked("ats-fit", "0123456789abcdef", tmp_path, {"seed": 3, "model": {"name": "tiny"}})
+    return TrackedRun("ats-fit", "0123456789abcdef", tmp_path, {"seed": 3, "model": {"name": "tiny"}})
 
 
 @pytest.mark.parametrize("name", sorted(tracking.PACKAGES))
@@ -45,14 +45,16 @@ def test_an_absent_package_is_named_with_the_line_that_installs_it(name, tracked
 
 def test_only_finite_numbers_pass():
     kept = Kept()
-    Numbers("fake", kept).log("SFT", {"loss": 1, "text": "x", "flag": True, "nan": math.nan, "rate": 0.5}, 3)
-    Numbers("fake", kept).log("SFT", {"text": "x"}, 4)
+    FilteredTracker("fake", kept).log(
+        "SFT", {"loss": 1, "text": "x", "flag": True, "nan": math.nan, "rate": 0.5}, 3
+    )
+    FilteredTracker("fake", kept).log("SFT", {"text": "x"}, 4)
     assert kept.sent == [("SFT", {"loss": 1.0, "rate": 0.5}, 3)]
 
 
 def test_a_tracker_that_fails_is_left_alone_after_one_note(capsys):
     kept = Kept(fails=True)
-    sent = Numbers("wandb", kept)
+    sent = FilteredTracker("wandb", kept)
     for step in range(3):
         sent.log("SFT", {"loss": 1.0}, step)
     sent.close()
@@ -64,7 +66,7 @@ def test_a_tracker_that_fails_is_left_alone_after_one_note(capsys):
 
 def test_a_part_of_a_run_has_its_prefix_and_does_not_close():
     kept = Kept()
-    part = Within(kept, "ats")
+    part = PartTracker(kept, "ats")
     part.log("linear", {"loss": 1.0}, 2)
     part.close()
     assert kept.sent == [("ats/linear", {"loss": 1.0}, 2)]
@@ -148,10 +150,10 @@ def test_tensorboard_reads_back_what_was_sent(tracked):
 TRACKIO = """
 import sys
 from pathlib import Path
-from lmtools.core.tracking import Tracked, open_tracker
+from lmtools.core.tracking import TrackedRun, open_tracker
 folder = Path(sys.argv[1])
 for first, last in ((1, 3), (3, 5)):  # the second time as a run that is resumed
-    sent = open_tracker("trackio", Tracked("ats-fit", "0123456789abcdef", folder, {"seed": 3}))
+    sent = open_tracker("trackio", TrackedRun("ats-fit", "0123456789abcdef", folder, {"seed": 3}))
     for step in range(first, last):
         sent.log("linear", {"loss": 1.0 / step}, step)
     sent.close()

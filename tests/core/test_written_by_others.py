@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lmtools.core.errors import DataError, MachineError
-from lmtools.core.files import written_by_others
+from lmtools.core.files import library_writes
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from lmtools.core.files import written_by_others
 def test_a_failed_write(error):
     with (
         pytest.raises(MachineError, match="cannot write run/sft") as raised,
-        written_by_others(Path("run/sft")),
+        library_writes(Path("run/sft")),
     ):
         raise error
     assert "--out" in raised.value.fix
@@ -39,6 +39,6 @@ def test_a_failed_write(error):
     ],
 )
 def test_everything_else(error):
-    with pytest.raises(type(error)) as raised, written_by_others(Path("run")):
+    with pytest.raises(type(error)) as raised, library_writes(Path("run")):
         raise error
     assert raised.value is error
