@@ -34,7 +34,7 @@ from lmtools.ats.inputs import Setup, prepare
 from lmtools.ats.losses import Objective
 from lmtools.ats.recipe import AtsRecipe, DataSettings, HeadConfig, HeadKind, TrainSettings
 from lmtools.ats.train import train_head
-from lmtools.core.manifest import machine, versions
+from lmtools.core.environment import machine, versions
 from lmtools.core.results import Results, Row, bootstrap_mean
 from lmtools.models.load import LoadedModel, load
 

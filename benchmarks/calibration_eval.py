@@ -30,7 +30,7 @@ from figures import harness_version, once
 from lmtools.calibration.answering import shares
 from lmtools.calibration.recipe import CalibrationRecipe
 from lmtools.calibration.tasks import ChoiceItem, read_tasks
-from lmtools.core.manifest import machine, versions
+from lmtools.core.environment import machine, versions
 from lmtools.core.results import Interval, Results, Row, bootstrap_mean
 from lmtools.data.predictions import Prediction, read_predictions
 from lmtools.data.records import MultipleChoice

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from figures import once
 
-from lmtools.core.manifest import machine, versions
+from lmtools.core.environment import machine, versions
 from lmtools.core.results import Results, Row, bootstrap_mean, read_results
 from lmtools.data.sources import load_questions
 from lmtools.generation.hf import HfGenerator

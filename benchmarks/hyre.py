@@ -32,7 +32,7 @@ from transformers import AutoModelForSequenceClassification, PrinterCallback
 from trl import RewardConfig, RewardTrainer
 
 from lmtools.core.arrays import Floats
-from lmtools.core.manifest import machine, versions
+from lmtools.core.environment import machine, versions
 from lmtools.core.results import Results, Row, bootstrap
 from lmtools.data.records import Preference
 from lmtools.data.sources import load_preferences, load_targets

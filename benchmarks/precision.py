@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is loaded, a
 
 from figures import spread
 
-from lmtools.core.manifest import machine, versions
+from lmtools.core.environment import machine, versions
 from lmtools.core.results import Results, Row
 from lmtools.generation.pace import measure_pace
 from lmtools.models.precision import DTYPES, MASKS, default_precision, measure_matmul, pick_device

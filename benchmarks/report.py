@@ -28,8 +28,9 @@ import numpy as np
 from figures import once, spread
 from zipf_corpus import VOCABULARY, word
 
+from lmtools.core.environment import machine, versions
 from lmtools.core.files import write_jsonl
-from lmtools.core.manifest import Manifest, machine, now, versions
+from lmtools.core.manifest import Manifest, now
 from lmtools.core.results import Results, Row, bootstrap_mean
 from lmtools.report.page import write_report
 

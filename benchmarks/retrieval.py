@@ -24,7 +24,7 @@ import numpy as np
 from figures import once
 from zipf_corpus import draw_queries, write_corpus
 
-from lmtools.core.manifest import machine, versions
+from lmtools.core.environment import machine, versions
 from lmtools.core.results import Interval, Results, Row, bootstrap_mean
 from lmtools.retrieval.config import Bm25Config
 from lmtools.retrieval.open import open_retriever

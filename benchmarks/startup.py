@@ -21,7 +21,7 @@ from pathlib import Path
 
 from figures import harness_version, once, spread
 
-from lmtools.core.manifest import machine, versions
+from lmtools.core.environment import machine, versions
 from lmtools.core.results import Results, Row
 
 RESULTS = Path(__file__).parent / "results" / "startup.json"

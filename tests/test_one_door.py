@@ -1,4 +1,4 @@
-"""Every command and the function behind it make the same files, whether called from a shell or from Python."""
+"""Every command and the function behind it make the same files."""
 
 import json
 import re
@@ -8,12 +8,10 @@ import pytest
 from quiz import answer_records, choice_records, write_lines
 from small_world import write_recipe
 from tiny_fit import tiny_recipe as tiny_ats
-from tiny_hyre import crowd, records, write
+from tiny_hyre import records, write
 from tiny_hyre import tiny_recipe as tiny_hyre
 
 from lmtools.ats import api as ats
-from lmtools.calibration import api as calibration
-from lmtools.cli.app import run as command
 from lmtools.core.recipe import dump_recipe
 from lmtools.hyre import api as hyre
 from lmtools.leret import api as leret

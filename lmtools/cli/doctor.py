@@ -11,8 +11,8 @@ import typer
 from lmtools.cli.invocation import as_called
 from lmtools.cli.options import Json
 from lmtools.cli.output import emit
+from lmtools.core.environment import installed_version, machine, versions
 from lmtools.core.files import cache_dir
-from lmtools.core.manifest import installed_version, machine, versions
 from lmtools.models.builtin import BUILTINS, PREFIX
 
 

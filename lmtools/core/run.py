@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from lmtools.core.config import Config
+from lmtools.core.environment import machine, versions
 from lmtools.core.errors import RunError
 from lmtools.core.files import cannot_write, write_text
 from lmtools.core.journal import Journal
-from lmtools.core.manifest import Manifest, machine, now, read_manifest, versions
+from lmtools.core.manifest import Manifest, now, read_manifest
 from lmtools.core.progress import Work, duration, expected_seconds, first_process, say, working
 from lmtools.core.recipe import dump_recipe
 from lmtools.core.recipe_yaml import parse_yaml

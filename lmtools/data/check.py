@@ -14,15 +14,23 @@ from lmtools.core.errors import DataError
 from lmtools.core.files import write_jsonl
 from lmtools.core.strings import near_miss
 from lmtools.data.formats import QUESTIONS, READERS, closest, detect
-from lmtools.data.places import read_source
-from lmtools.data.reader import NOUNS, Kind, Reader, Tally, read_originals, unique_passages
+from lmtools.data.locations import read_source
+from lmtools.data.reader import NOUNS, Kind, Reader
 from lmtools.data.records import MultipleChoice, Passage, Preference, Question, Record
 from lmtools.data.rows import json_object
-from lmtools.data.sources import check_questions, iter_made, open_source, peek
+from lmtools.data.sources import (
+    Tally,
+    check_questions,
+    iter_converted,
+    open_source,
+    peek,
+    read_originals,
+    unique_passages,
+)
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckReport:
     """The verdict on a source without faults: its format, how much of each kind it holds, and remarks."""
 
     source: str
@@ -39,14 +47,14 @@ class Checked:
 
     def counts(self) -> list[str]:
         """How much there is of what there is: ``500 questions``."""
-        held: dict[Kind, int] = {
+        counts: dict[Kind, int] = {
             "questions": self.questions, "corpus": self.passages, "instructions": self.instructions,
             "choices": self.choices, "truthful": self.truthful, "preferences": self.preferences,
         }  # fmt: skip
-        return [f"{count} {NOUNS[kind]}" for kind, count in held.items() if count]
+        return [f"{count} {NOUNS[kind]}" for kind, count in counts.items() if count]
 
 
-def check(source: str, *, corpus: str | None = None) -> Checked:
+def check(source: str, *, corpus: str | None = None) -> CheckReport:
     """Read a source to its end.
 
     Args:
@@ -62,18 +70,18 @@ def check(source: str, *, corpus: str | None = None) -> Checked:
     reader = _reader(source, record)
     tally = Tally()
     records = list(read_originals(reader, rows, tally))
-    made = {kind: list(_made(reader, kind, records, tally)) for kind in reader.makes}
+    converted = {kind: list(_converted(reader, kind, records, tally)) for kind in reader.makes}
     if corpus is not None:
-        questions = cast("list[Question]", made.get("questions", []))
+        questions = cast("list[Question]", converted.get("questions", []))
         if not questions:
             raise DataError(
                 f"{source}: {reader.label}: no questions to compare with {corpus}", fix="drop --corpus"
             )
-        passages = iter_made(open_source(corpus, "corpus"), "corpus", Tally())
+        passages = iter_converted(open_source(corpus, "corpus"), "corpus", Tally())
         check_questions(questions, (passage.title for passage in cast("Iterable[Passage]", passages)))
     left_out = tuple(f"{count} left out: each {reason}" for reason, count in tally.left_out.items())
-    counts = {kind: len(found) for kind, found in made.items()}
-    return Checked(
+    counts = {kind: len(converted_records) for kind, converted_records in converted.items()}
+    return CheckReport(
         source=source,
         format=reader.name,
         label=reader.label,
@@ -84,20 +92,20 @@ def check(source: str, *, corpus: str | None = None) -> Checked:
         choices=counts.get("choices", 0),
         truthful=counts.get("truthful", 0),
         preferences=counts.get("preferences", 0),
-        remarks=(*_likely_misspelt(record, reader.model), *left_out, *_about(made)),
+        remarks=(*_likely_misspelt(record, reader.model), *left_out, *_remarks(converted)),
     )
 
 
-def _made(reader: Reader, kind: Kind, records: Sequence[BaseModel], tally: Tally) -> Iterable[Record]:
+def _converted(reader: Reader, kind: Kind, records: Sequence[BaseModel], tally: Tally) -> Iterable[Record]:
     """The records of a kind; what yields none is counted once, under the first kind."""
-    found = list(map(list, map(reader.makes[kind], records)))
+    per_record = list(map(list, map(reader.makes[kind], records)))
     if kind != "corpus" and kind == next(iter(reader.makes)):
-        for _ in range(found.count([])):
+        for _ in range(per_record.count([])):
             tally.leave_out(reader.unused)
-    made = chain.from_iterable(found)
+    converted = chain.from_iterable(per_record)
     if kind == "corpus" and reader.model is not Passage:
-        return unique_passages(cast("Iterable[Passage]", made), Tally())
-    return made
+        return unique_passages(cast("Iterable[Passage]", converted), Tally())
+    return converted
 
 
 def _reader(source: str, record: Mapping[str, Any]) -> Reader:
@@ -106,43 +114,43 @@ def _reader(source: str, record: Mapping[str, Any]) -> Reader:
         return QUESTIONS
     reader = detect(record) or closest(record)
     if reader is None:
-        known = "; ".join(f"{each.name} ({', '.join(sorted(each.marks))})" for each in READERS)
+        formats = "; ".join(f"{each.name} ({', '.join(sorted(each.marks))})" for each in READERS)
         named = ", ".join(f"`{field}`" for field in list(record)[:12])
         raise DataError(
             f"{source}: no known format has the fields {named}",
-            fix=f"the formats and what tells them: {known}",
+            fix=f"the formats and what tells them: {formats}",
         )
     return reader
 
 
 def _likely_misspelt(fields: Collection[str], model: type[BaseModel]) -> list[str]:
     """Unknown fields that look like an optional one that is absent: nothing else would ever tell."""
-    known = {name for field, info in model.model_fields.items() for name in known_by(field, info)}
-    unknown = [field for field in fields if field not in known and field.lstrip("_") not in known]
+    names = {name for field, info in model.model_fields.items() for name in names_in_files(field, info)}
+    unknown = [field for field in fields if field not in names and field.lstrip("_") not in names]
     optional = [
         name
         for name, info in model.model_fields.items()
-        if not known_by(name, info) & set(fields) and not info.is_required()
+        if not names_in_files(name, info) & set(fields) and not info.is_required()
     ]
-    found = [(near_miss(name, unknown, cutoff=0.8), name) for name in optional]
-    return [f"`{field}` is ignored; is `{name}` meant?" for field, name in found if field is not None]
+    near_misses = [(near_miss(name, unknown, cutoff=0.8), name) for name in optional]
+    return [f"`{field}` is ignored; is `{name}` meant?" for field, name in near_misses if field is not None]
 
 
-def known_by(field: str, info: FieldInfo) -> set[str]:
+def names_in_files(field: str, info: FieldInfo) -> set[str]:
     """The names that a field may have in a file."""
     alias = info.validation_alias
     named = alias.choices if isinstance(alias, AliasChoices) else [alias or field]
     return {name for name in named if isinstance(name, str)}
 
 
-def _about(made: Mapping[Kind, Sequence[Record]]) -> list[str]:
+def _remarks(converted: Mapping[Kind, Sequence[Record]]) -> list[str]:
     """What is allowed and yet worth knowing."""
-    questions = cast("Sequence[Question]", made.get("questions", ()))
-    passages = cast("Sequence[Passage]", made.get("corpus", ()))
-    choices = cast("Sequence[MultipleChoice]", made.get("choices", ()))
+    questions = cast("Sequence[Question]", converted.get("questions", ()))
+    passages = cast("Sequence[Passage]", converted.get("corpus", ()))
+    choices = cast("Sequence[MultipleChoice]", converted.get("choices", ()))
     answers = Counter(question.answer for question in choices)
-    pairs = [pair.split() for pair in cast("Sequence[Preference]", made.get("preferences", ()))]
-    told = set(pairs)
+    pairs = [pair.split() for pair in cast("Sequence[Preference]", converted.get("preferences", ()))]
+    distinct = set(pairs)
     counts = {
         "questions without gold titles: they teach and measure no retrieval": sum(
             not question.supporting for question in questions
@@ -155,8 +163,8 @@ def _about(made: Mapping[Kind, Sequence[Record]]) -> list[str]:
         ),
         "questions, and the right choice always stands in the same place": len(choices)
         * (len(answers) == 1 < len(choices)),
-        "pairs that repeat an earlier one": len(pairs) - len(told),
-        "pairs that another one contradicts": sum((turns, b, a) in told for turns, a, b in pairs),
+        "pairs that repeat an earlier one": len(pairs) - len(distinct),
+        "pairs that another one contradicts": sum((turns, b, a) in distinct for turns, a, b in pairs),
     }
     return [f"{count} {what}" for what, count in counts.items() if count]
 
@@ -165,7 +173,7 @@ def _about(made: Mapping[Kind, Sequence[Record]]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PrepareReport:
     """How many ``records`` were read, how many lines ``written``, and what was ``left_out`` and why."""
 
     source: str
@@ -178,7 +186,7 @@ class Prepared:
 
 def prepare(
     source: str, kind: Kind, out: Path, *, limit: int | None = None, format: str = "auto"
-) -> Prepared:
+) -> PrepareReport:
     """Write the records of one kind of ``source`` to ``out``, which appears whole or not at all.
 
     Repeated records and pages are written once. The whole source is checked, also beyond ``limit``.
@@ -189,9 +197,9 @@ def prepare(
     """
     opened = open_source(source, kind, format)
     tally = Tally(drop_repeats=True)
-    found = _first(iter_made(opened, kind, tally), limit, tally)
-    written = write_jsonl(out, map(json_object, found))
-    return Prepared(source, opened.reader.name, out, tally.records, written, tally.left_out)
+    records = _first(iter_converted(opened, kind, tally), limit, tally)
+    written = write_jsonl(out, map(json_object, records))
+    return PrepareReport(source, opened.reader.name, out, tally.records, written, tally.left_out)
 
 
 def _first(records: Iterator[Record], limit: int | None, tally: Tally) -> Iterable[Record]:

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ValidationError
 
 from lmtools.core.errors import DataError
 from lmtools.core.strings import near_miss
-from lmtools.data.records import BROKEN
 
 MAX_SHOWN = 20
 
@@ -27,10 +26,10 @@ class Fault:
     mend: str
     file: str = ""
 
-    def at(self, place: object, unit: str = "") -> str:
+    def at(self, source: object, unit: str = "") -> str:
         """``PLACE:LINE: FIELD: problem``."""
         return (
-            f"{self.file or place}:{unit}{self.line}: "
+            f"{self.file or source}:{unit}{self.line}: "
             + (f"{self.field}: " if self.field else "")
             + self.problem
         )
@@ -39,18 +38,18 @@ class Fault:
 class BrokenRecordsError(DataError):
     """All faults of one source together: the first 20 spelled out in ``faults``, ``total`` counted."""
 
-    def __init__(self, place: object, faults: tuple[Fault, ...], total: int, unit: str = "") -> None:
+    def __init__(self, source: object, faults: tuple[Fault, ...], total: int, unit: str = "") -> None:
         self.faults, self.total = faults, total
         if total == 1:
-            super().__init__(faults[0].at(place, unit), fix=faults[0].mend)
+            super().__init__(faults[0].at(source, unit), fix=faults[0].mend)
             return
         lines = [
-            f"{place}: {total} faults",
-            *(f"  {fault.at(place, unit)} ({fault.mend})" for fault in faults),
+            f"{source}: {total} faults",
+            *(f"  {fault.at(source, unit)} ({fault.mend})" for fault in faults),
         ]
         if total > len(faults):
             lines.append(f"  and {total - len(faults)} more")
-        super().__init__("\n".join(lines), fix=f"mend these; `lmtools data check {place}` looks again")
+        super().__init__("\n".join(lines), fix=f"mend these; `lmtools data check {source}` looks again")
 
 
 class Faults:
@@ -61,9 +60,9 @@ class Faults:
         unit: what is counted, if not lines: ``record ``.
     """
 
-    def __init__(self, place: object, unit: str = "") -> None:
-        self._place, self._unit = place, unit
-        self._shown: list[Fault] = []
+    def __init__(self, source: object, unit: str = "") -> None:
+        self._source, self._unit = source, unit
+        self._kept: list[Fault] = []
         self._total = 0
         self._ids: dict[str, tuple[str, int]] = {}
 
@@ -71,8 +70,8 @@ class Faults:
         """Note faults; only the first 20 are kept."""
         for fault in faults:
             self._total += 1
-            if len(self._shown) < MAX_SHOWN:
-                self._shown.append(fault)
+            if len(self._kept) < MAX_SHOWN:
+                self._kept.append(fault)
 
     def see_id(self, line: int, id: str, file: str = "") -> None:
         """Note a fault if an earlier line has this id."""
@@ -85,7 +84,7 @@ class Faults:
     def check(self) -> None:
         """Raises: BrokenRecordsError: there is a fault."""
         if self._total:
-            raise BrokenRecordsError(self._place, tuple(self._shown), self._total, self._unit)
+            raise BrokenRecordsError(self._source, tuple(self._kept), self._total, self._unit)
 
 
 # Why a line or a JSON value is not the record it should be, in the words of the data contract.
@@ -160,11 +159,11 @@ def text_faults(field: str, value: Any) -> Iterator[tuple[str, str, str]]:
     if isinstance(value, str):
         if "\x00" in value:
             yield field, f"a NUL character at position {value.index(chr(0)) + 1}", "remove it"
-        if (place := _lone_surrogate(value)) is not None:
-            code = f"\\u{ord(value[place]):04x}"
+        if (position := _lone_surrogate(value)) is not None:
+            code = f"\\u{ord(value[position]):04x}"
             yield (
                 field,
-                f"half a surrogate pair, {code}, at position {place + 1}",
+                f"half a surrogate pair, {code}, at position {position + 1}",
                 "remove it or write the whole pair",
             )
         if len(value) > MAX_TEXT:
@@ -190,10 +189,10 @@ def _lone_surrogate(text: str) -> int | None:
 
 def _translate(line: int, error: Mapping[str, Any], record: dict[str, Any]) -> Fault:
     """A pydantic error in the words of the data contract."""
-    kind, place = error["type"], error["loc"]
-    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
+    kind, path = error["type"], error["loc"]
+    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
     if kind == "missing":
-        near = near_miss(str(place[-1]), record) if len(place) == 1 else None
+        near = near_miss(str(path[-1]), record) if len(path) == 1 else None
         if near:
             return Fault(line, field, f"missing, but there is `{near}`", f"rename `{near}` to `{field}`")
         return Fault(line, field, "missing", f"add `{field}`")
@@ -204,7 +203,7 @@ def _translate(line: int, error: Mapping[str, Any], record: dict[str, Any]) -> F
         return _too_deep(line) if "recursion" in error["msg"] else broken
     if kind == "string_too_short":
         return Fault(line, field, "is empty", "write at least one character")
-    if kind == BROKEN:
+    if "mend" in error.get("ctx", {}):  # raised by ``lmtools.data.records.broken``
         return Fault(line, field, error["msg"], error["ctx"]["mend"])
     if kind == "literal_error":
         expected = error["ctx"]["expected"].replace("'", "`")
@@ -212,9 +211,9 @@ def _translate(line: int, error: Mapping[str, Any], record: dict[str, Any]) -> F
             line, field, f"expected {expected}, found {describe(error['input'])}", f"write {expected}"
         )
     if kind == "too_short":
-        wanted = f"at least {error['ctx']['min_length']}"
-        problem = f"{wanted} expected, found {describe(error['input'])}"
-        return Fault(line, field, problem, f"write {wanted}")
+        expected = f"at least {error['ctx']['min_length']}"
+        problem = f"{expected} expected, found {describe(error['input'])}"
+        return Fault(line, field, problem, f"write {expected}")
     if error["input"] is None and kind in EXPECTED:
         return Fault(
             line,

@@ -5,7 +5,7 @@ from typing import Any
 
 from lmtools.core.errors import DataError
 from lmtools.core.strings import did_you_mean, near_miss
-from lmtools.data.reader import Kind, Reader, itself
+from lmtools.data.reader import Kind, Reader, unchanged
 from lmtools.data.readers.alpaca import ALPACA
 from lmtools.data.readers.golden_answers import GOLDEN_ANSWERS, POPQA
 from lmtools.data.readers.hh_rlhf import HH_RLHF
@@ -27,28 +27,28 @@ QUESTIONS = Reader(
     label="questions in the lmtools contract",
     marks=frozenset({"question"}),
     model=Question,
-    makes={"questions": itself},
+    makes={"questions": unchanged},
 )
 CORPUS = Reader(
     name="corpus",
     label="passages in the lmtools contract",
     marks=frozenset({"title", "text"}),
     model=Passage,
-    makes={"corpus": itself},
+    makes={"corpus": unchanged},
 )
 CHOICES = Reader(
     name="choices",
     label="multiple-choice questions in the lmtools contract",
     marks=frozenset({"question", "choices"}),
     model=MultipleChoice,
-    makes={"choices": itself},
+    makes={"choices": unchanged},
 )
 TRUTHFUL = Reader(
     name="truthful",
     label="questions with false answers in the lmtools contract",
     marks=frozenset({"question", "incorrect"}),
     model=TruthfulQuestion,
-    makes={"truthful": itself, "questions": itself},
+    makes={"truthful": unchanged, "questions": unchanged},
 )
 
 CONTRACTS: Mapping[Kind, Reader] = {
@@ -73,17 +73,17 @@ READERS: tuple[Reader, ...] = (
 
 def detect(record: Mapping[str, Any], kind: Kind | None = None) -> Reader | None:
     """The first format all of whose marks are fields of ``record``, rather one that makes ``kind``."""
-    fitting = [reader for reader in READERS if reader.marks <= set(record) and reader.looks(record)]
-    wanted = [reader for reader in fitting if kind is not None and kind in reader.makes]
-    return next(iter(wanted or fitting), None)
+    fitting = [reader for reader in READERS if reader.marks <= set(record) and reader.matches(record)]
+    of_kind = [reader for reader in fitting if kind is not None and kind in reader.makes]
+    return next(iter(of_kind or fitting), None)
 
 
 def closest(fields: Collection[str]) -> Reader | None:
     """The format of whose marks ``fields`` has the largest part, misspelt ones included, for the message."""
 
     def share(reader: Reader) -> float:
-        found = [near_miss(mark, fields, cutoff=0.8) for mark in reader.marks]
-        return sum(field is not None for field in found) / len(found)
+        near_misses = [near_miss(mark, fields, cutoff=0.8) for mark in reader.marks]
+        return sum(field is not None for field in near_misses) / len(near_misses)
 
     best = max(READERS, key=share)
     return best if share(best) > 0 else None
@@ -98,6 +98,6 @@ def by_name(name: str) -> Reader:
     for reader in READERS:
         if reader.name == name:
             return reader
-    known = [reader.name for reader in READERS]
-    fix = did_you_mean(name, known) or f"one of {', '.join(known)}, or leave --format out"
+    names = [reader.name for reader in READERS]
+    fix = did_you_mean(name, names) or f"one of {', '.join(names)}, or leave --format out"
     raise DataError(f"unknown format {name!r}", fix=fix)

@@ -62,10 +62,10 @@ def records(path: Path, kind: type[R]) -> Iterator[R]:
 
 def grouped(predictions: Iterable[Prediction]) -> dict[str, dict[str, list[Prediction]]]:
     """Task -> method -> predictions, in order of appearance."""
-    found: dict[str, dict[str, list[Prediction]]] = {}
+    groups: dict[str, dict[str, list[Prediction]]] = {}
     for prediction in predictions:
-        found.setdefault(prediction.task, {}).setdefault(prediction.method, []).append(prediction)
-    return found
+        groups.setdefault(prediction.task, {}).setdefault(prediction.method, []).append(prediction)
+    return groups
 
 
 def columns(predictions: Sequence[Prediction]) -> tuple[list[float], list[bool], list[str]]:

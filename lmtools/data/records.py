@@ -24,12 +24,12 @@ from lmtools.core.files import sha256_text
 #
 # "\n\nHuman: What is a pen?\n\nAssistant: A thing to write with."
 
-Spoken = tuple[Literal["user", "assistant"], str]
+DialogueTurn = tuple[Literal["user", "assistant"], str]
 """Who speaks, and what is said."""
 SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):(?=\s|\Z)")
 
 
-def dialogue(text: str) -> tuple[Spoken, ...]:
+def dialogue(text: str) -> tuple[DialogueTurn, ...]:
     r"""The turns of a text that opens with one; none if it is no dialogue.
 
     Empty turns are dropped, and what one of the two says twice in a row is one turn: chat templates want the
@@ -41,24 +41,24 @@ def dialogue(text: str) -> tuple[Spoken, ...]:
     before, *rest = SPEAKER.split(text.strip())
     if before or not rest:
         return ()
-    turns: list[Spoken] = []
-    for speaker, said in zip(rest[::2], map(str.strip, rest[1::2]), strict=True):
+    turns: list[DialogueTurn] = []
+    for speaker, content in zip(rest[::2], map(str.strip, rest[1::2]), strict=True):
         role: Literal["user", "assistant"] = "user" if speaker == "Human" else "assistant"
-        if said and turns and turns[-1][0] == role:
-            turns[-1] = (role, f"{turns[-1][1]}\n\n{said}")
-        elif said:
-            turns.append((role, said))
+        if content and turns and turns[-1][0] == role:
+            turns[-1] = (role, f"{turns[-1][1]}\n\n{content}")
+        elif content:
+            turns.append((role, content))
     return tuple(turns)
 
 
-def common_start(one: Sequence[object], two: Sequence[object]) -> int:
+def common_start(first: Sequence[object], second: Sequence[object]) -> int:
     """How many items two sequences begin with in common, the last item of each aside.
 
     >>> common_start("abcd", "abce"), common_start("ab", "abc"), common_start("ab", "ab")
     (3, 1, 1)
     """
-    most = max(0, min(len(one), len(two)) - 1)
-    return next((place for place in range(most) if one[place] != two[place]), most)
+    most = max(0, min(len(first), len(second)) - 1)
+    return next((position for position in range(most) if first[position] != second[position]), most)
 
 
 BROKEN = "contract"
@@ -145,7 +145,7 @@ class Turn(Record):
     content: str
 
 
-def answered(messages: tuple[Turn, ...]) -> tuple[Turn, ...]:
+def ends_with_answer(messages: tuple[Turn, ...]) -> tuple[Turn, ...]:
     """The turns, if the assistant's answer to another turn ends them, or if there is none."""
     if messages and messages[-1].role != "assistant":
         problem = f"the last turn is the {messages[-1].role}'s"
@@ -157,7 +157,7 @@ def answered(messages: tuple[Turn, ...]) -> tuple[Turn, ...]:
     return messages
 
 
-Turns = Annotated[tuple[Turn, ...], BeforeValidator(as_tuples), AfterValidator(answered)]
+Turns = Annotated[tuple[Turn, ...], BeforeValidator(as_tuples), AfterValidator(ends_with_answer)]
 """A conversation that ends with the assistant's answer."""
 
 
@@ -183,17 +183,19 @@ class Instruction(Record):
         return (Turn(role="user", content=self.prompt),), self.completion
 
 
-def as_said(value: object) -> object:
+def as_text_or_turns(value: object) -> object:
     """A text as it is, a list as turns; raises what is wrong with the turns in the words of the contract."""
     return value if isinstance(value, str) else TURNS.validate_python(as_tuples(value))
 
 
 TURNS: TypeAdapter[tuple[Turn, ...]] = TypeAdapter(tuple[Turn, ...])
-Said = Annotated[str | tuple[Turn, ...], BeforeValidator(as_said)]
+TextOrTurns = Annotated[str | tuple[Turn, ...], BeforeValidator(as_text_or_turns)]
 """A text, or the turns of a conversation."""
 
 
-def compared(prompt: Said, chosen: Said, rejected: Said) -> tuple[tuple[Turn, ...], str, str]:
+def split_pair(
+    prompt: TextOrTurns, chosen: TextOrTurns, rejected: TextOrTurns
+) -> tuple[tuple[Turn, ...], str, str]:
     """What TRL's forms of a pair have in common: the turns before the answers, and the two answers.
 
     Args:
@@ -204,29 +206,31 @@ def compared(prompt: Said, chosen: Said, rejected: Said) -> tuple[tuple[Turn, ..
     Raises:
         PydanticCustomError: there is no prompt, or the two are not single answers to the same conversation.
     """
-    given = _turns(prompt)
-    one, two = (_turns(answer, "assistant" if given else "") for answer in (chosen, rejected))
-    count = common_start(one, two)
-    shared, ends = one[:count], (one[count:], two[count:])
-    if not any(turn.content.strip() for turn in given or shared):
-        problem = "the prompt is empty" if one and two else "no prompt, and no dialogue that opens with one"
+    context = _turns(prompt)
+    first, second = (_turns(answer, "assistant" if context else "") for answer in (chosen, rejected))
+    count = common_start(first, second)
+    shared, ends = first[:count], (first[count:], second[count:])
+    if not any(turn.content.strip() for turn in context or shared):
+        problem = (
+            "the prompt is empty" if first and second else "no prompt, and no dialogue that opens with one"
+        )
         raise broken(problem, "write what is answered into `prompt`")
-    if shared and given and shared[-len(given) :] != given:
+    if shared and context and shared[-len(context) :] != context:
         raise broken("the conversations do not open with the prompt", "leave `prompt` out, or mend it")
     if any(len(end) != 1 or end[0].role != "assistant" for end in ends):
         problem = "chosen and rejected are not two answers of the assistant to the same conversation"
         raise broken(problem, "let them differ in the last turn alone")
-    return shared or given, ends[0][0].content, ends[1][0].content
+    return shared or context, ends[0][0].content, ends[1][0].content
 
 
-def _turns(said: Said, role: Literal["user", "assistant", ""] = "user") -> tuple[Turn, ...]:
+def _turns(value: TextOrTurns, role: Literal["user", "assistant", ""] = "user") -> tuple[Turn, ...]:
     """The turns of what is said; a text is a dialogue, or else one turn of ``role``, if that is named."""
-    if not isinstance(said, str):
-        return said
-    spoken = () if role == "assistant" else dialogue(said)
-    if not spoken and role and (said or role == "assistant"):
-        return (Turn(role=role, content=said),)
-    return tuple(Turn(role=who, content=text) for who, text in spoken)
+    if not isinstance(value, str):
+        return value
+    spoken = () if role == "assistant" else dialogue(value)
+    if not spoken and role and (value or role == "assistant"):
+        return (Turn(role=role, content=value),)
+    return tuple(Turn(role=speaker, content=text) for speaker, text in spoken)
 
 
 class Preference(Record):
@@ -240,9 +244,9 @@ class Preference(Record):
     """
 
     id: str = ""
-    prompt: Said = ""
-    chosen: Said
-    rejected: Said
+    prompt: TextOrTurns = ""
+    chosen: TextOrTurns
+    rejected: TextOrTurns
     distribution: str = ""
 
     @model_validator(mode="after")
@@ -264,4 +268,4 @@ class Preference(Record):
 
     def split(self) -> tuple[tuple[Turn, ...], str, str]:
         """The turns before the answers, the chosen answer, the rejected one."""
-        return compared(self.prompt, self.chosen, self.rejected)
+        return split_pair(self.prompt, self.chosen, self.rejected)

@@ -183,10 +183,10 @@ def jsonl_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 def expect_jsonl(path: Path, first: bytes) -> None:
     """Raises: DataError: the first line shows that the file is of another format; says how to convert it."""
-    found = foreign_format(first)
-    if found:
+    other_format = foreign_format(first)
+    if other_format:
         raise DataError(
-            f"{path}: {found}, where one JSON object a line (JSONL) is expected",
+            f"{path}: {other_format}, where one JSON object a line (JSONL) is expected",
             fix=f"convert it: lmtools data prepare {path} --to KIND --out FILE.jsonl",
         )
 
@@ -219,7 +219,7 @@ class Rows:
     ``place`` and ``unit`` are how messages name a row: ``PLACE:unit 3``. ``jsonl``: the file, if JSONL.
     """
 
-    place: str
+    source: str
     rows: Iterable[Row]
     unit: str = ""
     jsonl: Path | None = None

@@ -1,20 +1,22 @@
-"""Records of a source, read whole and checked; what a source may be: ``lmtools.data.places``."""
+"""Records of a source, read whole and checked; what a source may be: ``lmtools.data.locations``."""
 
 import difflib
 import html
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
+
+from pydantic import BaseModel, ValidationError
 
 from lmtools.core.errors import DataError
 from lmtools.core.files import cache_dir, write_jsonl
-from lmtools.data.faults import MAX_SHOWN
+from lmtools.data.faults import MAX_SHOWN, Fault, Faults, explain_value, text_faults
 from lmtools.data.formats import CONTRACTS, CORPUS, by_name, detect
-from lmtools.data.places import HUB_PREFIX, read_source, source_hash, source_path
-from lmtools.data.reader import EXAMPLES, NOUNS, Kind, Reader, Tally, itself, read_originals, unique_passages
+from lmtools.data.locations import HUB_PREFIX, read_source, source_hash, source_path
+from lmtools.data.reader import EXAMPLES, NOUNS, Kind, Reader, unchanged
 from lmtools.data.records import (
     Instruction,
     MultipleChoice,
@@ -26,148 +28,8 @@ from lmtools.data.records import (
 )
 from lmtools.data.rows import BOM, Row, Rows, iter_records, json_object
 
-# A source opened: its format found by the fields of its first record, its records made one by one.
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A source whose format is known: its rows, to be read once, and their reader."""
-
-    rows: Rows
-    reader: Reader
-
-
-def open_source(source: str, kind: Kind, format: str = "auto") -> Opened:
-    """Open a source and find its reader: where no format fits, the contract's, which says what is missing.
-
-    Raises:
-        DataError: there is no such source, or its format holds nothing of that kind.
-        MachineError: the hub cannot be reached.
-    """
-    rows, first = peek(read_source(source))
-    record = first.value if first is not None and isinstance(first.value, dict) else {}
-    reader = by_name(format) if format != "auto" else detect(record, kind) or CONTRACTS[kind]
-    if kind not in reader.makes:
-        wanted = NOUNS[kind]
-        raise DataError(
-            f"{source}: {reader.label}: no {wanted} in it",
-            fix=f"give {wanted}, on each line {EXAMPLES[kind]}",
-        )
-    return Opened(rows, reader)
-
-
-def peek(rows: Rows) -> tuple[Rows, Row | None]:
-    """The same rows, and the first of them that could be read."""
-    iterator = iter(rows.rows)
-    read: list[Row] = []
-    for row in iterator:
-        read.append(row)
-        if not row.faults:
-            break
-    found = read[-1] if read and not read[-1].faults else None
-    return replace(rows, rows=chain(read, iterator)), found
-
-
-def iter_made(opened: Opened, kind: Kind, tally: Tally) -> Iterator[Record]:
-    """The records of a kind one by one; faults are raised after the last, so use them only then."""
-    reader, jsonl = opened.reader, opened.rows.jsonl
-    if reader is CONTRACTS[kind] and reader.makes[kind] is itself and jsonl and not tally.drop_repeats:
-        yield from iter_records(jsonl, cast("type[Record]", reader.model))  # several times faster
-        return
-    made = _make(opened, kind, tally)
-    if kind == "corpus" and reader is not CORPUS:
-        yield from unique_passages(cast("Iterator[Passage]", made), tally)
-    else:
-        yield from made
-
-
-def _make(opened: Opened, kind: Kind, tally: Tally) -> Iterator[Record]:
-    convert = opened.reader.makes[kind]
-    for record in read_originals(opened.reader, opened.rows, tally):
-        made = list(convert(record))
-        if not made and kind != "corpus":
-            tally.leave_out(opened.reader.unused)
-        yield from made
-
-
-def iter_passages(opened: Opened, tally: Tally) -> Iterator[Passage]:
-    """The passages one by one, as ``iter_made`` does."""
-    return cast("Iterator[Passage]", iter_made(opened, "corpus", tally))
-
-
-# Do questions and corpus belong together? A gold title that is not in the corpus can never be found.
-
-MAX_CANDIDATES = 2000
-"""Titles compared letter by letter with a missing one; bounds the time on corpora of millions."""
-
-
-def check_questions(questions: Sequence[Question], titles: Iterable[str]) -> None:
-    """Make sure that every question has gold titles and that the corpus has them all, letter for letter.
-
-    Args:
-        titles: the title of every passage; titles may repeat.
-
-    Raises:
-        DataError: no question, an empty corpus, questions without gold, or gold titles that the corpus lacks;
-            all of them together, up to 20.
-    """
-    known = titles if isinstance(titles, set | frozenset) else set(titles)
-    if not questions:
-        raise DataError("no questions", fix="give a source with at least one question")
-    if not known:
-        raise DataError("the corpus is empty", fix="give a corpus with at least one passage")
-    bare = [question for question in questions if not question.supporting]
-    missing: dict[str, str] = {}
-    for question in questions:
-        for title in question.supporting:
-            if title not in known:
-                missing.setdefault(title, question.id)
-    if not bare and not missing:
-        return
-    lines = [
-        f"question {question.id!r}: no gold title (`supporting` is empty)" for question in bare[:MAX_SHOWN]
-    ]
-    shown = dict(list(missing.items())[: MAX_SHOWN - len(lines)])
-    near = near_titles(shown, known)
-    lines += [
-        f"question {id!r}: gold title {title!r} is not in the corpus{near[title]}"
-        for title, id in shown.items()
-    ]
-    total = len(bare) + len(missing)
-    if total > len(lines):
-        lines.append(f"and {total - len(lines)} more")
-    fix = "give the corpus that these questions were made for, or mend the titles"
-    if not missing:
-        fix = "name the titles of the passages that answer each question in `supporting`"
-    raise DataError(
-        "\n  ".join([f"questions and corpus do not fit: {total} fault{'s' * (total > 1)}", *lines]), fix=fix
-    )
-
-
-def near_titles(missing: Collection[str], known: Collection[str]) -> dict[str, str]:
-    """For each missing title what may be meant: ``; it has 'Grant Hill'``, or nothing."""
-    if not missing:
-        return {}
-    folded = {_folded(title): title for title in known}
-    return {title: _meant(title, folded) for title in missing}
-
-
-def _meant(title: str, folded: dict[str, str]) -> str:
-    key = _folded(title)
-    if key in folded:
-        return f"; it has {folded[key]!r}, which differs in case, spacing or Unicode form ({folded[key]!a})"
-    candidates = [other for other in folded if other[:2] == key[:2] and abs(len(other) - len(key)) <= 5]
-    close = difflib.get_close_matches(key, candidates[:MAX_CANDIDATES], n=1, cutoff=0.9)
-    return f"; it has {folded[close[0]]!r}" if close else ""
-
-
-def _folded(title: str) -> str:
-    """A title without what copies of Wikipedia differ in: HTML entities, Unicode form, case, underscores."""
-    plain = unicodedata.normalize("NFKC", html.unescape(title)).replace("_", " ")
-    return " ".join(plain.casefold().split())
-
-
 __all__ = [
+    "Tally",
     "check_questions",
     "corpus_file",
     "load_choices",
@@ -180,7 +42,159 @@ __all__ = [
     "source_hash",
 ]
 
-Made = TypeVar("Made", bound=Record)
+R = TypeVar("R", bound=Record)
+MAX_CANDIDATES = 2000
+"""Titles compared letter by letter with a missing one; bounds the time on corpora of millions."""
+
+# A source opened: its format is told by the fields of its first record.
+
+
+@dataclass(frozen=True)
+class OpenedSource:
+    """A source whose format is known: its rows, to be read once, and their reader."""
+
+    rows: Rows
+    reader: Reader
+
+
+def open_source(source: str, kind: Kind, format: str = "auto") -> OpenedSource:
+    """Open a source and find its reader: where no format fits, the contract's, which says what is missing.
+
+    Raises:
+        DataError: there is no such source, or its format holds nothing of that kind.
+        MachineError: the hub cannot be reached.
+    """
+    rows, first = peek(read_source(source))
+    record = first.value if first is not None and isinstance(first.value, dict) else {}
+    reader = by_name(format) if format != "auto" else detect(record, kind) or CONTRACTS[kind]
+    if kind not in reader.makes:
+        noun = NOUNS[kind]
+        raise DataError(
+            f"{source}: {reader.label}: no {noun} in it",
+            fix=f"give {noun}, on each line {EXAMPLES[kind]}",
+        )
+    return OpenedSource(rows, reader)
+
+
+def peek(rows: Rows) -> tuple[Rows, Row | None]:
+    """The same rows, and the first of them that could be read."""
+    iterator = iter(rows.rows)
+    read: list[Row] = []
+    for row in iterator:
+        read.append(row)
+        if not row.faults:
+            break
+    first = read[-1] if read and not read[-1].faults else None
+    return replace(rows, rows=chain(read, iterator)), first
+
+
+# From rows to records of our contracts, one by one.
+
+
+@dataclass
+class Tally:
+    """How many records were read, and how many of what was left out, by reason.
+
+    With ``drop_repeats`` a record that repeats an earlier one in every field is left out; otherwise its id is
+    used twice, which is a fault. An empty id is none: such a record is told by its content.
+    """
+
+    drop_repeats: bool = False
+    records: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    def leave_out(self, reason: str) -> None:
+        """Count one more."""
+        self.left_out[reason] = self.left_out.get(reason, 0) + 1
+
+
+def read_originals(reader: Reader, rows: Rows, tally: Tally) -> Iterator[Any]:
+    """The validated records of ``reader.model``.
+
+    Raises:
+        BrokenRecordsError: a row is no such record, or an id is used twice (raised after the last row).
+        DataError: there is no row.
+    """
+    faults = Faults(rows.source, rows.unit)
+    seen: dict[str, int] = {}
+    with_id = "id" in reader.model.model_fields or hasattr(reader.model, "id")
+    for row in rows.rows:
+        tally.records += 1
+        record = None if row.faults else _validated(reader.model, row.value)
+        if record is None:
+            unreadable = Fault(row.number, "", f"no record of {reader.label}", "compare it with the others")
+            row_faults = row.faults or explain_value(row.number, row.value, reader.model) or [unreadable]
+            faults.add(replace(fault, file=row.file) for fault in row_faults)
+            continue
+        if with_id:
+            id: str = getattr(record, "id")  # noqa: B009  (not every record has one)
+            identity = id or f"#{hash(record)}"
+            if tally.drop_repeats and seen.get(identity) == hash(record):
+                tally.leave_out("repeats an earlier record")
+                continue
+            if id:
+                faults.see_id(row.number, id, row.file)
+            if tally.drop_repeats:
+                seen[identity] = hash(record)
+        yield record
+    faults.check()
+    if not tally.records:
+        raise DataError(
+            f"{rows.source}: empty: it holds no record", fix="give a source with at least one record"
+        )
+
+
+def _validated(model: type[BaseModel], value: Any) -> BaseModel | None:
+    try:
+        return None if any(text_faults("", value)) else model.model_validate(value)
+    except (ValidationError, RecursionError):
+        return None
+
+
+def unique_passages(passages: Iterable[Passage], tally: Tally) -> Iterator[Passage]:
+    """Passages gathered from the contexts of many questions: each once, its id made from its title.
+
+    Pages of one title with different texts become ``TITLE``, ``TITLE #2``, ...
+    """
+    texts: set[tuple[str, str]] = set()
+    ids: set[str] = set()
+    for passage in passages:
+        content = (passage.title, passage.text)
+        if content in texts:
+            tally.leave_out("repeats an earlier passage")
+            continue
+        texts.add(content)
+        id, number = passage.title or "untitled", 1
+        while id in ids:
+            number += 1
+            id = f"{passage.title or 'untitled'} #{number}"
+        ids.add(id)
+        yield passage.model_copy(update={"id": id})
+
+
+def iter_converted(opened: OpenedSource, kind: Kind, tally: Tally) -> Iterator[Record]:
+    """The records of a kind one by one; faults are raised after the last, so use them only then."""
+    reader, jsonl = opened.reader, opened.rows.jsonl
+    if reader is CONTRACTS[kind] and reader.makes[kind] is unchanged and jsonl and not tally.drop_repeats:
+        yield from iter_records(jsonl, cast("type[Record]", reader.model))  # several times faster
+        return
+    converted = _converted(opened, kind, tally)
+    if kind == "corpus" and reader is not CORPUS:
+        yield from unique_passages(cast("Iterator[Passage]", converted), tally)
+    else:
+        yield from converted
+
+
+def _converted(opened: OpenedSource, kind: Kind, tally: Tally) -> Iterator[Record]:
+    convert = opened.reader.makes[kind]
+    for record in read_originals(opened.reader, opened.rows, tally):
+        converted = list(convert(record))
+        if not converted and kind != "corpus":
+            tally.leave_out(opened.reader.unused)
+        yield from converted
+
+
+# The records of a source by kind.
 
 
 def load_questions(source: str, *, limit: int | None = None, format: str = "auto") -> list[Question]:
@@ -248,10 +262,10 @@ def load_targets(
     Arguments and errors as ``load_preferences``.
     """
     name = source if source.startswith(HUB_PREFIX) else source_path(source).name.partition(".")[0]
-    found: dict[str, list[Preference]] = {}
+    targets: dict[str, list[Preference]] = {}
     for pair in load_preferences(source, format=format, tally=tally):
-        found.setdefault(pair.distribution or name, []).append(pair)
-    return found
+        targets.setdefault(pair.distribution or name, []).append(pair)
+    return targets
 
 
 def corpus_file(source: str) -> Path:
@@ -267,16 +281,85 @@ def corpus_file(source: str) -> Path:
         return path
     converted = cache_dir("corpora", f"{source_hash(source)[:32]}.jsonl")
     if not converted.exists():
-        write_jsonl(converted, map(json_object, iter_made(opened, "corpus", Tally())))
+        write_jsonl(converted, map(json_object, iter_converted(opened, "corpus", Tally())))
     return converted
 
 
-def _load(source: str, kind: Kind, record: type[Made], format: str, tally: Tally | None = None) -> list[Made]:
+def _load(source: str, kind: Kind, record: type[R], format: str, tally: Tally | None = None) -> list[R]:
     """Every record of a kind, whose type the kind decides."""
-    return cast("list[Made]", list(iter_made(open_source(source, kind, format), kind, tally or Tally())))
+    return cast("list[R]", list(iter_converted(open_source(source, kind, format), kind, tally or Tally())))
 
 
 def _wrapped(path: Path) -> bool:
     """Whether a file is more than its lines: compressed, or opened by a byte order mark."""
     with path.open("rb") as stream:
         return stream.read(3).startswith((b"\x1f\x8b", BOM))
+
+
+# Do questions and corpus belong together? A gold title that is not in the corpus can never be found.
+
+
+def check_questions(questions: Sequence[Question], titles: Iterable[str]) -> None:
+    """Make sure that every question has gold titles and that the corpus has them all, letter for letter.
+
+    Args:
+        titles: the title of every passage; titles may repeat.
+
+    Raises:
+        DataError: no question, an empty corpus, questions without gold, or gold titles that the corpus lacks;
+            all of them together, up to 20.
+    """
+    corpus_titles = titles if isinstance(titles, set | frozenset) else set(titles)
+    if not questions:
+        raise DataError("no questions", fix="give a source with at least one question")
+    if not corpus_titles:
+        raise DataError("the corpus is empty", fix="give a corpus with at least one passage")
+    bare = [question for question in questions if not question.supporting]
+    missing: dict[str, str] = {}
+    for question in questions:
+        for title in question.supporting:
+            if title not in corpus_titles:
+                missing.setdefault(title, question.id)
+    if not bare and not missing:
+        return
+    lines = [
+        f"question {question.id!r}: no gold title (`supporting` is empty)" for question in bare[:MAX_SHOWN]
+    ]
+    listed = dict(list(missing.items())[: MAX_SHOWN - len(lines)])
+    near = near_titles(listed, corpus_titles)
+    lines += [
+        f"question {id!r}: gold title {title!r} is not in the corpus{near[title]}"
+        for title, id in listed.items()
+    ]
+    total = len(bare) + len(missing)
+    if total > len(lines):
+        lines.append(f"and {total - len(lines)} more")
+    fix = "give the corpus that these questions were made for, or mend the titles"
+    if not missing:
+        fix = "name the titles of the passages that answer each question in `supporting`"
+    raise DataError(
+        "\n  ".join([f"questions and corpus do not fit: {total} fault{'s' * (total > 1)}", *lines]), fix=fix
+    )
+
+
+def near_titles(missing: Collection[str], titles: Collection[str]) -> dict[str, str]:
+    """For each missing title what may be meant: ``; it has 'Grant Hill'``, or nothing."""
+    if not missing:
+        return {}
+    folded = {_folded(name): name for name in titles}
+    return {name: _near_title(name, folded) for name in missing}
+
+
+def _near_title(title: str, folded: dict[str, str]) -> str:
+    key = _folded(title)
+    if key in folded:
+        return f"; it has {folded[key]!r}, which differs in case, spacing or Unicode form ({folded[key]!a})"
+    candidates = [other for other in folded if other[:2] == key[:2] and abs(len(other) - len(key)) <= 5]
+    close = difflib.get_close_matches(key, candidates[:MAX_CANDIDATES], n=1, cutoff=0.9)
+    return f"; it has {folded[close[0]]!r}" if close else ""
+
+
+def _folded(title: str) -> str:
+    """A title without what copies of Wikipedia differ in: HTML entities, Unicode form, case, underscores."""
+    plain = unicodedata.normalize("NFKC", html.unescape(title)).replace("_", " ")
+    return " ".join(plain.casefold().split())

@@ -16,7 +16,7 @@ import numpy as np
 from lmtools.core.arrays import Floats
 from lmtools.core.errors import DataError
 from lmtools.data.faults import Fault, Faults
-from lmtools.data.places import source_path
+from lmtools.data.locations import source_path
 from lmtools.data.rows import Row, Rows, read_rows, read_text
 
 
@@ -39,8 +39,8 @@ def load_table(source: str) -> Table:
     if path.is_dir():
         rows = Rows(str(path / "data.txt"), _spaced(path / "data.txt"))
         features = _columns(path / "index_features.txt")
-        (target, *others) = _columns(path / "index_target.txt")
-        if others or target in features:
+        (target, *surplus) = _columns(path / "index_target.txt")
+        if surplus or target in features:
             problem = f"{path / 'index_target.txt'}: not a single column apart from the features"
             raise DataError(problem, fix="name one column, and not one of index_features.txt")
         return _table(rows, features, target)
@@ -54,8 +54,8 @@ def load_table(source: str) -> Table:
 
 def _table(rows: Rows, features: tuple[str, ...] = (), target: str = "") -> Table:
     """The columns of those names; by default the last is the target, all others are features."""
-    faults = Faults(rows.place, rows.unit)
-    found: list[list[float]] = []
+    faults = Faults(rows.source, rows.unit)
+    values: list[list[float]] = []
     for row in rows.rows:
         cells = row.value if isinstance(row.value, dict) else {}
         if not target and cells:
@@ -66,14 +66,14 @@ def _table(rows: Rows, features: tuple[str, ...] = (), target: str = "") -> Tabl
         ]
         faults.add(wrong)
         if not wrong:
-            found.append([float(cells[name]) for name in (*features, target)])
+            values.append([float(cells[name]) for name in (*features, target)])
     faults.check()
-    if not found:
-        raise DataError(f"{rows.place}: empty: it holds no row", fix="write one row of numbers a line")
+    if not values:
+        raise DataError(f"{rows.source}: empty: it holds no row", fix="write one row of numbers a line")
     if not features:
-        raise DataError(f"{rows.place}: one column", fix="write the features before the target")
-    values = np.array(found, dtype=np.float64)
-    return Table(features=values[:, :-1], target=values[:, -1], names=features)
+        raise DataError(f"{rows.source}: one column", fix="write the features before the target")
+    array = np.array(values, dtype=np.float64)
+    return Table(features=array[:, :-1], target=array[:, -1], names=features)
 
 
 def _fault(cells: dict[str, Any], name: str) -> tuple[str, str] | None:
@@ -95,7 +95,7 @@ def _spaced(path: Path) -> Iterator[Row]:
     """The rows of a table without a header, its columns named by their number from 0."""
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         if line.strip():
-            yield Row(number, {str(place): text for place, text in enumerate(line.split())})
+            yield Row(number, {str(column): text for column, text in enumerate(line.split())})
 
 
 def _columns(path: Path) -> tuple[str, ...]:

@@ -12,9 +12,8 @@ from lmtools.core.errors import DataError
 from lmtools.core.files import sha256_text
 from lmtools.core.progress import Work, say, tokens_in
 from lmtools.core.seeds import derive
-from lmtools.data.reader import Tally
 from lmtools.data.records import Preference, Turn
-from lmtools.data.sources import load_preferences, load_targets
+from lmtools.data.sources import Tally, load_preferences, load_targets
 from lmtools.hyre.ensemble import Features
 from lmtools.hyre.recipe import DataSettings
 from lmtools.hyre.train import Training

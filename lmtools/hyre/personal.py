@@ -13,9 +13,8 @@ from lmtools.core.errors import DataError
 from lmtools.core.files import file_name, write_jsonl
 from lmtools.core.results import Difference, Row, bootstrap_mean, paired_difference
 from lmtools.core.seeds import derive
-from lmtools.data.reader import Tally
 from lmtools.data.records import Preference
-from lmtools.data.sources import load_targets
+from lmtools.data.sources import Tally, load_targets
 from lmtools.hyre.adapt import Weights, adapted, before, check_examples
 from lmtools.hyre.ensemble import Ensemble, ensemble_digest
 from lmtools.hyre.pairs import PairFeatures, content, read_features, read_targets, say_left_out

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from lmtools.core.config import Config
+from lmtools.core.environment import cpu_features, cpu_model
 from lmtools.core.errors import LmtoolsError, MachineError, ModelError
 from lmtools.core.files import cache_dir, sha256_text, write_json
-from lmtools.core.manifest import cpu_features, cpu_model
 from lmtools.core.progress import say
 from lmtools.models.spec import Dtype, ModelSpec
 

@@ -8,8 +8,9 @@ import platform
 import pytest
 from imported import HEAVY, modules_after
 
+from lmtools.core.environment import installed_version, machine, versions
 from lmtools.core.errors import RunError
-from lmtools.core.manifest import Manifest, installed_version, machine, read_manifest, versions
+from lmtools.core.manifest import Manifest, read_manifest
 
 GOOD = Manifest(
     command=["lmtools"],
@@ -50,4 +51,4 @@ def test_machine_has_no_host_user_or_home():
 
 
 def test_versions_import_none_of_the_packages():
-    assert modules_after("from lmtools.core.manifest import versions; versions()").isdisjoint(HEAVY)
+    assert modules_after("from lmtools.core.environment import versions; versions()").isdisjoint(HEAVY)

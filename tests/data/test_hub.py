@@ -4,8 +4,8 @@ import pytest
 
 from lmtools.core.errors import DataError, MachineError
 from lmtools.core.files import write_jsonl
-from lmtools.data import places
-from lmtools.data.places import HubName, parse_hub_name
+from lmtools.data import locations
+from lmtools.data.locations import HubName, parse_hub_name
 from lmtools.data.sources import load_passages, load_questions, source_hash
 
 RECORDS = [
@@ -88,7 +88,7 @@ def test_class_labels_become_their_names(monkeypatch):
     )
     made = datasets.Dataset.from_dict({"uid": ["a", "b", "c"], "label": [1, 0, -1]}, features=features)
     monkeypatch.setattr(datasets, "load_dataset", lambda *names, **options: made)
-    assert places.load_hub("hf:x/y")["label"] == ["SUPPORTED", "NOT_SUPPORTED", ""]
+    assert locations.load_hub("hf:x/y")["label"] == ["SUPPORTED", "NOT_SUPPORTED", ""]
 
 
 @pytest.mark.parametrize(

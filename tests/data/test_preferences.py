@@ -8,9 +8,8 @@ import pytest
 from lmtools.core.errors import DataError
 from lmtools.core.files import write_jsonl
 from lmtools.data.check import check, prepare
-from lmtools.data.reader import Tally
 from lmtools.data.readers.rm_bench import level
-from lmtools.data.sources import load_preferences, load_targets, source_hash
+from lmtools.data.sources import Tally, load_preferences, load_targets, source_hash
 
 PAIR = {"prompt": "Who?", "chosen": "I.", "rejected": "You."}
 HH = {

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from lmtools.data.faults import BrokenRecordsError
 from lmtools.data.formats import CONTRACTS, READERS, by_name, closest, detect
-from lmtools.data.reader import Tally, read_originals, unique_passages
 from lmtools.data.records import Passage
 from lmtools.data.rows import Row, Rows
+from lmtools.data.sources import Tally, read_originals, unique_passages
 
 FIELDS = sorted(
     {

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from lmtools.core.errors import DataError
-from lmtools.data import places
+from lmtools.data import locations
 from lmtools.data.records import Passage, Question
 from lmtools.data.sources import corpus_file, load_passages, load_questions, source_hash
 
@@ -103,7 +103,7 @@ def test_the_hash_is_that_of_the_bytes(write):
 def test_the_bundled_data_set_by_its_names(write, tmp_path, monkeypatch):
     write("corpus.jsonl", lines(PASSAGES))
     write("questions.dev.jsonl", lines(QUESTIONS))
-    monkeypatch.setattr(places, "bundled", lambda *parts: tmp_path / parts[-1])
+    monkeypatch.setattr(locations, "bundled", lambda *parts: tmp_path / parts[-1])
     assert len(load_passages("atlas")) == 2
     assert len(load_questions("atlas:dev")) == 2
     assert corpus_file("atlas") == tmp_path / "corpus.jsonl"

@@ -11,12 +11,11 @@ from typing import Any
 from pydantic import field_validator, model_validator
 
 from lmtools.core.strings import near_miss
-from lmtools.data.reader import Reader
-from lmtools.data.readers.preferences import Original, usable
+from lmtools.data.reader import PairRecord, Reader, usable_pair
 from lmtools.data.records import Preference, Turn, broken, common_start, dialogue
 
 
-class HhRecord(Original):
+class HhRecord(PairRecord):
     """A record as hh-rlhf's files have it."""
 
     chosen: str
@@ -25,8 +24,10 @@ class HhRecord(Original):
     @model_validator(mode="before")
     @classmethod
     def _named(cls, record: Any) -> Any:
-        others = [name for name in record if name not in cls.model_fields] if isinstance(record, dict) else []
-        if (near := near_miss("prompt", others, cutoff=0.7)) is not None:
+        unknown = (
+            [name for name in record if name not in cls.model_fields] if isinstance(record, dict) else []
+        )
+        if (near := near_miss("prompt", unknown, cutoff=0.7)) is not None:
             raise broken(f"no `prompt`, but there is `{near}`", f"rename `{near}` to `prompt`")
         return record
 
@@ -41,20 +42,20 @@ class HhRecord(Original):
 
 def preference(record: HhRecord) -> Iterator[Preference]:
     """The common turns as the prompt, the last ones as the answers."""
-    one, two = dialogue(record.chosen), dialogue(record.rejected)
-    count = common_start(one, two)
-    (role, chosen), (other, rejected) = one[-1], two[-1]
-    both_end = len(one) == len(two) == count + 1 and role == other == "assistant"
-    if count and both_end and usable(chosen, rejected):
+    first, second = dialogue(record.chosen), dialogue(record.rejected)
+    count = common_start(first, second)
+    (role, chosen), (other, rejected) = first[-1], second[-1]
+    both_end = len(first) == len(second) == count + 1 and role == other == "assistant"
+    if count and both_end and usable_pair(chosen, rejected):
         yield Preference(
-            prompt=tuple(Turn(role=who, content=said) for who, said in one[:count]),
+            prompt=tuple(Turn(role=speaker, content=content) for speaker, content in first[:count]),
             chosen=(Turn(role="assistant", content=chosen),),
             rejected=(Turn(role="assistant", content=rejected),),
             distribution=record.distribution,
         )
 
 
-def looks(record: Mapping[str, Any]) -> bool:
+def matches(record: Mapping[str, Any]) -> bool:
     """Whether there is nothing but two texts."""
     return not record.get("prompt") and all(isinstance(record[name], str) for name in ("chosen", "rejected"))
 
@@ -66,5 +67,5 @@ HH_RLHF = Reader(
     model=HhRecord,
     makes={"preferences": preference},
     unused="has the same answer twice, an empty one, or answers to different dialogues",
-    looks=looks,
+    matches=matches,
 )

@@ -8,12 +8,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from lmtools.data.reader import Reader
-from lmtools.data.readers.preferences import UNUSED, Original, usable
+from lmtools.data.reader import UNUSABLE_PAIR, PairRecord, Reader, usable_pair
 from lmtools.data.records import Preference
 
 
-class LlmBarRecord(Original):
+class LlmBarRecord(PairRecord):
     """A record as LLMBar's files have it."""
 
     input: str = Field(min_length=1)
@@ -26,7 +25,7 @@ def preference(record: LlmBarRecord) -> Iterator[Preference]:
     """The pair, the better output first."""
     outputs = (record.output_1, record.output_2)
     chosen, rejected = outputs if record.label == 1 else outputs[::-1]
-    if usable(chosen, rejected):
+    if usable_pair(chosen, rejected):
         yield Preference(
             prompt=record.input, chosen=chosen, rejected=rejected, distribution=record.distribution
         )
@@ -38,5 +37,5 @@ LLMBAR = Reader(
     marks=frozenset({"input", "output_1", "output_2", "label"}),
     model=LlmBarRecord,
     makes={"preferences": preference},
-    unused=UNUSED,
+    unused=UNUSABLE_PAIR,
 )

@@ -70,13 +70,13 @@ def is_mmlu(path: Path) -> bool:
     with open_data(path) as stream:
         text = io.TextIOWrapper(stream, encoding="utf-8", errors="replace", newline="")
         try:
-            found = list(islice(csv.reader(text), SNIFFED))
+            rows = list(islice(csv.reader(text), SNIFFED))
         except csv.Error:
             return False
         finally:
             text.detach()
-    ends = [re.fullmatch(r"\s*[A-Za-z0-9]\s*", row[-1]) is not None for row in found if row]
-    return sum(ends) * 2 > len(ends) and any(len(row) == len(COLUMNS) for row in found)
+    ends = [re.fullmatch(r"\s*[A-Za-z0-9]\s*", row[-1]) is not None for row in rows if row]
+    return sum(ends) * 2 > len(ends) and any(len(row) == len(COLUMNS) for row in rows)
 
 
 def tables(folder: Path) -> list[Path]:

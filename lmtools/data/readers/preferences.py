@@ -13,47 +13,29 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from lmtools.data.reader import Reader
-from lmtools.data.records import Preference, Record, Said, compared
-
-UNUSED = "has the same answer twice, or an empty one"
-
-
-class Original(Record):
-    """A record of pairs; the file it is from may say whose judgement it is."""
-
-    distribution: str = ""
-
-    @property
-    def id(self) -> str:
-        """None: pairs are told by their content, as the ids of collections are not unique in all of them."""
-        return ""
+from lmtools.data.reader import UNUSABLE_PAIR, Reader, usable_pair
+from lmtools.data.records import Preference, Record, TextOrTurns, split_pair
 
 
 class PreferenceRecord(Record):
     """A pair whose answers may be the same, or empty."""
 
     id: str = ""
-    prompt: Said = ""
-    chosen: Said = Field()
-    rejected: Said = Field()
+    prompt: TextOrTurns = ""
+    chosen: TextOrTurns = Field()
+    rejected: TextOrTurns = Field()
     distribution: str = ""
 
     @model_validator(mode="after")
     def _answers_to_one_prompt(self) -> Self:
-        compared(self.prompt, self.chosen, self.rejected)
+        split_pair(self.prompt, self.chosen, self.rejected)
         return self
-
-
-def usable(chosen: str, rejected: str) -> bool:
-    """Whether there are two answers."""
-    return bool(chosen.strip()) and bool(rejected.strip()) and chosen.strip() != rejected.strip()
 
 
 def preference(record: PreferenceRecord) -> Iterator[Preference]:
     """The same pair, if its answers differ."""
-    _, chosen, rejected = compared(record.prompt, record.chosen, record.rejected)
-    if usable(chosen, rejected):
+    _, chosen, rejected = split_pair(record.prompt, record.chosen, record.rejected)
+    if usable_pair(chosen, rejected):
         yield Preference(
             id=record.id,
             prompt=record.prompt,
@@ -69,5 +51,5 @@ PREFERENCES = Reader(
     marks=frozenset({"chosen", "rejected"}),
     model=PreferenceRecord,
     makes={"preferences": preference},
-    unused=UNUSED,
+    unused=UNUSABLE_PAIR,
 )

@@ -8,12 +8,11 @@ from typing import Any
 
 from pydantic import Field
 
-from lmtools.data.reader import Reader
-from lmtools.data.readers.preferences import UNUSED, Original, usable
+from lmtools.data.reader import UNUSABLE_PAIR, PairRecord, Reader, usable_pair
 from lmtools.data.records import Preference
 
 
-class RewardBenchRecord(Original):
+class RewardBenchRecord(PairRecord):
     """A record as RewardBench has it."""
 
     prompt: str = Field(min_length=1)
@@ -24,7 +23,7 @@ class RewardBenchRecord(Original):
 
 def preference(record: RewardBenchRecord) -> Iterator[Preference]:
     """The pair; its distribution is the subset, if the record does not name one."""
-    if usable(record.chosen, record.rejected):
+    if usable_pair(record.chosen, record.rejected):
         yield Preference(
             prompt=record.prompt,
             chosen=record.chosen,
@@ -33,7 +32,7 @@ def preference(record: RewardBenchRecord) -> Iterator[Preference]:
         )
 
 
-def looks(record: Mapping[str, Any]) -> bool:
+def matches(record: Mapping[str, Any]) -> bool:
     """Whether prompt and answers are texts."""
     return all(isinstance(record[name], str) for name in ("prompt", "chosen", "rejected"))
 
@@ -44,6 +43,6 @@ REWARD_BENCH = Reader(
     marks=frozenset({"prompt", "chosen", "rejected", "subset"}),
     model=RewardBenchRecord,
     makes={"preferences": preference},
-    unused=UNUSED,
-    looks=looks,
+    unused=UNUSABLE_PAIR,
+    matches=matches,
 )

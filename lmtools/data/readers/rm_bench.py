@@ -13,12 +13,11 @@ from typing import Any
 
 from pydantic import AliasChoices, Field
 
-from lmtools.data.reader import Reader
-from lmtools.data.readers.preferences import UNUSED, Original, usable
+from lmtools.data.reader import UNUSABLE_PAIR, PairRecord, Reader, usable_pair
 from lmtools.data.records import Preference, Texts
 
 
-class RmBenchRecord(Original):
+class RmBenchRecord(PairRecord):
     """A record as RM-Bench's files have it."""
 
     prompt: str = Field(min_length=1)
@@ -30,7 +29,7 @@ class RmBenchRecord(Original):
 def preferences(record: RmBenchRecord) -> Iterator[Preference]:
     """All pairs of a right and a wrong answer."""
     for (style, chosen), (other, rejected) in product(enumerate(record.chosen), enumerate(record.rejected)):
-        if usable(chosen, rejected):
+        if usable_pair(chosen, rejected):
             named = f"{record.domain}-{level(style, other)}".removeprefix("-")
             yield Preference(
                 prompt=record.prompt,
@@ -49,10 +48,10 @@ def level(chosen: int, rejected: int) -> str:
     return "normal" if chosen == rejected else "easy" if chosen > rejected else "hard"
 
 
-def looks(record: Mapping[str, Any]) -> bool:
+def matches(record: Mapping[str, Any]) -> bool:
     """Whether the answers are lists of texts."""
     answers = (record["chosen"], record["rejected"])
-    return all(isinstance(found, list) and found and isinstance(found[0], str) for found in answers)
+    return all(isinstance(answer, list) and answer and isinstance(answer[0], str) for answer in answers)
 
 
 RM_BENCH = Reader(
@@ -61,6 +60,6 @@ RM_BENCH = Reader(
     marks=frozenset({"prompt", "chosen", "rejected"}),
     model=RmBenchRecord,
     makes={"preferences": preferences},
-    unused=UNUSED,
-    looks=looks,
+    unused=UNUSABLE_PAIR,
+    matches=matches,
 )

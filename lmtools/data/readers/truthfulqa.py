@@ -36,7 +36,7 @@ def separated(value: Any) -> Any:
     return as_tuples(value)
 
 
-class Asked(Record):
+class TextIdRecord(Record):
     """A question that its own text identifies."""
 
     question: str = Field(validation_alias=AliasChoices("question", "Question"), min_length=1)
@@ -47,21 +47,21 @@ class Asked(Record):
         return f"truthfulqa-{sha256_text(self.question)[:12]}"
 
 
-class ChoiceRecord(Asked):
+class ChoiceRecord(TextIdRecord):
     """A record of ``mc_task.json``: choices, of which exactly one is right, each with 1 or 0."""
 
     mc1_targets: Annotated[tuple[tuple[str, int], ...], BeforeValidator(targets)] = Field(min_length=2)
 
     @field_validator("mc1_targets")
     @classmethod
-    def _one_right(cls, found: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
-        labels = [label for _, label in found]
+    def _one_right(cls, choices: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
+        labels = [label for _, label in choices]
         if sorted(labels) != [0] * (len(labels) - 1) + [1]:
             raise broken(f"the choices are marked {labels}", "mark one choice with 1 and the others with 0")
-        return found
+        return choices
 
 
-class AnswerRecord(Asked):
+class AnswerRecord(TextIdRecord):
     """A row of ``TruthfulQA.csv``."""
 
     best: str = Field(validation_alias=AliasChoices("Best Answer", "best_answer"), min_length=1)

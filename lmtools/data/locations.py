@@ -66,8 +66,8 @@ def _named(value: Any, distribution: str) -> Any:
     if not isinstance(value, dict):
         return value
     id = value.get("id")
-    own = {"id": f"{distribution}/{id}"} if id and isinstance(id, str) else {}
-    return {**value, **own, "distribution": distribution}
+    prefixed = {"id": f"{distribution}/{id}"} if id and isinstance(id, str) else {}
+    return {**value, **prefixed, "distribution": distribution}
 
 
 def source_hash(source: str) -> str:
@@ -162,18 +162,18 @@ def load_hub(source: str) -> Any:
 
     name = parse_hub_name(source)
     try:
-        found = datasets.load_dataset(name.repo, name.config, split=name.split)
+        dataset = datasets.load_dataset(name.repo, name.config, split=name.split)
     except Exception as error:  # whatever the hub's client, the file system or a parser may raise
         raise _explained(source, name, error) from error
     labels = {
         column: feature
-        for column, feature in found.features.items()
+        for column, feature in dataset.features.items()
         if isinstance(feature, datasets.ClassLabel)
     }
     for column, feature in labels.items():
-        names = [feature.int2str(number) if number >= 0 else "" for number in found[column]]
-        found = found.remove_columns(column).add_column(column, names)
-    return found
+        names = [feature.int2str(number) if number >= 0 else "" for number in dataset[column]]
+        dataset = dataset.remove_columns(column).add_column(column, names)
+    return dataset
 
 
 def hub_rows(dataset: Any) -> Iterator[Row]:
