@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from lmtools.ats.recipe import AtsRecipe
     from lmtools.core.results import Results
     from lmtools.core.run import Run
-    from lmtools.hyre.recipe import HyreRecipe
     from lmtools.leret.recipe import LeretRecipe
 
 MERGED = "merged"
@@ -59,22 +58,6 @@ def of_policy(run: "Run", recipe: "LeretRecipe", results: "Results", merge: bool
 def policy_files(run: Path, merge: bool) -> dict[str, Path | str]:
     """What is published of a training: the merged model where one was asked for, else the policy."""
     return {"": run / MERGED if merge and (run / MERGED).exists() else run / "policy"}
-
-
-def of_ensemble(run: "Run", recipe: "HyreRecipe", results: "Results") -> None:
-    """The card of an ensemble."""
-    if run.writes:
-        from lmtools.hyre.card import ensemble_card
-        from lmtools.models.publish import write_card
-
-        write_card(run.path("ensemble"), ensemble_card(recipe, run.directory), run.manifest, results)
-
-
-def ensemble_files(run: Path) -> dict[str, Path | str]:
-    """What is published of an ensemble's run."""
-    from lmtools.hyre.card import published
-
-    return published(run)
 
 
 def of_head(run: "Run", recipe: "AtsRecipe", results: "Results") -> None:

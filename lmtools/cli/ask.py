@@ -49,33 +49,36 @@ def safe(text: str) -> str:
     return UNSAFE.sub("", text).strip()
 
 
-def show_pair(console: "Console", candidate: "Candidate", title: str, told: str) -> None:
+def show_pair(console: "Console", candidate: "Candidate", title: str, note: str) -> None:
     """The pair, cut to what the terminal has room for, and what the ensemble makes of the answers so far.
 
     Args:
         title: how far the session is.
-        told: which heads carry the weight; a line.
+        note: which heads carry the weight; a line.
     """
     from rich.rule import Rule
     from rich.text import Text
 
-    asked = [turn for turn in candidate.turns if turn.role == "user"] or list(candidate.turns)
+    questions = [turn for turn in candidate.turns if turn.role == "user"] or list(candidate.turns)
     before = len(candidate.turns) - 1
     head = f"after {before} earlier turn{'s' if before > 1 else ''}; m shows all" if before > 0 else ""
     room = None
     if console.is_terminal:
         # Besides the texts there are the title, the line before the answers and that of the cursor.
-        around = [line.wrap(console, console.width) for line in map(Text, (head, told, KEYS)) if line]
+        around = [line.wrap(console, console.width) for line in map(Text, (head, note, KEYS)) if line]
         room = console.height - 3 - sum(map(len, around))
     console.print(Rule(Text(title, style="bold"), align="left", style="dim"))
     if head:
         console.print(Text(head, style="dim"))
-    said = Text(safe(asked[-1].content) if asked else "", style="bold")
-    prompt = list(said.wrap(console, console.width))
-    shown = prompt if room is None else _cut(prompt, max(2, room // 4))
-    console.print(Text("\n").join(shown), "", sep="\n")
-    console.print(_answers(console, candidate, None if room is None else room - len(shown)))
-    console.print(Text(told, style="dim"))
+    question = Text(safe(questions[-1].content) if questions else "", style="bold")
+    lines = list(question.wrap(console, console.width))
+    if room is not None:
+        # The question has a quarter of the screen, the answers the rest.
+        lines = _cut(lines, max(2, room // 4))
+        room -= len(lines)
+    console.print(Text("\n").join(lines), "", sep="\n")
+    console.print(_answers(console, candidate, room))
+    console.print(Text(note, style="dim"))
 
 
 def show_all(console: "Console", candidate: "Candidate") -> None:
@@ -83,16 +86,16 @@ def show_all(console: "Console", candidate: "Candidate") -> None:
     from rich.padding import Padding
     from rich.text import Text
 
-    said = [*((turn.role, turn.content) for turn in candidate.turns)]
-    for name, text in [*said, ("1", candidate.first), ("2", candidate.second)]:
+    turns = [(turn.role, turn.content) for turn in candidate.turns]
+    for name, text in [*turns, ("1", candidate.first), ("2", candidate.second)]:
         console.print(Text(name, style="bold cyan"))
         console.print(Padding(Text(safe(text)), (0, 0, 1, 2)))
 
 
 def weight_line(sources: Sequence[str]) -> "Callable[[Floats], str]":
-    """What tells, of weights (K,), how many heads speak and which sources they are of; ``sources`` (K,)."""
+    """A function of weights (K,): a line on how many heads speak, and of which ``sources`` (K,) they are."""
 
-    def told(weights: "Floats") -> str:
+    def line(weights: "Floats") -> str:
         import numpy as np
 
         from lmtools.metrics.preference import effective_heads
@@ -107,7 +110,7 @@ def weight_line(sources: Sequence[str]) -> "Callable[[Floats], str]":
         named = ", ".join(f"{source} {part:.0%}" for source, part in first)
         return f"{effective_heads(weights):.1f} of {len(weights)} heads carry the weight ({named})"
 
-    return told
+    return line
 
 
 def _answers(console: "Console", candidate: "Candidate", room: int | None) -> "RenderableType":
@@ -121,10 +124,10 @@ def _answers(console: "Console", candidate: "Candidate", room: int | None) -> "R
     columns = ((console.width - 1) // 2 if wide else console.width) - FRAME
     texts = [list(Text(safe(text)).wrap(console, columns)) for text in (candidate.first, candidate.second)]
     if room is not None:
-        one, two = map(len, texts)
+        first, second = map(len, texts)
         free = room - 2 if wide else room - 4
         # Of two that are one under the other, a short one leaves its room to the other.
-        most = (free, free) if wide else (max(free // 2, free - two), max(free // 2, free - one))
+        most = (free, free) if wide else (max(free // 2, free - second), max(free // 2, free - first))
         texts = [_cut(lines, max(2, rows)) for lines, rows in zip(texts, most, strict=True)]
     panels = [
         Panel(
@@ -179,18 +182,18 @@ class Keys:
 
 def ask(
     session: "Session",
+    count: int,
     *,
-    wanted: int,
-    tell: "Callable[[Floats], str]",
+    note: "Callable[[Floats], str] | None" = None,
     keys: Keys | None = None,
     console: "Console | None" = None,
 ) -> bool:
-    """Ask about one pair after the other; True when ``wanted`` answers are there or no pair is left.
+    """Ask about one pair after the other; True when ``count`` answers are there or no pair is left.
 
     False: the user quit, or the input ended. What was answered is kept in any case.
 
     Args:
-        tell: a line about the weights (K,), such as ``ask_screen.weight_line`` makes.
+        note: a line about the weights (K,); ``weight_line``, if none is given.
         keys: standard input, if none are given.
         console: standard error, if none is given.
 
@@ -202,53 +205,49 @@ def ask(
         from rich.console import Console
 
         console = Console(stderr=True)
-    with _standard_input() if keys is None else nullcontext(keys) as source:
-        return _ask(session, wanted, tell, source, console)
-
-
-def _ask(
-    session: "Session", wanted: int, tell: "Callable[[Floats], str]", keys: Keys, console: "Console"
-) -> bool:
+    note = note or weight_line(session.sources)
     decided = False
-    while True:
-        count, candidate = len(session.labelled), session.next()
-        if count >= wanted or candidate is None:
-            if not (decided and keys.person and _take_back_the_last(console, keys, count, wanted)):
-                return True
-            session.undo()
-            continue
-        show_pair(console, candidate, f"answer {count + 1} of {wanted}", tell(session.weights()[0]))
-        action: Action | None = "help"
-        while action in ("help", "more", None):
-            console.print(KEYS, style="dim", highlight=False)
-            action = _read(keys, console)
-            if action == "help":
-                console.print(HELP, highlight=False)
-            elif action == "more":
-                show_all(console, candidate)
-        if action == "quit":
-            console.print(f"{count} of {wanted} answers are kept.", highlight=False)
-            return False
-        _decide(session, action, console)
-        decided = True
+    with _standard_input() if keys is None else nullcontext(keys) as source:
+        while True:
+            answers, candidate = len(session.labelled), session.next()
+            if answers >= count or candidate is None:
+                # A wrong key that was the last one can be taken back, where somebody sits at the keyboard.
+                if not (decided and source.person and _take_back_the_last(console, source, answers, count)):
+                    return True
+                session.undo()
+                continue
+            show_pair(console, candidate, f"answer {answers + 1} of {count}", note(session.weights()[0]))
+            action: Action | None = "help"
+            while action in ("help", "more", None):
+                console.print(KEYS, style="dim", highlight=False)
+                action = _read(source, console)
+                if action == "help":
+                    console.print(HELP, highlight=False)
+                elif action == "more":
+                    show_all(console, candidate)
+            if action == "quit":
+                console.print(f"{answers} of {count} answers are kept.", highlight=False)
+                return False
+            _decide(session, action, console)
+            decided = True
 
 
 def _decide(session: "Session", action: Action | None, console: "Console") -> None:
-    """Do what the user asked for."""
+    """Record an answer or a skip, or take the last one back."""
     if action == "first" or action == "second":
         session.answer(action)
-        said = f"the {action} is better"
+        outcome = f"the {action} is better"
     elif action == "skip":
         session.skip()
-        said = "skipped"
+        outcome = "skipped"
     else:
-        said = "taken back" if session.undo() else "there is nothing to take back"
-    console.print(f"  {said}", style="green", highlight=False)
+        outcome = "taken back" if session.undo() else "there is nothing to take back"
+    console.print(f"  {outcome}", style="green", highlight=False)
 
 
-def _take_back_the_last(console: "Console", keys: Keys, count: int, wanted: int) -> bool:
+def _take_back_the_last(console: "Console", keys: Keys, answers: int, count: int) -> bool:
     """Whether a person who pressed a wrong key last wants it back."""
-    all_there = f"All {wanted} answers are there." if count >= wanted else "No pair is left."
+    all_there = f"All {count} answers are there." if answers >= count else "No pair is left."
     console.print(f"{all_there} u takes the last one back; any other key: done.", highlight=False)
     return ACTIONS.get(keys.read()) == "undo"
 
@@ -268,7 +267,7 @@ def _standard_input() -> Iterator[Keys]:
     if sys.stdin is None:
         yield Keys(lambda: "")
     elif sys.stdin.isatty() and os.name == "posix":
-        with one_key(sys.stdin.fileno()) as read:
+        with single_keys(sys.stdin.fileno()) as read:
             yield Keys(read, person=True)
     else:
         yield Keys(_line)
@@ -281,7 +280,7 @@ def _line() -> str:
 
 
 @contextmanager
-def one_key(descriptor: int) -> Iterator[Callable[[], str]]:
+def single_keys(descriptor: int) -> Iterator[Callable[[], str]]:
     """Keys of a terminal as they are pressed, unseen; its mode is restored however this ends.
 
     Keys that come at one stroke, as a pasted text does, are one answer, not several: the first one counts.
@@ -293,16 +292,16 @@ def one_key(descriptor: int) -> Iterator[Callable[[], str]]:
 
     def read() -> str:
         while not select.select([descriptor], [], [], AWAKE)[0]:
-            one_at_a_time()  # after Ctrl-Z the shell has set a mode of its own
+            unbuffered()  # after Ctrl-Z the shell has set a mode of its own
         pressed = os.read(descriptor, 1024).decode("utf-8", "replace")
         return pressed if pressed in ACTIONS else pressed[:1].lower()
 
-    def one_at_a_time() -> None:
+    def unbuffered() -> None:
         # Not raw: Ctrl-C and Ctrl-Z keep their meaning.
         tty.setcbreak(descriptor, termios.TCSADRAIN)
 
     try:
-        one_at_a_time()
+        unbuffered()
         yield read
     finally:
         termios.tcsetattr(descriptor, termios.TCSAFLUSH, before)

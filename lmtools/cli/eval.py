@@ -14,6 +14,7 @@ from lmtools.cli.options import (
     Json,
     LmEval,
     Model,
+    Options,
     Out,
     Recipe,
     Resume,
@@ -21,7 +22,10 @@ from lmtools.cli.options import (
     Set,
     Track,
     overrides,
+    with_options,
 )
+from lmtools.cli.output import emit
+from lmtools.core.progress import say
 from lmtools.models.recipes import load_model_recipe
 
 DEFAULT = "calibration/quickstart"
@@ -96,7 +100,9 @@ def calibration(
 
 
 @app.command()
+@with_options()
 def reward(
+    *,
     pairs: Annotated[
         str | None,
         typer.Option(
@@ -128,33 +134,28 @@ def reward(
             autocompletion=completion.weights,
         ),
     ] = None,
-    recipe: Recipe = None,
-    settings: Set = None,
-    model: Model = None,
-    backend: Backend = None,
-    out: Out = None,
-    seed: Seed = None,
-    dry_run: DryRun = False,
-    json: Json = False,
-    resume: Resume = False,
-    track: Track = None,
+    options: Options,
     lm_eval_out: LmEval = None,
 ) -> None:
     """Does a reward model rank answers as people do? Accuracy per distribution and RewardBench section.
 
     `--model` is any sequence-classification reward model; without one, an ensemble of `lmtools hyre train`.
     """
-    from lmtools.cli.eval_reward import DEFAULT as REWARD
-    from lmtools.cli.eval_reward import measure_reward, show_reward_plan
-    from lmtools.hyre.recipe import RewardRecipe
+    from lmtools.hyre import api
 
     named = {"pairs": pairs, "run": run and str(run), "weights": weights and str(weights)}
-    given = [f"{key}={json_module.dumps(value)}" for key, value in named.items() if value is not None]
-    given += overrides(settings, model, backend, seed)
-    config = load_model_recipe(RewardRecipe, recipe, given, default=REWARD)
-    if dry_run:
-        show_reward_plan(config, json)
+    settings = [f"{key}={json_module.dumps(value)}" for key, value in named.items() if value is not None]
+    settings += options.overrides()
+    recipe = options.recipe or api.REWARD
+    if options.dry_run:
+        from lmtools.hyre.dry_run import print_reward_plan
+
+        plan = api.plan_reward(recipe, settings)
+        emit(plan, options.json)
+        print_reward_plan(plan)
         return
-    measure_reward(
-        config, recipe or REWARD, out=out, resume=resume, json=json, track=track, lm_eval_out=lm_eval_out
-    )
+    measured = api.evaluate_reward(recipe, options.out, settings, lm_eval_out=lm_eval_out, **options.run())
+    for name, value in measured.rows[0].metrics.items():
+        say(f"{name:<32} {value.value:.3f} [{value.low:.3f}, {value.high:.3f}]  n = {value.n}")
+    say(f"\nfiles: {measured.directory}/   (metrics.json)")
+    emit(measured.as_json(), options.json)

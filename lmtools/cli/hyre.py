@@ -1,82 +1,63 @@
-"""``lmtools hyre``: train, adapt, query, eval, score."""
+"""``lmtools hyre``: train, eval, adapt, query, score."""
 
-from dataclasses import asdict
-from functools import partial
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lmtools.cli import completion
-from lmtools.cli.artefacts import ensemble_files, of_last_run, push
-from lmtools.cli.hyre_run import DEFAULT, check_trainable, measure, trained, trained_or_new
-from lmtools.cli.hyre_run import train as run_train
+from lmtools.cli.invocation import as_called
 from lmtools.cli.options import (
     Ask,
-    Backend,
     Count,
-    DryRun,
     Examples,
     Json,
     LmEval,
-    Model,
-    Out,
+    Options,
     PairsFile,
     Public,
     PushToHub,
-    Recipe,
-    Resume,
     Rule,
     Seed,
-    Set,
     TargetName,
-    Track,
     TrainedRun,
     WeightsFile,
-    overrides,
+    with_options,
 )
-from lmtools.cli.output import emit
-from lmtools.cli.runs import ending
+from lmtools.cli.output import emit, show_results, show_run
 from lmtools.core.errors import LmtoolsError
-from lmtools.models.recipes import load_model_recipe
+from lmtools.core.progress import say
+from lmtools.core.strings import short
 
 if TYPE_CHECKING:
-    from lmtools.hyre.recipe import HyreRecipe
+    from lmtools.hyre.api import AdaptedRun
+    from lmtools.hyre.dry_run import Plan
+    from lmtools.runs import RunOptions
 
 app = typer.Typer(no_args_is_help=True, help="One reward ensemble, every user's own reward model.")
 
 
 @app.command()
-def train(
-    recipe: Recipe = None,
-    settings: Set = None,
-    model: Model = None,
-    backend: Backend = None,
-    out: Out = None,
-    seed: Seed = None,
-    dry_run: DryRun = False,
-    json: Json = False,
-    resume: Resume = False,
-    track: Track = None,
-    push_to_hub: PushToHub = None,
-    public: Public = False,
-) -> None:
+@with_options()
+def train(options: Options, push_to_hub: PushToHub = None, public: Public = False) -> None:
     """Train an ensemble of reward heads on preference pairs; minutes as it stands, on two CPU cores."""
-    config = _config(recipe, overrides(settings, model, backend, seed))
-    check_trainable(config)
-    if dry_run:
-        _show_plan(config, json, targets=False)
+    from lmtools.hyre import api
+
+    recipe = options.recipe or api.DEFAULT
+    if options.dry_run:
+        show_plan(api.plan(recipe, options.overrides()), options.json)
         return
-    out = of_last_run("hyre", "train", out, resume, push_to_hub is not None)
-    directory, results = run_train(config, recipe or DEFAULT, out=out, resume=resume, track=track)
-    next_line = f"lmtools hyre adapt --examples 5 --run {directory}"
-    ending(results, f"files: {directory}/   next: {next_line}")
-    pushed = push(push_to_hub, public, partial(ensemble_files, directory))
-    emit({"run": str(directory), **asdict(results), **pushed}, json)
+    run = api.run_training(
+        recipe, options.out, options.overrides(), push_to_hub=push_to_hub, public=public, **options.run()
+    )
+    show_run(run, options.json, f"files: {run.directory}/   next: {_adapt_line(run.directory)}")
 
 
 @app.command(name="eval")
+@with_options()
 def evaluate(
+    *,
     run: Annotated[
         Path | None,
         typer.Argument(
@@ -87,76 +68,74 @@ def evaluate(
             autocompletion=completion.runs("ensemble"),
         ),
     ] = None,
-    recipe: Recipe = None,
-    settings: Set = None,
-    model: Model = None,
-    backend: Backend = None,
-    out: Out = None,
-    seed: Seed = None,
-    dry_run: DryRun = False,
-    json: Json = False,
-    resume: Resume = False,
-    track: Track = None,
+    options: Options,
     lm_eval_out: LmEval = None,
 ) -> None:
     """What are five labelled pairs worth? Every target, number of labels and baseline, with intervals."""
-    given = overrides(settings, model, backend, seed)
-    if run is not None and recipe is not None:
-        raise LmtoolsError(
-            f"{run} was trained with a recipe of its own, and --recipe {recipe} is another",
-            fix="leave --recipe out and change single settings with --set, or leave RUN out to train anew",
-        )
-    source = None if recipe is not None and run is None else trained(run)
-    if source is None:
-        config, name = _config(recipe, given), recipe or DEFAULT
-    else:
-        from lmtools.hyre.reward import trained_recipe
-
-        config, name = trained_recipe(source, given), recipe or str(source)
-    if dry_run:
-        _show_plan(config, json, targets=True, train=source is None)
-        return
-    directory, results = measure(
-        config, name, source, out=out, resume=resume, track=track, lm_eval_out=lm_eval_out
-    )
+    from lmtools.hyre import api
     from lmtools.report.label_curves import headline
 
-    following = f"lmtools hyre adapt --examples 5 --run {source or directory}"
-    ending(
-        headline(results, config.name), f"files: {directory}/   (metrics.json, measured/)   next: {following}"
+    if run is not None and options.recipe is not None:
+        raise LmtoolsError(
+            f"{run} was trained with a recipe of its own, and --recipe {options.recipe} is another",
+            fix="leave --recipe out and change single settings with --set, or leave RUN out to train anew",
+        )
+    trained = None if options.recipe is not None else api.find_training(run)
+    if options.dry_run:
+        plan = api.plan(options.recipe, options.overrides(), trained=trained, targets=True)
+        show_plan(plan, options.json)
+        return
+    measured = api.run_evaluation(
+        trained, options.out, options.overrides(), recipe=options.recipe, lm_eval_out=lm_eval_out,
+        **options.run(),
+    )  # fmt: skip
+    following = _adapt_line(trained or measured.directory)
+    show_results(
+        headline(measured.results, measured.ensemble),
+        f"files: {measured.directory}/   (metrics.json, measured/)   next: {following}",
     )
-    emit({"run": str(directory), **asdict(results)}, json)
+    emit(measured.as_json(), options.json)
 
 
 @app.command()
+@with_options("recipe", "model", "backend", "track")
 def adapt(
+    *,
     examples: Examples = 5,
     pairs: PairsFile = None,
     target: TargetName = None,
     run: TrainedRun = None,
     ask: Ask = False,
     by: Rule = "bald",
-    settings: Set = None,
-    out: Out = None,
-    seed: Seed = None,
-    dry_run: DryRun = False,
-    json: Json = False,
-    resume: Resume = False,
+    options: Options,
 ) -> None:
     """Turn the ensemble into one user's reward model: weights for its heads, from a few labelled pairs.
 
     The pairs that were not learned from are tested on. `--set adapt.temperature=0.5` and the like change how.
     """
-    from lmtools.cli.hyre_adapt import Asked, adapt_user, show_plan
+    from lmtools.cli.ask import ask as ask_in_terminal
+    from lmtools.hyre import api
 
-    source = trained_or_new(run) if not dry_run else trained(run)
-    asked = Asked(examples, pairs, target, ask, by)
-    given = overrides(settings, None, None, seed)
-    if dry_run:
-        show_plan(source, asked, given, json)
+    if options.dry_run:
+        from lmtools.hyre.dry_run import print_adaptation_plan
+
+        plan = api.plan_adaptation(
+            api.find_training(run), options.overrides(), examples=examples, pairs=pairs, target=target,
+            by=by, ask=ask,
+        )  # fmt: skip
+        emit(plan, options.json)
+        print_adaptation_plan(plan, api.DEFAULT)
         return
-    assert source is not None
-    adapt_user(source, asked, given, out=out, resume=resume, json=json)
+    trained = api.find_or_train(run, **_called())
+    adapted = api.adapt(
+        trained, options.out, options.overrides(), examples=examples, pairs=pairs, target=target, by=by,
+        ask=ask_in_terminal if ask else None, **options.run(),
+    )  # fmt: skip
+    _say_weights(adapted)
+    if not adapted.rows and not ask:
+        say("no pair is left to test on")
+    following = f"lmtools generate --prompt TEXT --best-of 4 --reward {trained} --weights {adapted.directory}"
+    show_run(adapted, options.json, f"files: {adapted.directory}/   (weights.json)   next: {following}")
 
 
 @app.command()
@@ -179,9 +158,18 @@ def query(
     json: Json = False,
 ) -> None:
     """Which pairs to label next: those that would tell the ensemble most. Labels are not looked at."""
-    from lmtools.cli.hyre_query import query_pairs
+    from lmtools.hyre import api
 
-    query_pairs(trained_or_new(run), pairs, target, weights, by, count, seed or 0, output, json)
+    trained = api.find_or_train(run, **_called())
+    answer = api.query(
+        trained, count=count, by=by, pairs=pairs, target=target, weights=weights, seed=seed or 0,
+        output=output,
+    )  # fmt: skip
+    emit(answer, json)
+    if output is None and not json:
+        for row in answer.pairs:
+            typer.echo(f"{row['score']:.4f}  {row['id']}  {_prompt_line(row['prompt'])}")
+    say(as_called(f"label them in the terminal with: lmtools hyre adapt --ask --run {trained}"))
 
 
 @app.command()
@@ -209,22 +197,42 @@ def score(
     json: Json = False,
 ) -> None:
     """Rewards of answers under given weights. Only those of answers to the same prompt compare."""
-    from lmtools.cli.hyre_query import score_answers
+    from lmtools.hyre import api
 
-    score_answers(trained_or_new(run), input, weights, output, json)
-
-
-def _config(recipe: str | None, given: list[str]) -> "HyreRecipe":
-    from lmtools.hyre.recipe import HyreRecipe
-
-    return load_model_recipe(HyreRecipe, recipe, given, default=DEFAULT)
+    answer = api.score(api.find_or_train(run, **_called()), input, weights, output)
+    emit(answer, json)
+    if output is None and not json:
+        for row in answer.results:
+            typer.echo(f"{row['reward']:+.4f}  {_prompt_line(row.get('completion') or row['messages'])}")
 
 
-def _show_plan(config: "HyreRecipe", json: bool, *, targets: bool, train: bool = True) -> None:
-    """``--dry-run``."""
-    from lmtools.hyre.dry_run import dry_run, print_dry_run
+def show_plan(plan: "Plan", json: bool) -> None:
+    """``--dry-run`` of a training or an evaluation."""
+    from lmtools.hyre.dry_run import print_dry_run
 
-    plan = dry_run(config, targets=targets, train=train)
     emit(plan, json)
     if not json:
         print_dry_run(plan)
+
+
+def _say_weights(adapted: "AdaptedRun") -> None:
+    """What the labels made of the heads, for a person."""
+    weights = adapted.weights
+    heaviest = ", ".join(f"{name} {weight:.3f}" for name, weight in weights.heaviest()[:5])
+    say(f"{adapted.user}: {len(weights.examples)} labelled pairs")
+    say(f"effective heads {weights.effective_heads:.1f} of {len(weights.weights)}; most weight: {heaviest}")
+
+
+def _called() -> "RunOptions":
+    """For a run that is made on the way: what was called."""
+    return {"command": ["lmtools", *sys.argv[1:]]}
+
+
+def _adapt_line(trained: Path) -> str:
+    return f"lmtools hyre adapt --examples 5 --run {trained}"
+
+
+def _prompt_line(prompt: Any) -> str:
+    """The last turn of a prompt on a short line."""
+    text = prompt if isinstance(prompt, str) else prompt[-1]["content"]
+    return short(str(text), 70)

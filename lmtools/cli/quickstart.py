@@ -1,5 +1,6 @@
 """``lmtools quickstart``: the built-in model on the bundled data, from nothing to measured improvements."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -176,18 +177,20 @@ def _calibrate(whole: "Run", recipe: "AtsRecipe", measurement: "CalibrationRecip
 
 def _personalise(whole: "Run", recipe: "HyreRecipe") -> "Results":
     """Train an ensemble on the pairs of a crowd, measure it on every persona, and keep weights for each."""
-    from lmtools.cli import hyre_run
-    from lmtools.hyre.personal import keep_weights
-    from lmtools.hyre.reward import trained_recipe
+    from lmtools.hyre import api
 
     say("\nHyRe: reward heads learn from a crowd; five labelled pairs then say which of them a user is like.")
-    own = PartTracker(whole.tracker, "hyre")
-    trained, _ = hyre_run.train(recipe, ENSEMBLE, out=whole.path("hyre"), resume=True, track=own)
-    recipe = trained_recipe(trained)  # with the adapter, if the backbone was tuned
-    folder, own = whole.path("hyre-eval"), PartTracker(whole.tracker, "hyre-eval")
-    _, measured = hyre_run.measure(recipe, ENSEMBLE, trained, out=folder, resume=True, track=own)
-    keep_weights(trained, recipe, LABELS, whole.path("hyre-weights"))
-    return measured
+    command = ["lmtools", *sys.argv[1:]]
+    trained = api.run_training(
+        recipe, whole.path("hyre"), name=ENSEMBLE, resume=True, track=PartTracker(whole.tracker, "hyre"),
+        command=command,
+    ).directory  # fmt: skip
+    measured = api.run_evaluation(
+        trained, whole.path("hyre-eval"), name=ENSEMBLE, resume=True,
+        track=PartTracker(whole.tracker, "hyre-eval"), command=command,
+    )  # fmt: skip
+    api.adapt_targets(trained, whole.path("hyre-weights"), LABELS)
+    return measured.results
 
 
 def _personalised(measured: "Results", ensemble: str, directory: Path) -> str:

@@ -2,16 +2,17 @@
 
 from lmtools.hyre import Preference, load_reward
 reward = load_reward("runs/hyre-train")
-mine = reward.adapt([Preference(prompt="Name a river.", chosen="Seine", rejected="The Seine.")])
-mine.score("Name a lake.", ["Como", "That would be Lake Como."])
+personal = reward.adapt([Preference(prompt="Name a river.", chosen="Seine", rejected="The Seine.")])
+personal.score("Name a lake.", ["Como", "That would be Lake Como."])
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lmtools.data.records import Preference
+    from lmtools.hyre.api import evaluate_reward, load_reward, run_evaluation, run_training
     from lmtools.hyre.ensemble import Ensemble, load_ensemble
-    from lmtools.hyre.from_python import Rewarder, load_reward, run_training
+    from lmtools.hyre.reward import Rewarder
     from lmtools.hyre.reweighting import blend, pair_losses, reweight, scores
     from lmtools.metrics.preference import effective_heads
 else:
@@ -21,15 +22,18 @@ else:
         __name__,
         {
             "lmtools.data.records": ["Preference"],
+            "lmtools.hyre.api": [
+                "evaluate_reward", "load_reward", "run_evaluation", "run_training",
+            ],
             "lmtools.hyre.ensemble": ["Ensemble", "load_ensemble"],
-            "lmtools.hyre.from_python": ["Rewarder", "load_reward", "run_training"],
+            "lmtools.hyre.reward": ["Rewarder"],
             "lmtools.hyre.reweighting": ["blend", "pair_losses", "reweight", "scores"],
             "lmtools.metrics.preference": ["effective_heads"],
         },
-    )
+    )  # fmt: skip
 
 __all__ = [
     "Ensemble", "Preference", "Rewarder",
-    "blend", "effective_heads", "load_ensemble", "load_reward", "pair_losses", "reweight", "run_training",
-    "scores",
+    "blend", "effective_heads", "evaluate_reward", "load_ensemble", "load_reward", "pair_losses", "reweight",
+    "run_evaluation", "run_training", "scores",
 ]  # fmt: skip

@@ -1,20 +1,23 @@
-"""A few labelled examples become weights over the heads: in milliseconds, and without a gradient step."""
+"""From a few labelled examples to weights over the heads, in milliseconds and without a gradient step.
+
+`prior_weights` and `posterior` are the weights before and after the examples, `informativeness` says which
+pair to label next, and `Weights` is what is kept of a user: the file ``weights.json``.
+"""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from lmtools.core.arrays import Floats
 from lmtools.core.errors import DataError, ModelError
 from lmtools.core.files import write_text
 from lmtools.hyre.ensemble import Ensemble
-from lmtools.hyre.recipe import AdaptSettings
 from lmtools.hyre.reweighting import (
     Acquisition,
+    LossName,
     blend,
     margin_variances,
     normal_scores,
@@ -24,69 +27,96 @@ from lmtools.hyre.reweighting import (
     reweight,
     scores,
 )
+from lmtools.hyre.settings import AdaptSettings
 from lmtools.metrics.preference import effective_heads
 
+# Prior and posterior
 
-def prior_weights(fit: Floats, settings: AdaptSettings) -> Floats:
-    """Weights before any example: (K,), with a sum of 1.
+
+class Labelled(Protocol):
+    """Labelled examples as a rule sees them: pairs (``Margins``) or the rows of a table."""
+
+    @property
+    def outputs(self) -> Floats:
+        """Of the heads: margins of pairs or predictions (n, K), or the logits of classes (n, K, C)."""
+        ...
+
+    def losses(self, loss: LossName) -> Floats:
+        """Each head's loss on each example: (n, K)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Margins:
+    """Labelled pairs: ``outputs`` (n, K) are the heads' margins, chosen less rejected; n may be 0."""
+
+    outputs: Floats
+
+    def losses(self, loss: LossName) -> Floats:
+        """Each head's loss on each pair, (n, K); raises ``ValueError`` where a margin is NaN."""
+        return pair_losses(self.outputs, loss)
+
+
+def head_prior(train_loss: Floats, settings: AdaptSettings) -> Floats:
+    """The heads' shares of the prior, p_k in the rule: (K,), with a sum of 1.
 
     ``train`` weighs a head by exp(-f_k / T), f_k its mean loss on a training pair in nats, as if one labelled
     pair had been an average one of training.
     """
     if settings.prior == "uniform":
-        return np.full(len(fit), 1 / len(fit))
-    return reweight(fit, temperature=settings.temperature)
+        return np.full(len(train_loss), 1 / len(train_loss))
+    return reweight(train_loss, temperature=settings.temperature)
 
 
-def before(fit: Floats, settings: AdaptSettings) -> Floats:
-    """What the rule gives without an example, (K,): the prior's weights, or zeros, which prefer nothing."""
-    return adapted(np.zeros((0, len(fit))), fit, settings)[0]
+def prior_weights(train_loss: Floats, settings: AdaptSettings) -> Floats:
+    """The weights (K,) without an example: the prior, or zeros, which prefer nothing, of a normal prior."""
+    nothing = np.zeros(len(train_loss))
+    if settings.rule == "gaussian":
+        return nothing
+    return reweight(nothing, head_prior(train_loss, settings), settings.temperature)
 
 
-def adapted(margins: ArrayLike, fit: Floats, settings: AdaptSettings) -> tuple[Floats, Floats]:
-    """The weights (K,) and the heads' losses (K,) over labelled pairs.
+def posterior(labelled: Labelled, prior: Floats, settings: AdaptSettings) -> tuple[Floats, Floats]:
+    """The weights (K,) and the heads' losses (K,) over labelled examples.
 
     Args:
-        margins: (n, K), chosen less rejected, standardised if the settings say so; n may be 0.
-        fit: (K,), each head's mean loss in training.
+        labelled: margins or outputs, standardised if the settings say so; n may be 0.
+        prior: (K,), of ``head_prior``; the rule ``gaussian`` has one of its own, N(0, I / K).
 
     Raises:
-        ValueError: a margin is NaN.
+        ValueError: an output is NaN.
     """
-    found = np.asarray(margins, dtype=np.float64)
-    losses = reduced(pair_losses(found, settings.loss), settings.reduction)
-    prior = prior_weights(fit, settings)
+    losses = reduced(labelled.losses(settings.loss), settings.reduction)
     if settings.rule == "gaussian":
-        # Without examples the mode of the prior is no reward at all.
-        return posterior_mode(found, 1 / found.shape[1]), losses
+        return posterior_mode(labelled.outputs, 1 / len(losses)), losses
     return reweight(losses, prior, settings.temperature), losses
 
 
-def telling(
-    kind: Acquisition, pool: Floats, known: Floats, fit: Floats, settings: AdaptSettings, seed: int
+def informativeness(
+    kind: Acquisition, pool: Floats, labelled: Floats, weights: Floats, settings: AdaptSettings, seed: int
 ) -> Floats:
-    """How much each pair of a pool would tell, once some are labelled: (m,), higher is more.
+    """How much the label of each pair of a pool would tell: (m,), higher is more.
 
     Args:
         pool: (m, K), margins of pairs without labels, in any orientation.
-        known: (n, K), of the labelled ones, chosen less rejected.
+        labelled: (n, K), of the labelled ones, chosen less rejected.
+        weights: (K,), the posterior of those.
     """
-    weights, _ = adapted(known, fit, settings)
     if settings.rule == "reweight":
         return scores(kind, pool, weights, seed)
-    variances = margin_variances(pool, known, weights, 1 / pool.shape[1])
+    variances = margin_variances(pool, labelled, weights, 1 / pool.shape[1])
     return normal_scores(kind, pool @ weights, variances, seed)
 
 
-def check_examples(available: int, wanted: int, source: str) -> None:
+def check_examples(available: int, examples: int, source: str) -> None:
     """Whether there are enough labelled pairs.
 
     Raises:
         DataError: there are fewer than asked for.
     """
-    if wanted > available:
+    if examples > available:
         raise DataError(
-            f"{source}: {available} pairs, and {wanted} examples were asked for",
+            f"{source}: {available} pairs, and {examples} examples were asked for",
             fix=f"give more pairs, or --examples {available}",
         )
 
@@ -197,7 +227,7 @@ def read_weights(path: Path, ensemble: str, count: int) -> Weights:
         settings = AdaptSettings.model_validate(
             {name: value[name] for name in AdaptSettings.model_fields if name in value}
         )
-        found = Weights(
+        weights = Weights(
             weights=np.array(value["weights"], dtype=np.float64),
             losses=np.array(value["losses"], dtype=np.float64),
             settings=settings,
@@ -205,18 +235,18 @@ def read_weights(path: Path, ensemble: str, count: int) -> Weights:
             sources=tuple(map(str, value["sources"])),
             ensemble=str(value["ensemble"]),
         )
-        if not np.isfinite(found.weights).all():
+        if not np.isfinite(weights.weights).all():
             raise ValueError("a weight is not finite")
-        if not found.weights.shape == found.losses.shape == (len(found.sources),):
+        if not weights.weights.shape == weights.losses.shape == (len(weights.sources),):
             raise ValueError("not a weight, a loss and a source of each head")
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{file}: no weights of `lmtools hyre adapt` ({str(error).splitlines()[0]})",
             fix="make it again: lmtools hyre adapt --pairs FILE",
         ) from error
-    if found.ensemble != ensemble or len(found.weights) != count:
+    if weights.ensemble != ensemble or len(weights.weights) != count:
         raise ModelError(
-            f"{file}: weights of {len(found.weights)} heads for another ensemble than this one of {count}",
+            f"{file}: weights of {len(weights.weights)} heads for another ensemble than this one of {count}",
             fix="name the run they were made for (--run), or adapt this one: lmtools hyre adapt",
         )
-    return found
+    return weights

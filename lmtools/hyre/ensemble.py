@@ -1,20 +1,21 @@
 """An ensemble of heads, and its form on disk: ``ensemble.safetensors`` and ``ensemble.json``.
 
-Tensors: ``standard.mean`` and ``standard.scale`` (D,) and those of each group of heads by number
-(``0.weight``, ``1.trunk.0.weight`` ...) in float32, ``size`` and ``fit`` (K,) in float64. ``ensemble.json``:
-``format``, ``info`` and ``lmtools`` (the version that wrote it).
+Tensors: ``standard.mean`` and ``standard.scale`` (D,), the scaler, and those of each group of heads by number
+(``0.weight``, ``1.trunk.0.weight`` ...) in float32; ``size``, the heads' root mean square margins, and
+``fit``, their training losses, (K,) in float64. ``ensemble.json``: ``format``, ``info`` and ``lmtools`` (the
+version that wrote it).
 """
 
 import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from safetensors.torch import load_file, save
 
 from lmtools import __version__
@@ -22,8 +23,8 @@ from lmtools.core.arrays import Floats
 from lmtools.core.config import Config
 from lmtools.core.errors import ModelError
 from lmtools.core.files import atomic_writer, sha256_text, write_json
-from lmtools.hyre.heads import Epinet, Heads, LinearHeads, SharedBase
-from lmtools.hyre.recipe import AdaptSettings, Task
+from lmtools.hyre.heads import Heads
+from lmtools.hyre.settings import AdaptSettings, Task
 from lmtools.models.feature_settings import FeatureSettings
 from lmtools.models.files import fingerprint
 
@@ -92,12 +93,31 @@ ROWS = 4096
 
 
 class Group(Config):
-    """Heads of one source, ``SOURCE/NUMBER`` by their place in the ensemble; ``arguments`` rebuild them."""
+    """Heads of one source, ``SOURCE/NUMBER`` by their place in the ensemble.
+
+    ``kind`` is that of their module, which ``arguments`` rebuild (``heads.Heads``).
+    """
 
     source: str
     count: int
-    kind: Literal["linear", "shared", "epinet"]
+    kind: str
     arguments: dict[str, float] = Field(default_factory=dict)
+
+    @field_validator("kind")
+    @classmethod
+    def _is_known(cls, kind: str) -> str:
+        if kind not in Heads.KINDS:
+            raise ValueError(f"kind: {kind}: none of {', '.join(Heads.KINDS)}")
+        return kind
+
+    @classmethod
+    def of(cls, source: str, heads: Heads) -> "Group":
+        """The description of heads that were made."""
+        return cls(source=source, count=heads.count, kind=heads.kind, arguments=heads.arguments)
+
+    def module(self, width: int, outputs: int) -> Heads:
+        """The heads again, on features of that width, with other weights than theirs."""
+        return Heads.KINDS[self.kind].rebuilt(width, self.count, outputs, self.arguments)
 
 
 class EnsembleInfo(Config):
@@ -122,20 +142,20 @@ class EnsembleInfo(Config):
 class Ensemble:
     """Heads of one or more sources on the same standardised features.
 
-    ``size`` (K,) is the root mean square of each head's margins on the training pairs, for standardising
-    them; ``fit`` (K,) each head's mean loss on the training data, in nats.
+    ``margin_rms`` (K,) is the root mean square of each head's margins on the training pairs, for
+    standardising them; ``train_loss`` (K,) each head's mean loss on the training data, in nats.
 
     >>> ensemble = load_ensemble(Path("runs/hyre-train/ensemble"))
-    >>> texts = np.zeros((2, len(ensemble.standard.mean)), dtype=np.float32)
+    >>> texts = np.zeros((2, len(ensemble.scaler.mean)), dtype=np.float32)
     >>> ensemble.outputs(texts).shape == (2, ensemble.count)
     True
     """
 
     info: EnsembleInfo
-    standard: Scaler
+    scaler: Scaler
     parts: tuple[Heads, ...]
-    size: Floats
-    fit: Floats
+    margin_rms: Floats
+    train_loss: Floats
 
     @property
     def count(self) -> int:
@@ -158,54 +178,28 @@ class Ensemble:
         Raises:
             ModelError: a feature is not finite, or their number is another.
         """
-        x = torch.from_numpy(self.standard(features))
+        x = torch.from_numpy(self.scaler(features))
         with torch.inference_mode():
             blocks = [
                 torch.cat([part(block) for part in self.parts], dim=1).double().numpy()
                 for block in (torch.split(x, ROWS) if len(x) else ())
             ]
         shape = (0, self.count, self.info.outputs)
-        found: Floats = np.concatenate(blocks) if blocks else np.zeros(shape)
+        outputs: Floats = np.concatenate(blocks) if blocks else np.zeros(shape)
         if self.info.task == "classification":
-            return found
-        return found[:, :, 0] * self.info.target_scale + self.info.target_mean
+            return outputs
+        return outputs[:, :, 0] * self.info.target_scale + self.info.target_mean
 
     def factors(self, settings: AdaptSettings) -> Floats:
         """What brings the heads' margins to ``settings.scale``, each one or all together: (K,)."""
-        size = (
-            self.size if settings.standardise else np.full(self.count, np.sqrt(np.square(self.size).mean()))
-        )
-        return settings.scale / np.maximum(size, LEAST)
+        rms = self.margin_rms
+        if not settings.standardise:
+            rms = np.full(self.count, np.sqrt(np.square(rms).mean()))
+        return settings.scale / np.maximum(rms, LEAST)
 
     def rewards(self, features: Features, settings: AdaptSettings) -> Floats:
         """The heads' rewards at the size that the settings ask for: (n, K)."""
         return self.outputs(features) * self.factors(settings)
-
-
-def build(group: Group, width: int, outputs: int) -> Heads:
-    """The module of a group, its weights still random."""
-    arguments: dict[str, Any] = {
-        name: float(value) if name == "prior_scale" else int(value) for name, value in group.arguments.items()
-    }
-    if group.kind == "linear":
-        return LinearHeads(torch.zeros(group.count, width))
-    made = SharedBase if group.kind == "shared" else Epinet
-    return made(width, group.count, outputs, **arguments)
-
-
-def group_of(source: str, heads: Heads) -> Group:
-    """How heads are told on disk."""
-    if isinstance(heads, LinearHeads):
-        return Group(source=source, count=heads.count, kind="linear")
-    if isinstance(heads, Epinet):
-        kind: Literal["shared", "epinet"] = "epinet"
-        arguments = {"hidden": heads.hidden, "index_dim": heads.index.shape[1]}
-    else:
-        assert isinstance(heads, SharedBase)
-        kind, arguments = "shared", {"hidden": heads.hidden, "prior_hidden": heads.prior_hidden}
-    return Group(
-        source=source, count=heads.count, kind=kind, arguments={**arguments, "prior_scale": heads.prior_scale}
-    )
 
 
 def save_ensemble(ensemble: Ensemble, directory: Path) -> None:
@@ -220,8 +214,8 @@ def save_ensemble(ensemble: Ensemble, directory: Path) -> None:
         for name, value in part.state_dict().items()
     }
     arrays: dict[str, NDArray[Any]] = {
-        "standard.mean": ensemble.standard.mean, "standard.scale": ensemble.standard.scale,
-        "size": ensemble.size, "fit": ensemble.fit,
+        "standard.mean": ensemble.scaler.mean, "standard.scale": ensemble.scaler.scale,
+        "size": ensemble.margin_rms, "fit": ensemble.train_loss,
     }  # fmt: skip
     tensors |= {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
     with atomic_writer(directory / WEIGHTS, "wb") as stream:
@@ -267,23 +261,27 @@ def load_ensemble(directory: Path) -> Ensemble:
         tensors = load_file(path)
         if wrong := [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
             raise ValueError(f"{wrong[0]} is not finite")
-        mean, scale, size, fit = (
+        mean, scale, margin_rms, train_loss = (
             tensors.pop(name).numpy() for name in ("standard.mean", "standard.scale", "size", "fit")
         )
         parts = []
         for number, group in enumerate(info.groups):
-            heads = build(group, len(mean), info.outputs)
-            prefix = f"{number}."
-            own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-            heads.load_state_dict(own, strict=True)
+            heads, prefix = group.module(len(mean), info.outputs), f"{number}."
+            state_dict = {
+                name.removeprefix(prefix): tensor
+                for name, tensor in tensors.items()
+                if name.startswith(prefix)
+            }
+            heads.load_state_dict(state_dict, strict=True)
             parts.append(heads.eval().requires_grad_(False))
         count = sum(part.count for part in parts)
-        if size.shape != (count,) or fit.shape != (count,) or scale.shape != mean.shape:
+        if margin_rms.shape != (count,) or train_loss.shape != (count,) or scale.shape != mean.shape:
             raise ValueError(f"sizes of other heads or features than those of {SETTINGS}")
     except Exception as error:  # OSError, SafetensorError, RuntimeError, KeyError: missing, truncated, others
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{path} cannot be loaded: {reason}", fix="train the ensemble again") from error
-    return Ensemble(info, Scaler(mean, scale), tuple(parts), size.astype(np.float64), fit.astype(np.float64))
+    margin_rms, train_loss = (values.astype(np.float64) for values in (margin_rms, train_loss))
+    return Ensemble(info, Scaler(mean, scale), tuple(parts), margin_rms, train_loss)
 
 
 def ensemble_digest(directory: Path) -> str:

@@ -6,12 +6,10 @@ figures can be made again: an interrupted evaluation goes on with the next targe
 texts of the pairs, those of a target in the order of its columns.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,29 +21,30 @@ from lmtools.core.results import Results
 from lmtools.core.run import Run
 from lmtools.hyre.ensemble import Ensemble, Features
 from lmtools.hyre.heads import SharedBase
-from lmtools.hyre.inputs import Setup
+from lmtools.hyre.inputs import PairInputs
 from lmtools.hyre.label_draws import draws
 from lmtools.hyre.methods import (
     Measured,
     Method,
-    Pairs,
-    asked_in_turn,
-    baseline_methods,
+    PairView,
     hyre_method,
+    informative_draw,
     measure,
+    pair_methods,
     shared_methods,
 )
 from lmtools.hyre.pairs import PairFeatures, content, read_features, reading
 from lmtools.hyre.recipe import HyreRecipe
 from lmtools.hyre.results import Target, result_rows
-from lmtools.hyre.session import PAIRS, shown, target_records
-from lmtools.hyre.train import Ensembles, settings_of
+from lmtools.hyre.session import PAIRS, shown_pair, target_records
+from lmtools.hyre.settings import AdaptSettings
+from lmtools.hyre.train import Ensembles, adaptation_of, is_ensemble
 from lmtools.metrics.preference import disagreements
 
 FOLDER = "measured"
 
 
-def evaluate(setup: Setup, run: Run, found: Ensembles, recipe_name: str) -> Results:
+def evaluate(inputs: PairInputs, run: Run, ensembles: Ensembles, recipe_name: str) -> Results:
     """Measure every method on every target.
 
     Raises:
@@ -53,87 +52,82 @@ def evaluate(setup: Setup, run: Run, found: Ensembles, recipe_name: str) -> Resu
         ModelError: the features are not those of the ensembles.
         MachineError: the run cannot be written.
     """
-    pairs = [pair for own in setup.targets.values() for pair in own]
-    with run.stage("features of the targets", partial(reading, setup.reader, pairs)):
-        features = read_features(setup.reader, dict(setup.targets), "targets")
-    targets, told = [], []
+    recipe = inputs.recipe
+    settings, main = recipe.eval, recipe.name
+    pairs = [pair for members in inputs.targets.values() for pair in members]
+    with run.stage("features of the targets", partial(reading, inputs.reader, pairs)):
+        features = read_features(inputs.reader, dict(inputs.targets), "targets")
+    methods = methods_of(recipe, ensembles)
+    targets, records = [], []
     with run.stage("measure", Work), progress(len(features), "targets measured") as bar:
-        for name, own in features.items():
+        for name, target in features.items():
             path = run.path(FOLDER, f"{file_name(name)}.npz")
+            measured = _read(path)
+            if measured is None:
+                keys = [content(pair) for pair in target.pairs]
+                choices = draws(keys, settings.draws, settings.holdout, recipe.seed, name)
+                views = {
+                    source: pair_view(ensemble, ensembles.single, target, adaptation_of(source, recipe))
+                    for source, ensemble in ensembles.by_name.items()
+                }
+                measured = measure(views, choices, methods, settings.examples)
+                # The main ensemble again, with labels asked for one at a time in place of drawn ones.
+                adapt, train_loss = adaptation_of(main, recipe), ensembles.main.train_loss
+                smallest = min(len(choice.pool) for choice in choices)
+                counts = [n for n in settings.examples if 0 < n <= smallest]
+                for kind in settings.active:
+                    in_order = []
+                    for choice in choices:
+                        most = max(counts, default=0)
+                        in_order.append(
+                            informative_draw(views[main], train_loss, choice, kind, adapt, most, recipe.seed)
+                        )
+                    method: Method[PairView] = hyre_method(f"hyre/{main} ({kind})", main, train_loss, adapt)
+                    more = measure(views, in_order, [method], counts)
+                    measured.scores.update(more.scores)
+                    measured.effective.update(more.effective)
+                _write(path, measured)
             different = {
-                source: disagreements(ensemble.outputs(own.chosen) - ensemble.outputs(own.rejected))
-                for source, ensemble in found.by_name.items()
+                source: disagreements(ensemble.outputs(target.chosen) - ensemble.outputs(target.rejected))
+                for source, ensemble in ensembles.by_name.items()
             }
-            targets.append(_target(name, own, setup.recipe, found, path, different))
-            told.append(target_records(name, map(shown, own.pairs), different[setup.recipe.name]))
+            means = {f"hyre/{source}": float(values.mean()) for source, values in different.items()}
+            targets.append(Target(name, len(target.pairs), measured, means))
+            records.append(target_records(name, map(shown_pair, target.pairs), different[main]))
             bar.advance()
     if run.writes:
-        write_jsonl(run.path(PAIRS), chain.from_iterable(told))
-    for n, names in examples_left_out(targets, setup.recipe).items():
+        write_jsonl(run.path(PAIRS), chain.from_iterable(records))
+    for n, names in examples_left_out(targets, recipe).items():
         say(f"@{n}: left out, since half of their pairs are fewer: {', '.join(names)}")
     with run.stage("intervals", Work):
-        rows, differences = result_rows(targets, setup.recipe)
+        rows, differences = result_rows(targets, recipe)
     return run.results(recipe_name, rows, differences)
 
 
-def _target(
-    name: str,
-    own: PairFeatures,
-    recipe: HyreRecipe,
-    found: Ensembles,
-    path: Path,
-    different: Mapping[str, Floats],
-) -> Target:
-    """One target, from its file if it is there; ``different``: ensemble -> disagreement on each pair."""
-    known = _read(path)
-    if known is None:
-        known = _measure(name, own, recipe, found)
-        _write(path, known)
-    disagreement = {f"hyre/{source}": float(values.mean()) for source, values in different.items()}
-    return Target(name, len(own.pairs), known, disagreement)
-
-
-def methods_of(recipe: HyreRecipe, found: Ensembles) -> list[Method]:
+def methods_of(recipe: HyreRecipe, ensembles: Ensembles) -> list[Method[PairView]]:
     """Every row, the main ensemble's first."""
-    methods: list[Method] = []
-    for source, ensemble in found.by_name.items():
-        methods.append(hyre_method(f"hyre/{source}", source, ensemble.fit, settings_of(source, recipe)))
-        if source != "gaussian_limit":  # its axes are no ensemble by themselves
-            methods += baseline_methods(source)
+    methods: list[Method[PairView]] = []
+    for source, ensemble in ensembles.by_name.items():
+        settings = adaptation_of(source, recipe)
+        methods.append(hyre_method(f"hyre/{source}", source, ensemble.train_loss, settings))
+        if is_ensemble(source):
+            methods += pair_methods(source)
     methods += shared_methods(recipe.name)
-    wanted = recipe.eval.methods
-    return [method for method in methods if not wanted or method.name in wanted]
+    chosen = recipe.eval.methods
+    return [method for method in methods if not chosen or method.name in chosen]
 
 
-def _measure(name: str, own: PairFeatures, recipe: HyreRecipe, found: Ensembles) -> Measured:
-    views = {source: view(ensemble, found.single, own, settings_of(source, recipe)) for source, ensemble
-             in found.by_name.items()}  # fmt: skip
-    settings = recipe.eval
-    choices = draws(
-        [content(pair) for pair in own.pairs], settings.draws, settings.holdout, recipe.seed, name
-    )
-    known = measure(views, choices, methods_of(recipe, found), settings.examples)
-    main = recipe.name
-    most = max((n for n in settings.examples if n <= min(len(c.pool) for c in choices)), default=0)
-    adapt = settings_of(main, recipe)
-    for kind in settings.active:
-        method = hyre_method(f"hyre/{main} ({kind})", main, found.main.fit, adapt)
-        asked = [asked_in_turn(views[main], found.main.fit, choice, kind, adapt, most, recipe.seed)
-                 for choice in choices]  # fmt: skip
-        more = measure(views, asked, [method], [n for n in settings.examples if 0 < n <= most])
-        known = Measured(known.correct | more.correct, known.effective | more.effective)
-    return known
-
-
-def view(ensemble: Ensemble, single: Ensemble, own: PairFeatures, settings: Any) -> Pairs:
-    """Pairs as the methods of one ensemble see them."""
-    chosen, rejected = (ensemble.rewards(side, settings) for side in (own.chosen, own.rejected))
-    alone = single.outputs(own.chosen) - single.outputs(own.rejected)
-    return Pairs(
+def pair_view(
+    ensemble: Ensemble, single: Ensemble, features: PairFeatures, settings: AdaptSettings
+) -> PairView:
+    """Pairs as the methods of one ensemble see them; ``single`` is the single head."""
+    chosen, rejected = (ensemble.rewards(side, settings) for side in (features.chosen, features.rejected))
+    margins = single.outputs(features.chosen) - single.outputs(features.rejected)
+    return PairView(
         chosen - rejected,
-        (ensemble.standard(own.chosen) - ensemble.standard(own.rejected)).astype(np.float64),
-        alone[:, 0],
-        _inner(single, own.chosen) - _inner(single, own.rejected),
+        (ensemble.scaler(features.chosen) - ensemble.scaler(features.rejected)).astype(np.float64),
+        margins[:, 0],
+        _inner(single, features.chosen) - _inner(single, features.rejected),
     )
 
 
@@ -142,15 +136,18 @@ def _inner(single: Ensemble, features: Features) -> Floats:
     [heads] = single.parts
     assert isinstance(heads, SharedBase)
     with torch.inference_mode():
-        found: Floats = heads.trunk(torch.from_numpy(single.standard(features))).double().numpy()
-    return found
+        inner: Floats = heads.trunk(torch.from_numpy(single.scaler(features))).double().numpy()
+    return inner
 
 
-def _write(path: Path, known: Measured) -> None:
-    arrays = {f"{field}/{row}": value for field, rows in asdict(known).items()
-              for row, value in rows.items()}  # fmt: skip
+# ``measured/TARGET.npz``: arrays ``correct/ROW`` (draws, n) and ``effective/ROW`` (draws,).
+
+
+def _write(path: Path, measured: Measured) -> None:
+    arrays = {f"correct/{row}": values for row, values in measured.scores.items()}
+    arrays |= {f"effective/{row}": values for row, values in measured.effective.items()}
     with atomic_writer(path, "wb") as stream:
-        np.savez_compressed(stream, **arrays)
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
 
 
 def _read(path: Path) -> Measured | None:
@@ -160,9 +157,9 @@ def _read(path: Path) -> Measured | None:
     parts: dict[str, dict[str, Floats]] = {"correct": {}, "effective": {}}
     with np.load(path, allow_pickle=False) as arrays:
         for name in arrays.files:
-            field, _, row = name.partition("/")
-            parts[field][row] = arrays[name].astype(np.float64)
-    return Measured(**parts)
+            part, _, row = name.partition("/")
+            parts[part][row] = arrays[name].astype(np.float64)
+    return Measured(parts["correct"], parts["effective"])
 
 
 def examples_left_out(targets: Sequence[Target], recipe: HyreRecipe) -> dict[int, list[str]]:
@@ -171,7 +168,7 @@ def examples_left_out(targets: Sequence[Target], recipe: HyreRecipe) -> dict[int
         n: [
             target.name
             for target in targets
-            if not any(row.endswith(f"@{n}") for row in target.measured.correct)
+            if not any(row.endswith(f"@{n}") for row in target.measured.scores)
         ]
         for n in recipe.eval.examples
     }

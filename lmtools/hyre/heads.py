@@ -1,4 +1,6 @@
-"""Heads as batched modules: standardised features in, the outputs of all K heads out, in one pass.
+"""Heads: the modules they are, the losses and the loop they are trained by, and directions that need neither.
+
+A module is batched: standardised features in, the outputs of all K heads out, in one pass.
 
 - ``LinearHeads``: f_k(x) = w_k x; what principal, random and drawn directions are
 - ``SharedBase``: f_k(x) = w_k g(x) + s v_k h(x); g is one trunk for all heads (or x itself), h and v_k are
@@ -9,8 +11,8 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,21 +21,41 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lmtools.core.arrays import Floats
-from lmtools.core.errors import ModelError, RecipeError
-from lmtools.core.progress import Progress, progress
+from lmtools.core.errors import ModelError
+from lmtools.core.progress import Progress
 from lmtools.core.tracking import Point, StepCallback, no_callback
-from lmtools.hyre.recipe import SourceName, Task, TrainSettings
 from lmtools.hyre.reweighting import posterior_mode
+from lmtools.hyre.settings import Task, TrainSettings
 
 
 class Heads(nn.Module):
     """K functions of the features; ``forward`` maps (n, D) to (n, K, C), with C = 1 but for classes.
 
     ``fixed`` is what of it needs no training: (n, K, C), computed once for all data, and 0 where there is
-    none.
+    none. ``kind`` is how an ensemble's file calls the class, ``arguments`` what rebuilds a module of it.
     """
 
+    kind: ClassVar[str]
+    KINDS: ClassVar[dict[str, type["Heads"]]] = {}
     count: int
+
+    def __init_subclass__(cls, kind: str) -> None:
+        cls.kind = kind
+        cls.KINDS[kind] = cls
+
+    @property
+    def arguments(self) -> dict[str, float]:
+        """What ``rebuilt`` takes besides the width of the features and the numbers of heads and outputs."""
+        return {}
+
+    @classmethod
+    def rebuilt(cls, width: int, count: int, outputs: int, arguments: dict[str, float]) -> "Heads":
+        """A module of these sizes, for a state dict to be loaded into."""
+        # JSON has one kind of number; of these only the scale of a prior is no count.
+        typed: dict[str, Any] = {
+            name: float(value) if name == "prior_scale" else int(value) for name, value in arguments.items()
+        }
+        return cls(width, count, outputs, **typed)
 
     def forward(self, x: Tensor) -> Tensor:
         """The outputs of all heads."""
@@ -48,7 +70,7 @@ class Heads(nn.Module):
         return x.new_zeros(())
 
 
-class LinearHeads(Heads):
+class LinearHeads(Heads, kind="linear"):
     """Linear functions without a bias, which no comparison of two answers would show."""
 
     def __init__(self, weight: Tensor) -> None:
@@ -57,12 +79,17 @@ class LinearHeads(Heads):
         self.count = len(weight)
         self.weight = nn.Parameter(weight.float())
 
+    @classmethod
+    def rebuilt(cls, width: int, count: int, outputs: int, arguments: dict[str, float]) -> "LinearHeads":
+        """Heads of zeros."""
+        return cls(torch.zeros(count, width))
+
     def learned(self, x: Tensor) -> Tensor:
         """x w_k: (n, K, 1)."""
         return (x @ self.weight.T)[:, :, None]
 
 
-class SharedBase(Heads):
+class SharedBase(Heads, kind="shared"):
     """A trunk of one hidden layer (``hidden`` = 0: none), K linear heads on it, a frozen prior for each."""
 
     def __init__(
@@ -80,6 +107,13 @@ class SharedBase(Heads):
         self.prior = _frozen(nn.Linear(prior_hidden, count * outputs))
         nn.init.normal_(self.prior.weight, std=1 / math.sqrt(prior_hidden))
 
+    @property
+    def arguments(self) -> dict[str, float]:
+        """The widths of both trunks, and the prior's scale."""
+        return {
+            "hidden": self.hidden, "prior_hidden": self.prior_hidden, "prior_scale": self.prior_scale,
+        }  # fmt: skip
+
     def learned(self, x: Tensor) -> Tensor:
         """w_k g(x) + b_k: (n, K, C)."""
         return _per_head(self.heads(self.trunk(x)), self.count)
@@ -91,7 +125,7 @@ class SharedBase(Heads):
         return self.prior_scale * _per_head(self.prior(self.prior_trunk(x)), self.count)
 
 
-class Epinet(Heads):
+class Epinet(Heads, kind="epinet"):
     """A base function, and a small network that says how it moves with the index."""
 
     index: Tensor
@@ -110,6 +144,13 @@ class Epinet(Heads):
             nn.Sequential(nn.Linear(width, 32), nn.ReLU(), nn.Linear(32, outputs * index_dim))
         )
         self.register_buffer("index", torch.randn(count, index_dim))
+
+    @property
+    def arguments(self) -> dict[str, float]:
+        """The width of the trunk, the length of the index, and the prior's scale."""
+        return {
+            "hidden": self.hidden, "index_dim": self.index.shape[1], "prior_scale": self.prior_scale,
+        }  # fmt: skip
 
     def learned(self, x: Tensor) -> Tensor:
         """b(x) + e(g(x)) z_k: (n, K, C); linear in the index, so one pass of the network serves all."""
@@ -139,10 +180,11 @@ def _frozen(module: Any) -> Any:
     return module.requires_grad_(False)
 
 
-# What heads are trained on, each a pure function of all heads' outputs on a batch.
-#
-# Losses of single heads are summed over the heads, not averaged: the gradient of each head is then that of
-# a head trained alone.
+# Losses, each a pure function of all heads' outputs on a batch. Those of single heads are summed over the
+# heads, not averaged: the gradient of each head is then that of a head trained alone.
+
+Loss = Callable[[Tensor, Tensor | None], Tensor]
+"""From all heads' outputs on a batch, margins (B, K) or outputs (B, K, C), and its targets, to a number."""
 
 
 def bradley_terry(margins: Tensor) -> Tensor:
@@ -195,12 +237,24 @@ def correlation_penalty(outputs: Tensor) -> Tensor:
     # ||U'U||^2 = ||UU'||^2: the smaller of the two products will do.
     gram = unit.T @ unit if heads <= count else unit @ unit.T
     # Less a head's product with itself: 1, or 0 of a head that says the same of every example.
-    own = unit.square().sum(dim=0).square().sum()
-    penalty: Tensor = (gram.square().sum() - own) / (heads * (heads - 1))
+    diagonal = unit.square().sum(dim=0).square().sum()
+    penalty: Tensor = (gram.square().sum() - diagonal) / (heads * (heads - 1))
     return penalty
 
 
-# The short training loop of all heads together, on standardised features that are at hand.
+def task_loss(task: Task) -> Loss:
+    """The loss of heads that learn a task each for itself."""
+
+    def loss(outputs: Tensor, y: Tensor | None) -> Tensor:
+        if task == "preference":
+            return bradley_terry(outputs)
+        assert y is not None
+        return cross_entropy(outputs, y) if task == "classification" else squared_error(outputs[:, :, 0], y)
+
+    return loss
+
+
+# The training loop of all heads together, on standardised features that are at hand
 
 WARMUP = 20
 """Steps over which the rate rises to its peak."""
@@ -223,25 +277,21 @@ class Examples:
         return len(self.x)
 
 
-Loss = Callable[[Tensor, Tensor | None], Tensor]
-"""From all heads' outputs on a batch, margins (B, K) or outputs (B, K, C), and its targets, to a number."""
-
-
 def fixed_outputs(heads: Heads, examples: Examples) -> Tensor:
     """The frozen parts' outputs on all examples, margins for pairs: computed once, (n, K, C) or a zero."""
     with torch.no_grad():
-        own = heads.fixed(examples.x)
-        return own if examples.other is None else own - heads.fixed(examples.other)
+        fixed = heads.fixed(examples.x)
+        return fixed if examples.other is None else fixed - heads.fixed(examples.other)
 
 
 def outputs(heads: Heads, examples: Examples, rows: Tensor, fixed: Tensor) -> Tensor:
     """Margins of pairs (B, K), or outputs of rows (B, K, C), of those numbers."""
-    known = fixed[rows] if fixed.ndim else fixed
+    constant = fixed[rows] if fixed.ndim else fixed
     if examples.other is None:
-        return heads.learned(examples.x[rows]) + known
-    both = heads.learned(torch.cat([examples.x[rows], examples.other[rows]]))
-    chosen, rejected = both.chunk(2)
-    return (chosen - rejected + known)[:, :, 0]
+        return heads.learned(examples.x[rows]) + constant
+    answers = torch.cat([examples.x[rows], examples.other[rows]])
+    chosen, rejected = heads.learned(answers).chunk(2)
+    return (chosen - rejected + constant)[:, :, 0]
 
 
 def train_heads(
@@ -252,7 +302,7 @@ def train_heads(
     seed: int,
     bar: Progress | None = None,
     extra: tuple[torch.nn.Parameter, ...] = (),
-    told: StepCallback = no_callback,
+    callback: StepCallback = no_callback,
 ) -> float:
     """Train in place with AdamW, the rate along a cosine; returns the mean loss of the last pass.
 
@@ -262,7 +312,7 @@ def train_heads(
         seed: of the order of the examples.
         bar: is advanced by each step.
         extra: parameters of the loss itself, trained along.
-        told: is told of every pass: its mean loss, and the rate of its last step.
+        callback: is called after every pass with its mean loss, and the rate of its last step.
 
     Raises:
         ModelError: the loss is not a number.
@@ -279,18 +329,18 @@ def train_heads(
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * rate(step, steps)
             y = None if examples.y is None else examples.y[rows]
-            found = loss(outputs(heads, examples, rows, fixed), y)
-            if not torch.isfinite(found):
+            value = loss(outputs(heads, examples, rows, fixed), y)
+            if not torch.isfinite(value):
                 raise ModelError("the loss of the heads is not a number", fix="lower train.learning_rate")
             optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(found)
+            torch.autograd.backward(value)
             optimizer.step()
-            total += float(found.detach()) * len(rows)
+            total += float(value.detach()) * len(rows)
             step += 1
             if bar is not None:
                 bar.advance()
         mean = total / len(examples)
-        told(Point(step, epoch, mean, optimizer.param_groups[0]["lr"]))
+        callback(Point(step, epoch, mean, optimizer.param_groups[0]["lr"]))
     heads.eval().requires_grad_(False)
     return mean
 
@@ -310,7 +360,7 @@ def rate(step: int, steps: int) -> float:
 # 1, and c the mean squared length of a pair's difference, so that both parts give margins of size 1. r is
 # ``SHARED``: what users have wanted before is likelier to be wanted again, in either direction. Heads drawn
 # from it are the source ``gaussian``; the limit of infinitely many of them is Bayesian logistic regression
-# under A, which the columns of a square root of A give exactly (``posterior.posterior_mode``): the source
+# under A, which the columns of a square root of A give exactly (``reweighting.posterior_mode``): the source
 # ``gaussian_limit``.
 
 SHARED = 0.05
@@ -338,11 +388,11 @@ def group_directions(difference: Floats, groups: Floats) -> Floats:
         groups: (n,), any labels.
     """
     variance = 1 / np.maximum(np.square(difference).sum(axis=1).mean(), 1e-12)
-    found = np.stack(
+    directions = np.stack(
         [posterior_mode(difference[groups == group], float(variance)) for group in np.unique(groups)]
     )
-    size = np.sqrt(np.square(difference @ found.T).mean(axis=0))
-    return np.asarray(found / np.maximum(size, 1e-12)[:, None], dtype=np.float64)
+    rms = np.sqrt(np.square(difference @ directions.T).mean(axis=0))
+    return np.asarray(directions / np.maximum(rms, 1e-12)[:, None], dtype=np.float64)
 
 
 def prior_root(difference: Floats, groups: Floats) -> Floats:
@@ -356,117 +406,5 @@ def prior_root(difference: Floats, groups: Floats) -> Floats:
 def prior_draws(difference: Floats, groups: Floats, count: int, seed: int) -> Floats:
     """``count`` heads drawn from N(0, A): (count, D)."""
     root = prior_root(difference, groups)
-    drawn: Floats = np.random.default_rng(seed).standard_normal((count, len(root))) @ root
-    return drawn
-
-
-# Where heads come from: each source makes K heads out of the standardised training examples.
-#
-# shared_base one trunk, K linear heads, frozen random priors, trained together diverse the same, with a
-# penalty on correlated heads epinet one network and K draws of its index mixture K heads trained as a
-# mixture of Bradley-Terry models pca plus and minus the principal directions of differences of features
-# random random directions, plus and minus gaussian heads drawn from a normal prior over linear heads
-# learned from the pairs, plus and minus gaussian_limit all axes of that prior, for the rule `gaussian`: the
-# limit of infinitely many such heads
-
-SOLVED: tuple[SourceName, ...] = ("pca", "random", "gaussian", "gaussian_limit")
-"""The sources that need no training."""
-
-
-def make_heads(
-    source: SourceName,
-    count: int,
-    task: Task,
-    outputs: int,
-    examples: Examples,
-    settings: TrainSettings,
-    seed: int,
-    told: StepCallback = no_callback,
-) -> Heads:
-    """K = ``count`` heads, trained or solved for; the same for the same seed.
-
-    Args:
-        outputs: classes, or 1.
-        examples: standardised, on the device to train on.
-        told: of heads that are trained is told of every pass, with the mean loss of a head.
-
-    Raises:
-        RecipeError: the features have fewer directions than are asked for.
-        ModelError: the loss is not a number.
-    """
-    if source in SOLVED:
-        return LinearHeads(directions(source, count, examples, seed))
-    width = examples.x.shape[1]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed % 2**63)
-        heads: Heads
-        if source == "epinet":
-            hidden = settings.hidden or 64
-            heads = Epinet(width, count, outputs, hidden, settings.prior_scale, settings.index_dim)
-        else:
-            # What a mixture's heads are kept apart by is the mixture.
-            scale = 0.0 if source == "mixture" else settings.prior_scale
-            heads = SharedBase(width, count, outputs, settings.hidden, scale)
-    heads = heads.to(examples.x.device)
-    shares = nn.Parameter(torch.zeros(count, device=examples.x.device))
-    extra = (shares,) if source == "mixture" else ()
-    loss = _loss(source, task, settings, shares)
-    steps = settings.epochs * math.ceil(len(examples) / settings.batch)
-    summed = 1 if source == "mixture" else count  # all other losses are summed over heads
-    with progress(steps, f"training {count} heads ({source})") as bar:
-        train_heads(
-            heads, examples, loss, settings, seed, bar, extra,
-            lambda point: told(replace(point, loss=point.loss / summed)),
-        )  # fmt: skip
-    return heads.cpu()
-
-
-def directions(source: SourceName, count: int, examples: Examples, seed: int) -> Tensor:
-    """Linear heads that are not trained, (K, D): half of them, and the same with the other sign.
-
-    An odd K leaves the last one without its opposite. The limit has as many axes as its prior, of one sign.
-
-    Raises:
-        RecipeError: there are fewer principal directions than half of K.
-    """
-    assert examples.other is not None
-    half, width = math.ceil(count / 2), examples.x.shape[1]
-    difference = (examples.x - examples.other).cpu()
-    wide = difference.double().numpy()
-    groups = np.zeros(len(wide)) if examples.groups is None else examples.groups
-    if source == "gaussian_limit":
-        return torch.from_numpy(prior_root(wide, groups))
-    if source == "random":
-        generator = torch.Generator().manual_seed(seed % 2**63)
-        found = torch.randn(half, width, generator=generator) / math.sqrt(width)
-    elif source == "gaussian":
-        found = torch.from_numpy(prior_draws(wide, groups, half, seed)).float()
-    else:
-        most = min(len(difference), width)
-        if half > most:
-            raise RecipeError(
-                f"heads: {count} of source pca need {half} directions, and {most} pairs or features have "
-                "no more",
-                fix=f"set count to {2 * most} or less, or train on more pairs",
-            )
-        found = principal_axes(difference, half)
-    return torch.stack([found, -found], dim=1).flatten(0, 1)[:count]
-
-
-def _loss(source: SourceName, task: Task, settings: TrainSettings, shares: Tensor) -> Loss:
-    """What the heads of a source are trained on."""
-
-    def fitted(found: Tensor, y: Tensor | None) -> Tensor:
-        if task == "preference":
-            if source == "mixture":
-                return mixture_bradley_terry(found, shares, settings.entropy)
-            return bradley_terry(found)
-        assert y is not None
-        return cross_entropy(found, y) if task == "classification" else squared_error(found[:, :, 0], y)
-
-    def with_penalty(found: Tensor, y: Tensor | None) -> Tensor:
-        heads = found.shape[1]
-        flat = found if found.ndim == 2 else found.transpose(1, 2).flatten(0, 1)
-        return fitted(found, y) + settings.diversity * heads * correlation_penalty(flat)
-
-    return with_penalty if source == "diverse" else fitted
+    draws: Floats = np.random.default_rng(seed).standard_normal((count, len(root))) @ root
+    return draws

@@ -15,8 +15,8 @@ from lmtools.models.files import model_hashes
 
 
 @dataclass(frozen=True)
-class Setup:
-    """What a run on pairs works with; ``inputs`` are the SHA-256 of everything that was read.
+class PairInputs:
+    """What a run on pairs works with; ``hashes`` are the SHA-256 of everything that was read, by name.
 
     ``train`` is empty where an ensemble is there already, ``targets`` where nothing is measured.
     """
@@ -25,10 +25,10 @@ class Setup:
     reader: FeatureReader
     train: tuple[Preference, ...]
     targets: dict[str, list[Preference]]
-    inputs: dict[str, str]
+    hashes: dict[str, str]
 
 
-def prepare(recipe: HyreRecipe, *, train: bool = True, targets: bool = False) -> Setup:
+def prepare(recipe: HyreRecipe, *, train: bool = True, targets: bool = False) -> PairInputs:
     """Read the pairs, find the model, hash both; loads no weights.
 
     Args:
@@ -45,15 +45,15 @@ def prepare(recipe: HyreRecipe, *, train: bool = True, targets: bool = False) ->
     pairs = read_training(recipe.data, recipe.seed) if train else []
     users = read_targets(recipe.data, recipe.seed) if targets else {}
     reader = open_features(recipe.model, recipe.features)
-    wanted = [recipe.data.train] * train + [recipe.data.targets] * targets
-    inputs = {source: source_hash(source) for source in wanted} | model_hashes(recipe.model)
-    return Setup(recipe, reader, tuple(pairs), users, inputs)
+    sources = [recipe.data.train] * train + [recipe.data.targets] * targets
+    hashes = {source: source_hash(source) for source in sources} | model_hashes(recipe.model)
+    return PairInputs(recipe, reader, tuple(pairs), users, hashes)
 
 
-def adapted_setup(setup: Setup, run: Run) -> Setup:
-    """The setup with the fine-tuned backbone, which is trained where the run has none yet.
+def tuned_inputs(inputs: PairInputs, run: Run) -> PairInputs:
+    """The inputs with the fine-tuned backbone, which is trained where the run has none yet.
 
-    Without ``lora`` in the recipe it is the setup as it was. Else its reader is a new one, to be closed.
+    Without ``lora`` in the recipe they are what they were. Else their reader is a new one, to be closed.
 
     Raises:
         RecipeError: the recipe's model has an adapter already.
@@ -61,14 +61,14 @@ def adapted_setup(setup: Setup, run: Run) -> Setup:
         MachineError: there is not enough memory, or the run cannot be written.
         RunError: the state of an unfinished training is broken.
     """
-    recipe, target = setup.recipe, run.path(ADAPTER)
+    recipe, target = inputs.recipe, run.path(ADAPTER)
     check_lora(recipe)
     if recipe.lora is None:
-        return setup
+        return inputs
     if not target.exists():
-        setup.reader.close()
+        inputs.reader.close()
         with run.stage("LoRA under the heads"):
-            train_adapter(recipe, recipe.lora, setup.train, run)
+            train_adapter(recipe, recipe.lora, inputs.train, run)
     run.path(STATE).unlink(missing_ok=True)
     tuned = recipe.model_copy(update={"model": with_adapter(recipe.model, run.directory)})
-    return replace(setup, recipe=tuned, reader=open_features(tuned.model, tuned.features))
+    return replace(inputs, recipe=tuned, reader=open_features(tuned.model, tuned.features))

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,15 +9,15 @@ from numpy.typing import NDArray
 from lmtools.core.errors import DataError
 from lmtools.core.seeds import derive
 
-Places = NDArray[np.intp]
+Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
 class Draw:
     """One choice: ``pool``, whose first N are the N labelled examples, and ``test``, which shares none."""
 
-    pool: Places
-    test: Places
+    pool: Indices
+    test: Indices
 
 
 def draws(keys: Sequence[str], count: int, holdout: float, seed: int, name: str) -> list[Draw]:
@@ -40,18 +39,18 @@ def draws(keys: Sequence[str], count: int, holdout: float, seed: int, name: str)
             f"{name}: {len(different)} pair, too few to adapt on one and to test on another",
             fix="give more pairs of this user, or leave the target out",
         )
-    places: dict[str, list[int]] = {}
-    for place, key in enumerate(keys):
-        places.setdefault(key, []).append(place)
-    held = min(len(different) - 1, max(1, round(len(different) * holdout)))
-    found = []
+    copies: dict[str, list[int]] = {}
+    for index, key in enumerate(keys):
+        copies.setdefault(key, []).append(index)
+    tested = min(len(different) - 1, max(1, round(len(different) * holdout)))
+    choices = []
     for draw in range(count):
         order = np.random.default_rng(derive(seed, "draw", name, draw)).permutation(len(different))
-        test, pool = ([places[different[i]] for i in part] for part in (order[:held], order[held:]))
+        test, pool = ([copies[different[i]] for i in part] for part in (order[:tested], order[tested:]))
         # Of a pair that is there twice, a user would label one copy.
-        found.append(Draw(_flat([group[:1] for group in pool]), np.sort(_flat(test))))
-    return found
+        choices.append(Draw(_flat([group[:1] for group in pool]), np.sort(_flat(test))))
+    return choices
 
 
-def _flat(groups: Sequence[Sequence[Any]]) -> Places:
-    return np.array([place for group in groups for place in group], dtype=np.intp)
+def _flat(groups: Sequence[Sequence[int]]) -> Indices:
+    return np.array([index for group in groups for index in group], dtype=np.intp)

@@ -80,10 +80,10 @@ class Tuning:
     scale: Tensor
     step: int = 0
 
-    def set_scale(self, standard: Scaler) -> None:
+    def set_scaler(self, scaler: Scaler) -> None:
         """Standardise the features so from now on."""
-        self.mean = torch.from_numpy(standard.mean).to(self.mean)
-        self.scale = torch.from_numpy(standard.scale).to(self.scale)
+        self.mean = torch.from_numpy(scaler.mean).to(self.mean)
+        self.scale = torch.from_numpy(scaler.scale).to(self.scale)
 
     def learn(self, pairs: Sequence[Pair], share: float) -> float:
         """One step of AdamW on the sum over heads of -log sigmoid(f_k(chosen) - f_k(rejected)).
@@ -100,8 +100,9 @@ class Tuning:
         trained = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         self.optimizer.zero_grad(set_to_none=True)
         total = 0.0
-        for some in self.backbone.portions(pairs):
-            loss = bradley_terry(self._margins(some)) * (len(some) / len(pairs))
+        # As many pairs at a time as memory holds; the gradients of a step's portions add up.
+        for portion in self.backbone.portions(pairs):
+            loss = bradley_terry(self._margins(portion)) * (len(portion) / len(pairs))
             torch.autograd.backward(loss)
             total += float(loss.detach())
         if not math.isfinite(total):
@@ -127,8 +128,8 @@ class Tuning:
         tensors: dict[str, Tensor] = {f"lora.{name}": value for name, value in self.backbone.weights.items()}
         tensors |= {f"heads.{name}": value for name, value in self.heads.state_dict().items()}
         tensors |= {"standard.mean": self.mean, "standard.scale": self.scale}
-        for place, values in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{place}.{name}": value for name, value in values.items()}
+        for index, values in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in values.items()}
         plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         with atomic_writer(path, "wb") as stream:
             stream.write(save(plain, metadata={"state": json.dumps({"step": self.step})}))
@@ -147,11 +148,11 @@ class Tuning:
                 for name, weight in self.backbone.weights.items():
                     weight.copy_(tensors[f"lora.{name}"])
             self.heads.load_state_dict(_below("heads.", tensors))
-            self.set_scale(Scaler(tensors["standard.mean"].numpy(), tensors["standard.scale"].numpy()))
+            self.set_scaler(Scaler(tensors["standard.mean"].numpy(), tensors["standard.scale"].numpy()))
             state: dict[int, dict[str, Tensor]] = {}
             for name, value in _below("optimizer.", tensors).items():
-                place, _, what = name.partition(".")
-                state.setdefault(int(place), {})[what] = value
+                index, _, moment = name.partition(".")
+                state.setdefault(int(index), {})[moment] = value
             self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
             self.step = step
         except Exception as error:  # OSError, SafetensorError, KeyError, RuntimeError ...
@@ -161,34 +162,36 @@ class Tuning:
             ) from error
 
 
-def train_adapter(recipe: HyreRecipe, lora: LoraSettings, found: Sequence[Preference], run: Run) -> None:
+def train_adapter(
+    recipe: HyreRecipe, lora: LoraSettings, preferences: Sequence[Preference], run: Run
+) -> None:
     """Train on the pairs and write the adapter; goes on from the last state of a killed training.
 
     Raises:
-        RecipeError, ModelError, MachineError, RunError: as ``inputs.adapted_setup``.
+        RecipeError, ModelError, MachineError, RunError: as ``inputs.tuned_inputs``.
     """
     if resolve(recipe.model).adapter is not None:  # a hub name may be one
         raise _has_adapter(recipe.model)
     seed = derive(recipe.seed, "lora")
     backbone = TunedBackbone(recipe.model, recipe.features, lora.rank, seed)
-    texts = backbone.tokenised(answers(drawn(found, lora.pairs, seed)))
+    texts = backbone.tokenised(answers(drawn(preferences, lora.pairs, seed)))
     pairs = list(zip(texts[::2], texts[1::2], strict=True))
     order = batches(len(pairs), lora, seed)
-    told, state = run.curve("LoRA"), run.path(STATE)
+    callback, state = run.curve("LoRA"), run.path(STATE)
     steps = len(order) // lora.epochs
     try:
         tuning = _start(recipe, lora, backbone, seed)
         if state.exists():
             tuning.load(state)
         else:
-            first = [pairs[place] for batch in order for place in batch][: min(LOOK, len(pairs))]
-            tuning.set_scale(backbone.standard(first))
+            first = [pairs[index] for batch in order for index in batch][: min(LOOK, len(pairs))]
+            tuning.set_scaler(backbone.scaler(first))
         with progress(len(order), "LoRA (steps)") as bar:
             bar.advance(tuning.step)
             for step in range(tuning.step, len(order)):
                 share = rate(step, len(order))
-                loss = tuning.learn([pairs[place] for place in order[step]], share)
-                told(Point(step + 1, step // steps + 1, loss, lora.learning_rate * share))
+                loss = tuning.learn([pairs[index] for index in order[step]], share)
+                callback(Point(step + 1, step // steps + 1, loss, lora.learning_rate * share))
                 if tuning.step % STEPS_KEPT == 0:
                     tuning.save(state)
                 bar.advance()

@@ -1,114 +1,190 @@
-"""One target measured: every method's margins on its test pairs, for every draw and number of labels."""
+"""The methods that are compared, and what each gets right on one target: pairs of a user, or rows of a table.
+
+A method is shown labelled examples and predicts others. Those that an ensemble has of its own:
+
+    hyre              its heads weighted by the examples (``adapt.posterior``)
+    uniform           every head alike; no examples
+    best-head         the head with the fewest errors on the examples, ties by the lower loss
+    oracle-head       the head with the fewest errors on what is tested: no method, a ceiling for one head
+    simplex           of pairs: softmax weights by Adam on the NLL of the examples (LoRe, arXiv 2504.14439)
+
+and, of pairs, those that need no ensemble (of tables it is ridge regression, ``tabular.ridge``):
+
+    single-head       one conventional reward head, trained on the training pairs; no examples
+    fine-tuned-head   the same, its last layer moved by logistic regression on the examples
+    mean-difference   the mean direction of the examples' own differences of features
+    logistic          regularised logistic regression on these differences
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
 from lmtools.core.arrays import Floats
 from lmtools.core.seeds import derive
-from lmtools.hyre.adapt import adapted, telling
+from lmtools.hyre.adapt import Labelled, Margins, head_prior, informativeness, posterior
 from lmtools.hyre.label_draws import Draw
-from lmtools.hyre.recipe import AdaptSettings
-from lmtools.hyre.reweighting import Acquisition, pair_losses, posterior_mode
+from lmtools.hyre.reweighting import Acquisition, LossName, pair_losses, posterior_mode
+from lmtools.hyre.settings import AdaptSettings
 from lmtools.metrics.preference import correct, effective_heads
-
-# What the reweighting rule is measured against, all behind one interface.
-#
-# A baseline takes labelled pairs and gives the margins of other pairs:
-#
-#     uniform           every head alike; no examples
-#     best-head         the head with the fewest errors on the examples, ties by the lower loss
-#     oracle-head       the head with the fewest errors on the tested pairs: no method, a ceiling for one head
-#     simplex           softmax weights by Adam on the NLL of the examples (LoRe, arXiv 2504.14439)
-#     single-head       one conventional reward head, trained on the training pairs; no examples
-#     fine-tuned-head   the same, its last layer moved by logistic regression on the examples
-#     mean-difference   the mean direction of the examples' own differences of features; no ensemble at all
-#     logistic          regularised logistic regression on these differences; no ensemble at all
 
 STEPS, RATE = 100, 0.1
 """Of Adam, in the fit of simplex weights."""
 
+# Examples as methods see them
+
+
+class View(Labelled, Protocol):
+    """The examples of a target, through one ensemble: ``PairView``, ``tabular.RowView``."""
+
+    def __getitem__(self, rows: NDArray[np.intp]) -> Self:
+        """Some of the examples."""
+        ...
+
+    def blended(self, weights: Floats) -> Floats:
+        """The predictions of the heads under weights (K,): (n,), or logits (n, C)."""
+        ...
+
+    def scores(self, predictions: Floats) -> Floats:
+        """How right each prediction is, or how wrong: (n,)."""
+        ...
+
 
 @dataclass(frozen=True)
-class Pairs:
-    """Pairs as every method sees them.
+class PairView:
+    """Pairs as methods see them.
 
-    ``margins`` (n, K) of the ensemble's heads, standardised; ``features`` (n, D), the standardised features
-    of the chosen answer less those of the rejected one; ``single`` (n,) the margins of the single head and
-    ``inner`` (n, H) the differences of what its last layer sees.
+    ``outputs`` (n, K) are the margins of the ensemble's heads, standardised; ``features`` (n, D), the
+    standardised features of the chosen answer less those of the rejected one; ``single`` (n,) the margins of
+    the single head and ``inner`` (n, H) the differences of what its last layer sees.
     """
 
-    margins: Floats
+    outputs: Floats
     features: Floats
     single: Floats
     inner: Floats
 
-    def __getitem__(self, rows: "np.ndarray[tuple[int], np.dtype[np.intp]]") -> "Pairs":
-        return Pairs(self.margins[rows], self.features[rows], self.single[rows], self.inner[rows])
+    def __getitem__(self, rows: NDArray[np.intp]) -> "PairView":
+        return PairView(self.outputs[rows], self.features[rows], self.single[rows], self.inner[rows])
+
+    def losses(self, loss: LossName) -> Floats:
+        """Each head's loss on each pair: (n, K)."""
+        return pair_losses(self.outputs, loss)
+
+    def blended(self, weights: Floats) -> Floats:
+        """The ensemble's margins: (n,)."""
+        return np.asarray(self.outputs @ weights)
+
+    def scores(self, predictions: Floats) -> Floats:
+        """1 where the order is right, 0 where it is wrong, 1/2 at a tie."""
+        return correct(predictions)
 
 
-Baseline = Callable[[Pairs, Pairs], Floats]
-"""From labelled pairs and others to the margins of the others: (n,)."""
+V = TypeVar("V", bound=View)
 
 
-def uniform(known: Pairs, asked: Pairs) -> Floats:
+@dataclass(frozen=True)
+class Method(Generic[V]):
+    """A method: its name without the number of labels, and of which ensemble it is.
+
+    ``needs`` is the fewest examples with which it says anything; None: it looks at none, and is measured
+    once. ``predict`` goes from labelled examples and others to the others' predictions. A method that weighs
+    heads has ``weigh`` in its place: from labelled examples to weights (K,) and losses (K,).
+    """
+
+    name: str
+    ensemble: str
+    needs: int | None
+    predict: Callable[[V, V], Floats] | None = None
+    weigh: Callable[[V], tuple[Floats, Floats]] | None = None
+
+
+# The methods of an ensemble
+
+
+def hyre_method(name: str, ensemble: str, train_loss: Floats, settings: AdaptSettings) -> Method[V]:
+    """The reweighting rule on an ensemble; ``train_loss`` (K,) is each head's mean loss in training."""
+    # Without examples a normal prior has no direction to prefer.
+    needs = 1 if settings.rule == "gaussian" else 0
+    prior = head_prior(train_loss, settings)
+    return Method(name, ensemble, needs, weigh=partial(posterior, prior=prior, settings=settings))
+
+
+def uniform(labelled: View, tested: View) -> Floats:
     """The mean of all heads."""
-    return np.asarray(asked.margins.mean(axis=1))
+    return np.asarray(tested.outputs.mean(axis=1))
 
 
-def best_head(known: Pairs, asked: Pairs) -> Floats:
+def best_head(labelled: View, tested: View) -> Floats:
     """The head that does best on the examples; the first one where there are none."""
-    return asked.margins[:, _best(known.margins)]
+    return np.asarray(tested.outputs[:, _best(labelled)])
 
 
-def oracle_head(known: Pairs, asked: Pairs) -> Floats:
-    """The head that does best on what is asked."""
-    return asked.margins[:, _best(asked.margins)]
+def oracle_head(labelled: View, tested: View) -> Floats:
+    """The head that does best on what is tested."""
+    return np.asarray(tested.outputs[:, _best(tested)])
 
 
-def simplex(known: Pairs, asked: Pairs) -> Floats:
+def _best(view: View) -> int:
+    """The head with the fewest errors, ties by the lower loss."""
+    errors, nll = view.losses("zero_one").sum(axis=0), view.losses("nll").sum(axis=0)
+    return int(np.lexsort((nll, errors))[0])
+
+
+def ensemble_methods(ensemble: str) -> Iterator[Method[V]]:
+    """The baselines that every ensemble has of its own: ``uniform/pca`` ..."""
+    yield Method(f"uniform/{ensemble}", ensemble, None, uniform)
+    yield Method(f"best-head/{ensemble}", ensemble, 1, best_head)
+    yield Method(f"oracle-head/{ensemble}", ensemble, None, oracle_head)
+
+
+# The methods of pairs alone
+
+
+def simplex(labelled: PairView, tested: PairView) -> Floats:
     """Weights on the simplex that minimise the NLL of the examples."""
-    return np.asarray(asked.margins @ simplex_weights(known.margins))
+    return np.asarray(tested.outputs @ simplex_weights(labelled.outputs))
 
 
-def single_head(known: Pairs, asked: Pairs) -> Floats:
+def single_head(labelled: PairView, tested: PairView) -> Floats:
     """The single head as it was trained."""
-    return asked.single
+    return tested.single
 
 
-def fine_tuned_head(known: Pairs, asked: Pairs) -> Floats:
+def fine_tuned_head(labelled: PairView, tested: PairView) -> Floats:
     """The single head with its last layer moved: logistic regression that starts from it."""
-    moved = posterior_mode(known.inner, _variance(known.inner), known.single)
-    return np.asarray(asked.single + asked.inner @ moved)
+    moved = posterior_mode(labelled.inner, _variance(labelled.inner), labelled.single)
+    return np.asarray(tested.single + tested.inner @ moved)
 
 
-def mean_difference(known: Pairs, asked: Pairs) -> Floats:
+def mean_difference(labelled: PairView, tested: PairView) -> Floats:
     """The mean of the examples' differences, each brought to length 1."""
-    length = np.linalg.norm(known.features, axis=1, keepdims=True)
-    return np.asarray(asked.features @ (known.features / np.maximum(length, 1e-12)).sum(axis=0))
+    length = np.linalg.norm(labelled.features, axis=1, keepdims=True)
+    return np.asarray(tested.features @ (labelled.features / np.maximum(length, 1e-12)).sum(axis=0))
 
 
-def logistic(known: Pairs, asked: Pairs) -> Floats:
+def logistic(labelled: PairView, tested: PairView) -> Floats:
     """Logistic regression under a normal prior in which a typical margin has the size 1."""
-    return np.asarray(asked.features @ posterior_mode(known.features, _variance(known.features)))
+    return np.asarray(tested.features @ posterior_mode(labelled.features, _variance(labelled.features)))
 
 
-BASELINES: dict[str, Baseline] = {
-    "uniform": uniform,
-    "best-head": best_head,
-    "oracle-head": oracle_head,
-    "simplex": simplex,
-    "single-head": single_head,
-    "fine-tuned-head": fine_tuned_head,
-    "mean-difference": mean_difference,
-    "logistic": logistic,
-}
-OF_ENSEMBLE = ("uniform", "best-head", "oracle-head", "simplex")
-"""The baselines that every ensemble has of its own."""
-WITHOUT_EXAMPLES = ("uniform", "oracle-head", "single-head")
-"""The baselines that look at no examples, measured once."""
+def pair_methods(ensemble: str) -> Iterator[Method[PairView]]:
+    """All baselines that an ensemble has of its own on pairs."""
+    yield from ensemble_methods(ensemble)
+    yield Method(f"simplex/{ensemble}", ensemble, 1, simplex)
+
+
+def shared_methods(ensemble: str) -> Iterator[Method[PairView]]:
+    """The baselines on pairs that need no ensemble; any one lends its features."""
+    yield Method("single-head", ensemble, None, single_head)
+    yield Method("fine-tuned-head", ensemble, 1, fine_tuned_head)
+    yield Method("mean-difference", ensemble, 1, mean_difference)
+    yield Method("logistic", ensemble, 1, logistic)
 
 
 def simplex_weights(margins: Floats) -> Floats:
@@ -126,119 +202,77 @@ def simplex_weights(margins: Floats) -> Floats:
     return np.asarray(softmax(logits), dtype=np.float64)
 
 
-def _best(margins: Floats) -> int:
-    wrong = pair_losses(margins, "zero_one").sum(axis=0)
-    unsure = pair_losses(margins, "nll").sum(axis=0)
-    return int(np.lexsort((unsure, wrong))[0])
-
-
 def _variance(differences: Floats) -> float:
     """Of each coefficient: 1 / the mean squared length of a difference."""
     squared = float(np.square(differences).sum(axis=1).mean()) if len(differences) else 0.0
     return 1 / squared if squared > 0 else 1.0
 
 
+# One target measured
+
+
 @dataclass(frozen=True)
-class Method:
-    """A row: its name without the number of labels, of which ensemble, and how it gets margins.
-
-    ``predict`` also gives the effective number of heads, NaN where the method has no weights.
-    """
-
-    name: str
-    ensemble: str
-    predict: Callable[[Pairs, Pairs], tuple[Floats, float]]
-    needs: int = 0
-    """The fewest examples with which it says anything."""
-    labels: bool = True
-    """Whether it looks at examples at all."""
-
-
-@dataclass
 class Measured:
-    """Of one target: row name ``METHOD @N`` -> what came out.
+    """What came out on one target, by the name of the row, ``METHOD @N``.
 
-    ``correct`` (draws, n): 1, 0 or 1/2 for each pair that the draw tests, NaN for the others; ``effective``
-    (draws,): effective numbers of heads, NaN where a method has no weights.
+    ``scores`` (draws, n): how right each tested example was, NaN where a draw does not test it.
+    ``effective`` (draws,): the effective number of heads, NaN for methods that weigh none.
     """
 
-    correct: dict[str, Floats] = field(default_factory=dict)
+    scores: dict[str, Floats] = field(default_factory=dict)
     effective: dict[str, Floats] = field(default_factory=dict)
 
 
-def hyre_method(name: str, ensemble: str, fit: Floats, settings: AdaptSettings) -> Method:
-    """The reweighting rule on an ensemble."""
-
-    def predict(known: Pairs, asked: Pairs) -> tuple[Floats, float]:
-        weights, _ = adapted(known.margins, fit, settings)
-        return asked.margins @ weights, effective_heads(weights) if weights.any() else float(len(weights))
-
-    return Method(name, ensemble, predict, needs=1 if settings.rule == "gaussian" else 0)
-
-
-def baseline_methods(ensemble: str) -> Iterator[Method]:
-    """The baselines that an ensemble has of its own: ``uniform/pca`` ..."""
-    for name in OF_ENSEMBLE:
-        yield Method(f"{name}/{ensemble}", ensemble, _plain(name), labels=name not in WITHOUT_EXAMPLES,
-                     needs=1 if name in ("best-head", "simplex") else 0)  # fmt: skip
-
-
-def shared_methods(ensemble: str) -> Iterator[Method]:
-    """The baselines that need no ensemble; any one lends its features."""
-    for name in BASELINES:
-        if name not in OF_ENSEMBLE:
-            labels = name not in WITHOUT_EXAMPLES
-            yield Method(name, ensemble, _plain(name), labels=labels, needs=1 if labels else 0)
-
-
-def _plain(name: str) -> Callable[[Pairs, Pairs], tuple[Floats, float]]:
-    baseline = BASELINES[name]
-    return lambda known, asked: (baseline(known, asked), float("nan"))
-
-
 def measure(
-    pairs: Mapping[str, Pairs],
-    choices: Sequence[Draw],
-    methods: Sequence[Method],
-    examples: Sequence[int],
+    views: Mapping[str, V], draws: Sequence[Draw], methods: Sequence[Method[V]], examples: Sequence[int]
 ) -> Measured:
-    """Every method on one target.
+    """Every method on one target; no draw tests an example that it labels.
 
     Args:
-        pairs: ensemble's name -> the target's pairs as it sees them.
-        choices: the draws; the first N of a pool are labelled.
+        views: ensemble's name -> the target's examples as it sees them.
+        draws: the first N of a draw's pool are labelled.
         examples: numbers of labels; those larger than a pool are left out.
     """
-    found = Measured()
-    count = len(next(iter(pairs.values())).single)
+    measured = Measured()
+    largest = min(len(draw.pool) for draw in draws)
     for method in methods:
-        own = pairs[method.ensemble]
-        wanted = [n for n in examples if n >= method.needs] if method.labels else [0]
-        for n in wanted:
-            if n > min(len(choice.pool) for choice in choices):
+        view = views[method.ensemble]
+        counts = [0] if method.needs is None else [n for n in examples if n >= method.needs]
+        for n in counts:
+            if n > largest:
                 continue
-            right = np.full((len(choices), count), np.nan)
-            effective = np.full(len(choices), np.nan)
-            for draw, choice in enumerate(choices):
-                known = own[choice.pool[:n]]
-                margins, effective[draw] = method.predict(known, own[choice.test])
-                right[draw, choice.test] = correct(margins)
-            found.correct[f"{method.name} @{n}"] = right
-            found.effective[f"{method.name} @{n}"] = effective
-    return found
+            scores = np.full((len(draws), len(view.outputs)), np.nan)
+            effective = np.full(len(draws), np.nan)
+            for row, draw in enumerate(draws):
+                labelled, tested = view[draw.pool[:n]], view[draw.test]
+                if method.weigh is not None:
+                    weights, _ = method.weigh(labelled)
+                    predictions = tested.blended(weights)
+                    effective[row] = effective_heads(weights) if weights.any() else len(weights)
+                else:
+                    assert method.predict is not None
+                    predictions = method.predict(labelled, tested)
+                scores[row, draw.test] = tested.scores(predictions)
+            measured.scores[f"{method.name} @{n}"] = scores
+            measured.effective[f"{method.name} @{n}"] = effective
+    return measured
 
 
-def asked_in_turn(
-    own: Pairs, fit: Floats, choice: Draw, kind: Acquisition, settings: AdaptSettings, most: int, seed: int
-) -> Draw:
-    """The same draw with its pool in the order in which examples are asked for, up to ``most`` of them.
+def informative_draw(
+    view: PairView, train_loss: Floats, draw: Draw, kind: Acquisition, settings: AdaptSettings, most: int,
+    seed: int,
+) -> Draw:  # fmt: skip
+    """The same draw with its pool in the order in which labels would be asked for, up to ``most`` of them.
 
-    After each answer the weights are made anew, and the most telling of the pairs left is next.
+    After each label the weights are computed anew, and the most informative of the pairs left is next.
     """
-    left = list(choice.pool)
+    prior = head_prior(train_loss, settings)
+    left = list(draw.pool)
     order: list[int] = []
     while left and len(order) < most:
-        asked = derive(seed, "ask", len(order))
-        found = telling(kind, own.margins[left], own.margins[order], fit, settings, asked)
-        order.append(left.pop(int(np.argmax(found))))
-    return Draw(np.array(order, dtype=np.intp), choice.test)
+        labelled = view.outputs[order]
+        weights, _ = posterior(Margins(labelled), prior, settings)
+        step_seed = derive(seed, "ask", len(order))
+        gains = informativeness(kind, view.outputs[left], labelled, weights, settings, step_seed)
+        order.append(left.pop(int(np.argmax(gains))))
+    return Draw(np.array(order, dtype=np.intp), draw.test)

@@ -16,7 +16,7 @@ from lmtools.data.records import Preference, Turn
 from lmtools.data.sources import Tally, load_preferences, load_targets
 from lmtools.hyre.ensemble import Features
 from lmtools.hyre.recipe import DataSettings
-from lmtools.hyre.train import Training
+from lmtools.hyre.train import TrainingData
 from lmtools.models.chat import Message
 from lmtools.models.features import AnsweredPrompt, FeatureReader
 
@@ -36,10 +36,10 @@ class PairFeatures:
         """The id of each pair, or what its content makes of itself."""
         return [pair.key for pair in self.pairs]
 
-    def training(self) -> Training:
+    def training(self) -> TrainingData:
         """As what an ensemble learns from; the pairs' distributions are its groups."""
         groups: NDArray[np.str_] = np.array([pair.distribution for pair in self.pairs])
-        return Training(self.chosen, self.rejected, groups=groups)
+        return TrainingData(self.chosen, self.rejected, groups=groups)
 
 
 def read_training(data: DataSettings, seed: int) -> list[Preference]:
@@ -50,23 +50,23 @@ def read_training(data: DataSettings, seed: int) -> list[Preference]:
         MachineError: the hub cannot be reached.
     """
     tally = Tally()
-    found = load_preferences(data.train, tally=tally)
+    pairs = load_preferences(data.train, tally=tally)
     say_left_out(data.train, tally)
-    if not found:
+    if not pairs:
         raise DataError(f"{data.train}: no pair with two different answers", fix="give at least one")
-    return drawn(found, data.train_limit, derive(seed, "training pairs"))
+    return drawn(pairs, data.train_limit, derive(seed, "training pairs"))
 
 
 def read_targets(data: DataSettings, seed: int) -> dict[str, list[Preference]]:
     """The pairs of each target, by its name in alphabetical order; raises as ``read_training``."""
     tally = Tally()
-    found = load_targets(data.targets, tally=tally)
+    targets = load_targets(data.targets, tally=tally)
     say_left_out(data.targets, tally)
-    if not found:
+    if not targets:
         raise DataError(f"{data.targets}: no pair with two different answers", fix="give at least one")
     return {
         name: drawn(pairs, data.target_limit, derive(seed, "target pairs", name))
-        for name, pairs in sorted(found.items())
+        for name, pairs in sorted(targets.items())
     }
 
 
@@ -81,21 +81,21 @@ def drawn(items: Sequence[T], limit: int | None, seed: int) -> list[T]:
     if limit is None or len(items) <= limit:
         return list(items)
     chosen = np.random.default_rng(seed).choice(len(items), limit, replace=False)
-    return [items[place] for place in np.sort(chosen)]
+    return [items[index] for index in np.sort(chosen)]
 
 
 def content(pair: Preference) -> str:
     """What a pair is, whichever answer was chosen: the same for a copy and for a pair turned around."""
-    turns, *both = pair.split()
-    return sha256_text(json.dumps([[[turn.role, turn.content] for turn in turns], *sorted(both)]))
+    turns, *texts = pair.split()
+    return sha256_text(json.dumps([[[turn.role, turn.content] for turn in turns], *sorted(texts)]))
 
 
 def answers(pairs: Sequence[Preference]) -> list[AnsweredPrompt]:
     """The chosen answer of each pair, then the rejected one, as the model reads them."""
     return [
         AnsweredPrompt(messages(turns), answer)
-        for turns, *both in (pair.split() for pair in pairs)
-        for answer in both
+        for turns, *texts in (pair.split() for pair in pairs)
+        for answer in texts
     ]
 
 
@@ -110,12 +110,10 @@ MARKUP = 30
 
 def reading(reader: FeatureReader, pairs: Sequence[Preference]) -> Work:
     """What the features of pairs take: conversations with both their answers, through some of the layers."""
-    texts = [text for turns, *both in (pair.split() for pair in pairs) for text in (*both, *_contents(turns))]
+    texts: list[str] = []
+    for turns, chosen, rejected in (pair.split() for pair in pairs):
+        texts += [chosen, rejected, *(turn.content for turn in turns)]
     return Work(read=tokens_in(texts) + MARKUP * len(pairs)) * reader.depth
-
-
-def _contents(turns: Sequence[Turn]) -> list[str]:
-    return [turn.content for turn in turns]
 
 
 def read_features(
@@ -127,13 +125,11 @@ def read_features(
         ModelError: the model's numbers are not finite.
         MachineError: there is not enough memory, or the cache cannot be written.
     """
-    every = [pair for pairs in groups.values() for pair in pairs]
-    both = reader.read(answers(every), label)
-    found, start = {}, 0
+    features = reader.read(answers([pair for pairs in groups.values() for pair in pairs]), label)
+    by_group, start = {}, 0
     for name, pairs in groups.items():
-        end = start + len(pairs)
-        found[name] = PairFeatures(
-            tuple(pairs), both[2 * start : 2 * end : 2], both[2 * start + 1 : 2 * end : 2]
-        )
+        # Rows are chosen and rejected in turn.
+        end = start + 2 * len(pairs)
+        by_group[name] = PairFeatures(tuple(pairs), features[start:end:2], features[start + 1 : end : 2])
         start = end
-    return found
+    return by_group

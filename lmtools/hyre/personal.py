@@ -1,41 +1,60 @@
-"""One user: pairs of theirs, a few of them labelled, the weights these give, and what they are worth."""
+"""One user: their pairs, the weights that a few labelled ones give, and how good these are on the others.
+
+read_user, split_user    the pairs of a user, some of them as labelled examples
+labels_of_file           margins, and the weights after each label, from the labels in the file
+labels_of_session        the same from what a person answered (``session.Session``)
+fit_weights              the weights that all labels give
+held_out_accuracy, difference_from_prior     what they are worth on pairs that were not learned from
+"""
 
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from lmtools.core.arrays import Floats
-from lmtools.core.errors import DataError
-from lmtools.core.files import file_name, write_jsonl
+from lmtools.core.errors import DataError, LmtoolsError
+from lmtools.core.journal import Journal
 from lmtools.core.results import Difference, Row, bootstrap_mean, paired_difference
 from lmtools.core.seeds import derive
 from lmtools.data.records import Preference
 from lmtools.data.sources import Tally, load_targets
-from lmtools.hyre.adapt import Weights, adapted, before, check_examples
-from lmtools.hyre.ensemble import Ensemble, ensemble_digest
-from lmtools.hyre.pairs import PairFeatures, content, read_features, read_targets, say_left_out
-from lmtools.hyre.recipe import AdaptSettings, HyreRecipe
-from lmtools.hyre.reward import open_ensemble
-from lmtools.hyre.session import PAIRS, Adaptation, shown
-from lmtools.hyre.train import MAIN
+from lmtools.hyre.adapt import Margins, Weights, check_examples, head_prior, posterior, prior_weights
+from lmtools.hyre.ensemble import Ensemble
+from lmtools.hyre.pairs import PairFeatures, content, messages, read_features, say_left_out
+from lmtools.hyre.recipe import HyreRecipe
+from lmtools.hyre.reweighting import Acquisition
+from lmtools.hyre.session import Adaptation, Session, answered_pair, candidates, shown_pair
+from lmtools.hyre.settings import AdaptSettings
 from lmtools.metrics.preference import correct
+from lmtools.models.features import AnsweredPrompt, FeatureReader
 
 
 @dataclass(frozen=True)
 class User:
-    """A user's pairs: the ``known`` ones are labelled, the ``others`` only tested on."""
+    """A user's pairs: the ``examples`` are labelled, the ``tested`` ones only tested on."""
 
     name: str
-    known: tuple[Preference, ...]
-    others: tuple[Preference, ...]
+    examples: tuple[Preference, ...]
+    tested: tuple[Preference, ...]
+
+
+def acquisition(name: str) -> Acquisition:
+    """The rule of that name for what makes a pair informative.
+
+    Raises:
+        LmtoolsError: there is none.
+    """
+    kinds: dict[str, Acquisition] = {str(kind): kind for kind in get_args(Acquisition)}
+    if name not in kinds:
+        raise LmtoolsError(f"--by {name}: no such way to choose", fix=f"one of {', '.join(kinds)}")
+    return kinds[name]
 
 
 def read_user(source: str, target: str | None, *, one_of_many: bool = False) -> tuple[str, list[Preference]]:
-    """The pairs of one user.
+    """The name and the pairs of one user.
 
     Args:
         source: of pairs.
@@ -46,21 +65,21 @@ def read_user(source: str, target: str | None, *, one_of_many: bool = False) -> 
         DataError: there is no such distribution, or no pair.
     """
     tally = Tally()
-    found = load_targets(source, tally=tally)
+    targets = load_targets(source, tally=tally)
     say_left_out(source, tally)
-    if not found:
+    if not targets:
         raise DataError(f"{source}: no pair with two different answers", fix="give at least one")
-    if target is not None and target not in found:
+    if target is not None and target not in targets:
         raise DataError(
-            f"{source}: no pairs of {target!r}", fix=f"--target and one of {', '.join(sorted(found))}"
+            f"{source}: no pairs of {target!r}", fix=f"--target and one of {', '.join(sorted(targets))}"
         )
     if target is None and not one_of_many:
-        return Path(source).stem, [pair for pairs in found.values() for pair in pairs]
-    name = target or min(found)
-    return name, found[name]
+        return Path(source).stem, [pair for pairs in targets.values() for pair in pairs]
+    name = target or min(targets)
+    return name, targets[name]
 
 
-def split(name: str, pairs: Sequence[Preference], examples: int, seed: int) -> User:
+def split_user(name: str, pairs: Sequence[Preference], examples: int, seed: int) -> User:
     """``examples`` of the pairs as labelled ones, drawn by seed.
 
     A pair that is there twice, as it is or turned around, counts once: none is tested on and learned from.
@@ -71,72 +90,109 @@ def split(name: str, pairs: Sequence[Preference], examples: int, seed: int) -> U
     different = list({content(pair): pair for pair in pairs}.values())
     check_examples(len(different), examples, name)
     order = np.random.default_rng(derive(seed, "user", name)).permutation(len(different))
-    chosen = [different[place] for place in order]
-    return User(name, tuple(chosen[:examples]), tuple(chosen[examples:]))
+    shuffled = [different[index] for index in order]
+    return User(name, tuple(shuffled[:examples]), tuple(shuffled[examples:]))
 
 
-def margins(ensemble: Ensemble, own: PairFeatures, settings: AdaptSettings) -> Floats:
+def margins(ensemble: Ensemble, features: PairFeatures, settings: AdaptSettings) -> Floats:
     """Chosen less rejected of every head, at the size that the settings ask for: (n, K)."""
-    return ensemble.rewards(own.chosen, settings) - ensemble.rewards(own.rejected, settings)
+    return ensemble.rewards(features.chosen, settings) - ensemble.rewards(features.rejected, settings)
 
 
-def weigh(
-    ensemble: Ensemble, known: Floats, keys: Sequence[str], settings: AdaptSettings, digest: str
+# Labels, from the user's file or from a person
+
+
+def labels_of_file(
+    ensemble: Ensemble, reader: FeatureReader, user: User, settings: AdaptSettings, label: str = "pairs"
+) -> Adaptation:
+    """The labels in the user's file, and the weights after each of them; ``label`` names the reading.
+
+    Raises:
+        ModelError: the model's numbers are not finite.
+        MachineError: there is not enough memory, or the cache cannot be written.
+    """
+    features = read_features(reader, {"examples": user.examples, "tested": user.tested}, label)
+    examples, tested = (margins(ensemble, features[part], settings) for part in ("examples", "tested"))
+    prior = head_prior(ensemble.train_loss, settings)
+    history = []
+    for count in range(len(examples) + 1):
+        history.append(posterior(Margins(examples[:count]), prior, settings)[0])
+    pairs = [shown_pair(pair) for pair in user.examples], [shown_pair(pair) for pair in user.tested]
+    return Adaptation(user.name, *pairs, examples, tested, history)
+
+
+def open_session(
+    ensemble: Ensemble, reader: FeatureReader, user: User, recipe: HyreRecipe, kind: Acquisition,
+    journal: Journal,
+) -> Session:  # fmt: skip
+    """A session that asks about the user's pairs; the labels in the file are not looked at.
+
+    Raises:
+        DataError, RunError: as ``session.candidates`` and ``session.Session``.
+        ModelError, MachineError: as ``labels_of_file``.
+    """
+    pairs = candidates(user.tested, recipe.seed)
+    answers = [
+        AnsweredPrompt(messages(pair.turns), text) for pair in pairs for text in (pair.first, pair.second)
+    ]
+    rewards = ensemble.rewards(reader.read(answers, "pairs"), recipe.adapt)
+    return Session(
+        pairs, rewards[::2] - rewards[1::2], ensemble.train_loss, recipe.adapt, kind, recipe.seed, journal,
+        sources=ensemble.sources,
+    )  # fmt: skip
+
+
+def labels_of_session(name: str, session: Session) -> Adaptation:
+    """What a person answered. The other pairs have no labels, so there is nothing to test on."""
+    labelled = [answered_pair(candidate, choice) for candidate, choice in session.labelled]
+    margins = session.margins_labelled()
+    history = [session.prior_weights(), *session.history]
+    return Adaptation(name, labelled, (), margins, margins[:0], history)
+
+
+# The weights, and what they are worth
+
+
+def fit_weights(
+    ensemble: Ensemble, margins: Floats, keys: Sequence[str], settings: AdaptSettings, digest: str
 ) -> Weights:
-    """The weights that labelled pairs of these margins (n, K) give."""
-    weights, losses = adapted(known, ensemble.fit, settings)
+    """The weights that labelled pairs give.
+
+    Args:
+        margins: (n, K), of the labelled pairs, and ``keys`` (n,) their ids.
+        digest: of the ensemble.
+    """
+    prior = head_prior(ensemble.train_loss, settings)
+    weights, losses = posterior(Margins(margins), prior, settings)
     return Weights(weights, losses, settings, tuple(keys), ensemble.sources, digest)
 
 
-def worth(ensemble: Ensemble, weights: Weights, others: Floats, resamples: int, seed: int) -> list[Row]:
-    """Accuracy on pairs that were not learned from, of the weights, and without them; none without pairs."""
-    if not len(others):
+def held_out_accuracy(
+    ensemble: Ensemble, weights: Weights, tested: Floats, resamples: int, seed: int
+) -> list[Row]:
+    """Accuracy on pairs that were not learned from, of the weights and of the prior; none without pairs.
+
+    Args:
+        tested: (m, K), the heads' margins on those pairs.
+    """
+    if not len(tested):
         return []
     named = {f"hyre @{len(weights.examples)}": weights.weights}
-    if (prior := before(ensemble.fit, weights.settings)).any():
+    if (prior := prior_weights(ensemble.train_loss, weights.settings)).any():
         named["before @0"] = prior
     return [
-        Row(name, {"accuracy": bootstrap_mean(correct(others @ w), None, resamples, seed)})
-        for name, w in named.items()
+        Row(name, {"accuracy": bootstrap_mean(correct(tested @ vector), None, resamples, seed)})
+        for name, vector in named.items()
     ]
 
 
-def gain(
-    rows: Sequence[Row], ensemble: Ensemble, weights: Weights, others: Floats, seed: int
+def difference_from_prior(
+    rows: Sequence[Row], ensemble: Ensemble, weights: Weights, tested: Floats, seed: int
 ) -> list[Difference]:
-    """The two rows of ``worth`` compared, pair by pair; nothing where one is missing."""
+    """The two rows of ``held_out_accuracy`` compared, pair by pair; nothing where there is only one."""
     if len(rows) < 2:
         return []
-    after, before_them = rows[0].name, rows[1].name
-    both = correct(others @ weights.weights), correct(others @ before(ensemble.fit, weights.settings))
-    return [Difference.of(after, before_them, "accuracy", paired_difference(*both, seed=seed))]
-
-
-def keep_weights(run: Path, recipe: HyreRecipe, examples: int, folder: Path) -> list[Path]:
-    """Adapt the ensemble of a trained run to every target, by ``examples`` of its pairs: ``NAME.json``.
-
-    Targets with fewer pairs are left out. ``pairs.jsonl`` tells what became of all their pairs.
-
-    Raises:
-        ModelError: the backbone has changed since.
-        MachineError: the folder cannot be written to.
-    """
-    ensemble, reader = open_ensemble(run, recipe)
-    digest = ensemble_digest(run / MAIN)
-    written: list[Path] = []
-    told: list[Adaptation] = []
-    with closing(reader):
-        for name, pairs in read_targets(recipe.data, recipe.seed).items():
-            if len({content(pair) for pair in pairs}) < examples:
-                continue
-            user = split(name, pairs, examples, recipe.seed)
-            own = read_features(reader, {"known": user.known, "others": user.others}, name)
-            known, rest = (margins(ensemble, own[part], recipe.adapt) for part in ("known", "others"))
-            weights = weigh(ensemble, known, own["known"].keys, recipe.adapt, digest)
-            written.append(folder / f"{file_name(name)}.json")
-            weights.write(written[-1])
-            both = list(map(shown, user.known)), list(map(shown, user.others))
-            steps = before(ensemble.fit, recipe.adapt), weights.weights
-            told.append(Adaptation(name, *both, known, rest, steps))
-    write_jsonl(folder / PAIRS, chain.from_iterable(one.pairs() for one in told))
-    return written
+    prior = prior_weights(ensemble.train_loss, weights.settings)
+    after, before = correct(tested @ weights.weights), correct(tested @ prior)
+    interval = paired_difference(after, before, seed=seed)
+    return [Difference.of(rows[0].name, rows[1].name, "accuracy", interval)]

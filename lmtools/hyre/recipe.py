@@ -1,80 +1,36 @@
-"""Every setting of a HyRe ensemble, its adaptation and its evaluation; a description says what it costs."""
+"""Every setting of a HyRe ensemble, its adaptation and its evaluation; a description says what it costs.
 
-from typing import Annotated, Any, Literal, Self, get_args
+Which sources of heads there are is told by ``sources.SOURCES``; `train:` and `adapt:` are in ``settings``.
+`RewardRecipe`, at the end, is that of `lmtools eval reward`.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
 from lmtools.core.config import SYSTEM, Config, Seed
-from lmtools.hyre.reweighting import Acquisition, LossName, Reduction
+from lmtools.hyre.reweighting import Acquisition
+from lmtools.hyre.settings import AdaptSettings, Task, TrainSettings
+from lmtools.hyre.sources import SOURCES
 from lmtools.models.feature_settings import FeatureSettings
 from lmtools.models.spec import ModelSpec
 
-# Which heads an ensemble has and how they are trained: `heads:`, `train:` and `lora:` of a HyRe recipe.
-
-SourceName = Literal[
-    "shared_base", "epinet", "mixture", "pca", "random", "gaussian", "gaussian_limit", "diverse"
-]
-EVERY_TASK: tuple[SourceName, ...] = ("shared_base", "epinet", "diverse")
-"""The sources that learn any task; the others are made of pairs."""
+if TYPE_CHECKING:
+    SourceName = str
+else:  # to pydantic, and in the schema of recipes: the names there are
+    SourceName = Literal[tuple(SOURCES)]
 
 
 class SourceSettings(Config):
     """Where a group of heads comes from."""
 
     source: SourceName = Field(
-        description="`shared_base`: trained together on one trunk, held apart by frozen random priors; "
-        "`diverse`: the same with a penalty on heads that agree; `epinet`: one network and an index; "
-        "`mixture`: trained so that each pair is explained by some head; `pca`: plus and minus the "
-        "principal directions of differences of features; `random`: random directions; `gaussian`: "
-        "drawn from a normal prior over linear heads that was learned from the training pairs; "
-        "`gaussian_limit`: all axes of that prior, as many as there are features, whatever `count` says; "
-        "it needs the rule `gaussian`, and stands alone."
+        description="; ".join(f"`{name}`: {source.summary}" for name, source in SOURCES.items()) + "."
     )
     count: int = Field(
         default=100,
         ge=1,
         description="How many heads, K. Disk grows with it, and for trained ones time.",
-    )
-
-
-class TrainSettings(Config):
-    """How trained heads are trained; the others are solved for."""
-
-    epochs: int = Field(default=8, ge=1, description="Passes over the cached features; time grows with it.")
-    batch: int = Field(
-        default=64, ge=2, description="Pairs or rows a step; more makes fewer steps, each a little slower."
-    )
-    learning_rate: float = Field(default=1e-3, gt=0, description="Peak learning rate of AdamW. No cost.")
-    weight_decay: float = Field(
-        default=1e-2, ge=0, description="AdamW's decoupled weight decay, against overfitting. No cost."
-    )
-    hidden: int = Field(
-        default=128,
-        ge=0,
-        description="Width of the trunk that all heads share; 0: linear heads. Time and size grow with it.",
-    )
-    prior_scale: float = Field(
-        default=1.0,
-        ge=0,
-        description="Size of the frozen random priors; more keeps heads further apart. No cost.",
-    )
-    diversity: float = Field(
-        default=1.0,
-        ge=0,
-        description="Source `diverse`: weight, per head, of the mean squared correlation of two heads; "
-        "more keeps them apart and costs accuracy soon.",
-    )
-    entropy: float = Field(
-        default=1.0,
-        ge=0,
-        description="Source `mixture`: pull of the heads' shares towards equal ones; 0 lets one head take "
-        "all pairs.",
-    )
-    index_dim: int = Field(
-        default=16,
-        ge=1,
-        description="Source `epinet`: length of the normal index; more lets heads differ in more ways, at "
-        "a little more time.",
     )
 
 
@@ -95,68 +51,6 @@ class LoraSettings(Config):
     )
     batch: int = Field(default=8, ge=1, description="Pairs a step; memory grows with it.")
     learning_rate: float = Field(default=2e-4, gt=0, description="Peak learning rate of AdamW. No cost.")
-
-
-# How labelled examples become weights of the heads: the `adapt:` block of a HyRe recipe.
-
-Rule = Literal["reweight", "gaussian"]
-
-
-class AdaptSettings(Config):
-    """How labelled examples become weights."""
-
-    rule: Rule = Field(
-        default="reweight",
-        description="`reweight`: generalised Bayes over the heads. `gaussian`: a normal prior over "
-        "combinations of heads, whose posterior mode becomes the weights (they may be negative): with "
-        "heads of the source `gaussian_limit`, the limit of infinitely many heads.",
-    )
-    loss: LossName = Field(
-        default="nll",
-        description="A head's loss on an example: `nll`, the negative log-likelihood of the label; "
-        "`zero_one`, whether it is wrong, however sure. No cost.",
-    )
-    reduction: Reduction = Field(
-        default="sum",
-        description="`sum` over the examples, or their `mean`, which leaves the weights of five nearly as "
-        "they were. No cost.",
-    )
-    temperature: float = Field(
-        default=1.0, gt=0, description="Divides the losses: low ones trust few heads, high ones all. No cost."
-    )
-    standardise: bool = Field(
-        default=False,
-        description="Bring each head's margins to the same size on the training pairs, so that none is heard "
-        "for being loud. false: one factor for all heads, which leaves their sizes as they are to each "
-        "other.",
-    )
-    scale: float = Field(
-        default=1.0,
-        gt=0,
-        description="That size: the root mean square of a head's margins on the training pairs (of all "
-        "heads together without `standardise`). More makes every example count for more.",
-    )
-    prior: Literal["uniform", "train"] = Field(
-        default="uniform",
-        description="Weights before any example: equal ones, or by how well a head does on training pairs.",
-    )
-
-
-Task = Literal["preference", "classification", "regression"]
-
-__all__ = [
-    "EVERY_TASK",
-    "AdaptSettings",
-    "DataSettings",
-    "EvalSettings",
-    "HyreRecipe",
-    "LoraSettings",
-    "Rule",
-    "SourceName",
-    "SourceSettings",
-    "Task",
-    "TrainSettings",
-]
 
 
 class DataSettings(Config):
@@ -310,11 +204,12 @@ class HyreRecipe(Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        limited = [source.source == "gaussian_limit" for source in self.heads]
-        if any(limited) and (not all(limited) or self.adapt.rule != "gaussian"):
-            raise ValueError("heads: gaussian_limit stands alone, and needs adapt.rule: gaussian")
-        if any(limited) and self.adapt.standardise:
-            raise ValueError("adapt.standardise: true would undo the prior that gaussian_limit learned")
+        for name in {source.source for source in self.heads}:
+            rule = SOURCES[name].rule
+            if rule is not None and (self.name != name or self.adapt.rule != rule):
+                raise ValueError(f"heads: {name} stands alone, and needs adapt.rule: {rule}")
+            if rule is not None and self.adapt.standardise:
+                raise ValueError(f"adapt.standardise: true would undo the prior that {name} learned")
         if self.task == "preference":
             if self.data.tables:
                 raise ValueError("data.tables is for task: regression or classification")
@@ -322,7 +217,7 @@ class HyreRecipe(Config):
         if not self.data.tables:
             raise ValueError(f"task: {self.task} reads data.tables: name one")
         named = {source.source for source in self.heads} | set(self.compare)
-        if unfit := [name for name in get_args(SourceName) if name in named - set(EVERY_TASK)]:
+        if unfit := [name for name in SOURCES if name in named and self.task not in SOURCES[name].tasks]:
             raise ValueError(f"{', '.join(unfit)}: only for task: preference, as they are made of pairs")
         if self.lora is not None:
             raise ValueError("lora: tables have no backbone")

@@ -1,4 +1,7 @@
-"""What was measured as rows with intervals, and the differences that say whether labels are worth it."""
+"""What was measured as rows with intervals, and the differences that say whether labels are worth it.
+
+`Resampler` makes the intervals, `result_rows` the rows ``METHOD @N`` and their differences.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -81,49 +84,49 @@ class Cell:
 def result_rows(targets: Sequence[Target], recipe: HyreRecipe) -> tuple[list[Row], list[Difference]]:
     """Rows ``METHOD @N`` with ``accuracy`` (mean over targets) and ``TARGET/accuracy``, and differences."""
     cells = _cells(targets, recipe)
-    rows = [_row(name, own, targets, recipe) for name, own in cells.items()]
+    rows = [_row(name, by_target, targets, recipe) for name, by_target in cells.items()]
     return rows, list(_differences(cells, recipe))
 
 
 def _cells(targets: Sequence[Target], recipe: HyreRecipe) -> dict[str, dict[str, Cell]]:
     """Row -> target -> cell."""
-    found: dict[str, dict[str, Cell]] = {}
+    cells: dict[str, dict[str, Cell]] = {}
     for target in targets:
         resampler = Resampler(
             recipe.eval.draws, target.pairs, recipe.eval.resamples, recipe.seed, target.name
         )
-        for row, correct in target.measured.correct.items():
-            spread = float(np.std([accuracy_of(one) for one in correct]))
+        for row, correct in target.measured.scores.items():
+            spread = float(np.std([accuracy_of(draw) for draw in correct]))
             tested = int(np.isfinite(correct).any(axis=0).sum())
             cell = Cell(accuracy_of(correct), resampler.accuracies(correct), spread, tested)
-            found.setdefault(row, {})[target.name] = cell
-    return found
+            cells.setdefault(row, {})[target.name] = cell
+    return cells
 
 
-def _row(name: str, own: Mapping[str, Cell], targets: Sequence[Target], recipe: HyreRecipe) -> Row:
-    metrics = {"accuracy": _mean(own)}
+def _row(name: str, cells: Mapping[str, Cell], targets: Sequence[Target], recipe: HyreRecipe) -> Row:
+    metrics = {"accuracy": _mean(cells)}
     metrics |= {
         f"{target}/accuracy": over_targets([cell.value], [cell.resampled], cell.n)
-        for target, cell in own.items()
+        for target, cell in cells.items()
     }
-    again = recipe.eval.resamples, recipe.seed
-    metrics["spread"] = bootstrap_mean([cell.spread for cell in own.values()], None, *again)
+    resampling = recipe.eval.resamples, recipe.seed
+    metrics["spread"] = bootstrap_mean([cell.spread for cell in cells.values()], None, *resampling)
     effective = [target.measured.effective[name] for target in targets if name in target.measured.effective]
     means = [float(np.nanmean(values)) for values in effective if np.isfinite(values).any()]
     if means:
-        metrics["effective-heads"] = bootstrap_mean(means, None, *again)
+        metrics["effective-heads"] = bootstrap_mean(means, None, *resampling)
     method = name.partition(" ")[0]
     different = [target.disagreement[method] for target in targets if method in target.disagreement]
     if different:
-        metrics["disagreement"] = bootstrap_mean(different, None, *again)
+        metrics["disagreement"] = bootstrap_mean(different, None, *resampling)
     return Row(name, metrics)
 
 
-def _mean(own: Mapping[str, Cell]) -> Interval:
+def _mean(cells: Mapping[str, Cell]) -> Interval:
     """The mean over targets."""
-    cells = own.values()
-    n = sum(cell.n for cell in cells)
-    return over_targets([cell.value for cell in cells], [cell.resampled for cell in cells], n)
+    n = sum(cell.n for cell in cells.values())
+    values = [cell.value for cell in cells.values()]
+    return over_targets(values, [cell.resampled for cell in cells.values()], n)
 
 
 def _differences(cells: Mapping[str, Mapping[str, Cell]], recipe: HyreRecipe) -> Iterator[Difference]:
@@ -135,23 +138,23 @@ def _differences(cells: Mapping[str, Mapping[str, Cell]], recipe: HyreRecipe) ->
         source = method.removeprefix("hyre/").partition(" ")[0]
         for other in cells:
             name, _, labels = other.rpartition(" @")
-            own = name.partition("/")[2] in ("", source)
-            wanted = method == f"hyre/{recipe.name}" or (own and not name.startswith("hyre/"))
-            if wanted and other != row and labels in (count, "0"):
+            # Every ensemble with its own baselines and those of none; the main one with all rows.
+            baseline = name.partition("/")[2] in ("", source) and not name.startswith("hyre/")
+            compared = method == f"hyre/{recipe.name}" or baseline
+            if compared and other != row and labels in (count, "0"):
                 yield from _difference(row, other, cells)
 
 
 def _difference(a: str, b: str, cells: Mapping[str, Mapping[str, Cell]]) -> Iterator[Difference]:
     """Over the targets that both rows have: of the means, and the share of targets where ``a`` is better."""
-    both = [target for target in cells[a] if target in cells[b]]
-    if not both:
+    pairs = [(cells[a][target], cells[b][target]) for target in cells[a] if target in cells[b]]
+    if not pairs:
         return
-    pairs = [(cells[a][target], cells[b][target]) for target in both]
-    n = sum(one.n for one, _ in pairs)
-    values = [one.value - two.value for one, two in pairs]
-    resampled = [one.resampled - two.resampled for one, two in pairs]
+    n = sum(left.n for left, _ in pairs)
+    values = [left.value - right.value for left, right in pairs]
+    resampled = [left.resampled - right.resampled for left, right in pairs]
     yield Difference.of(a, b, "accuracy", over_targets(values, resampled, n))
     wins = np.stack(resampled) > 0
     share = np.mean([value > 0 for value in values])
     low, high = np.quantile(wins.mean(axis=0), (0.025, 0.975))
-    yield Difference(a, b, "wins", float(share), float(low), float(high), len(both))
+    yield Difference(a, b, "wins", float(share), float(low), float(high), len(pairs))

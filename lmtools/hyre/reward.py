@@ -1,31 +1,39 @@
 """A user's reward model: a trained run, and the weights that a few examples gave its heads.
 
-reward = open_reward(Path("runs/hyre-train"), Path("runs/hyre-adapt"))
-reward([AnsweredPrompt((Message("user", "Name a river."),), "The Seine.")])       # (1,)
+    with load_reward("runs/hyre-train", "runs/hyre-adapt") as reward:
+        reward.best("Name a river.", ["The Seine.", "I do not know."])
+
+`RewardModel` gives the rewards of many answers at once; `Rewarder` is the same for Python, with strings. The
+second half is `lmtools eval reward`: the accuracy of any reward model, for each distribution of pairs and
+each section of RewardBench.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from lmtools.core.arrays import Floats
-from lmtools.core.errors import DataError, ModelError
+from lmtools.core.errors import DataError, ModelError, RecipeError
 from lmtools.core.progress import say
 from lmtools.core.results import Interval, Row, bootstrap_mean, percentile_interval, resample_weights
 from lmtools.data.records import Preference
 from lmtools.generation.open import open_features
-from lmtools.hyre.adapt import Weights, before, check_heads, read_weights
+from lmtools.hyre.adapt import Weights, check_heads, prior_weights, read_weights
 from lmtools.hyre.ensemble import Ensemble, ensemble_digest, load_ensemble
-from lmtools.hyre.pairs import answers, read_targets
+from lmtools.hyre.pairs import answers, read_features, read_targets
+from lmtools.hyre.personal import fit_weights, margins
 from lmtools.hyre.recipe import DataSettings, HyreRecipe, RewardRecipe
 from lmtools.hyre.train import MAIN, SINGLE, check_trained
 from lmtools.hyre.tuned import with_adapter
 from lmtools.metrics.preference import correct, section_weights
+from lmtools.models.chat import Message
 from lmtools.models.features import AnsweredPrompt, FeatureReader
 from lmtools.models.recipes import load_model_recipe
+
+# A trained run, opened
 
 
 @dataclass(frozen=True)
@@ -98,15 +106,95 @@ def open_reward(directory: Path, weights: Path | None = None) -> RewardModel:
     digest = ensemble_digest(directory / MAIN)
     if weights is not None:
         return RewardModel(ensemble, reader, read_weights(weights, digest, ensemble.count))
-    prior = before(ensemble.fit, recipe.adapt)
+    prior = prior_weights(ensemble.train_loss, recipe.adapt)
     nothing = np.zeros(ensemble.count)
     return RewardModel(ensemble, reader, Weights(prior, nothing, recipe.adapt, (), ensemble.sources, digest))
 
 
-# `lmtools eval reward`: the accuracy of any reward model, for each distribution and RewardBench section.
+@dataclass(frozen=True)
+class Rewarder:
+    """A reward model for one user: an ensemble under weights. Made by ``load_reward``.
+
+    >>> from lmtools.hyre import load_reward
+    >>> with load_reward("runs/hyre-train") as reward:
+    ...     rewards = reward.score("Name a river.", ["The Seine.", "I do not know."])
+    >>> len(rewards)
+    2
+    """
+
+    model: RewardModel
+
+    def score(self, prompt: str | Sequence[Message], answers: Sequence[str]) -> list[float]:
+        """The rewards of answers to one prompt, a text or the turns of a conversation.
+
+        Only rewards of answers to the same prompt compare.
+
+        Raises:
+            DataError: an answer is empty.
+        """
+        turns = (Message("user", prompt),) if isinstance(prompt, str) else tuple(prompt)
+        rewards = self.model([AnsweredPrompt(turns, answer) for answer in answers])
+        return [float(reward) for reward in rewards]
+
+    def best(self, prompt: str | Sequence[Message], answers: Sequence[str]) -> str:
+        """The answer with the highest reward, of equal ones the first."""
+        rewards = self.score(prompt, answers)
+        return answers[rewards.index(max(rewards))]
+
+    def adapt(self, pairs: Sequence[Preference]) -> "Rewarder":
+        """The reward model of the user who labelled these pairs: other weights on the same heads.
+
+        It takes a pass of the language model over the pairs, and no training. Pairs that these weights were
+        learned from are not remembered: give all of a user's pairs at once.
+
+        >>> from lmtools.hyre import Preference, load_reward
+        >>> liked = {"prompt": "Name a river.", "chosen": "Seine", "rejected": "The Seine, of course."}
+        >>> with load_reward("runs/hyre-train") as reward:
+        ...     personal = reward.adapt([Preference(**liked)])
+        >>> personal.model.weights.effective_heads < reward.model.weights.effective_heads
+        True
+        """
+        prior, ensemble = self.model.weights, self.model.ensemble
+        features = read_features(self.model.reader, {"": pairs}, "labelled pairs")[""]
+        labelled = margins(ensemble, features, prior.settings)
+        weights = fit_weights(ensemble, labelled, features.keys, prior.settings, prior.ensemble)
+        return Rewarder(replace(self.model, weights=weights))
+
+    def close(self) -> None:
+        """Let go of the language model; what was adapted from this one shares it."""
+        self.model.reader.close()
+
+    def __enter__(self) -> "Rewarder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
-def read_pairs(recipe: RewardRecipe) -> dict[str, list[Preference]]:
+# `lmtools eval reward`
+
+
+def check_reward(recipe: RewardRecipe) -> None:
+    """Whether the recipe names one thing to measure.
+
+    Raises:
+        RecipeError: it names two, or weights without a run's ensemble.
+    """
+    if recipe.model is not None and (recipe.run or recipe.weights):
+        raise RecipeError(
+            "a model, and a run or weights: which of them is to be measured?",
+            fix="give either --model NAME, or --run RUN and --weights FILE",
+        )
+
+
+def measured_name(recipe: RewardRecipe) -> str:
+    """The row's name: the model, or which part of the ensemble is measured."""
+    if recipe.model is not None:
+        return recipe.model.name
+    return "hyre" if recipe.weights else "single-head"
+
+
+def read_reward_pairs(recipe: RewardRecipe) -> dict[str, list[Preference]]:
     """The pairs of each distribution, by its name.
 
     Raises:
@@ -124,16 +212,16 @@ def without_examples(
     Raises:
         DataError: none is left.
     """
-    left = {name: [pair for pair in own if pair.key not in examples] for name, own in pairs.items()}
+    left = {name: [pair for pair in group if pair.key not in examples] for name, group in pairs.items()}
     count = sum(map(len, pairs.values())) - sum(map(len, left.values()))
     if count:
         say(f"{count} pairs are left out: the weights were learned from them")
     if not any(left.values()):
         raise DataError("the weights were learned from all of these pairs", fix="give others with --pairs")
-    return {name: own for name, own in left.items() if own}
+    return {name: group for name, group in left.items() if group}
 
 
-def margins(
+def preference_margins(
     recipe: RewardRecipe, run: Path | None, pairs: Mapping[str, list[Preference]]
 ) -> tuple[Mapping[str, list[Preference]], dict[str, Floats]]:
     """The pairs that are measured, and the reward of each chosen answer less that of the rejected one.
@@ -156,46 +244,49 @@ def margins(
                 )
             features = reader.read(_answers(pairs), "rewards").astype(np.float64)
             rewards = features @ reader.own_head
+    elif recipe.weights:
+        assert run is not None
+        model = open_reward(run, Path(recipe.weights))
+        with closing(model.reader):
+            pairs = without_examples(pairs, model.weights.examples)
+            rewards = model(_answers(pairs))
     else:
         assert run is not None
-        model = open_reward(run, Path(recipe.weights) if recipe.weights else None)
-        with closing(model.reader):
-            if recipe.weights:
-                pairs = without_examples(pairs, model.weights.examples)
-                rewards = model(_answers(pairs))
-            else:
-                single = load_ensemble(run / SINGLE)
-                check_backbone(single, model.reader, run)
-                rewards = single.outputs(model.reader.read(_answers(pairs), "rewards"))[:, 0]
-    both = rewards[::2] - rewards[1::2]
-    ends = np.cumsum([len(own) for own in pairs.values()])[:-1]
-    return pairs, dict(zip(pairs, np.split(both, ends), strict=True))
+        _, reader = open_ensemble(run, trained_recipe(run))
+        with closing(reader):
+            single = load_ensemble(run / SINGLE)
+            check_backbone(single, reader, run)
+            rewards = single.outputs(reader.read(_answers(pairs), "rewards"))[:, 0]
+    margins = rewards[::2] - rewards[1::2]
+    ends = np.cumsum([len(group) for group in pairs.values()])[:-1]
+    return pairs, dict(zip(pairs, np.split(margins, ends), strict=True))
 
 
 def _answers(pairs: Mapping[str, list[Preference]]) -> list[AnsweredPrompt]:
-    return answers([pair for own in pairs.values() for pair in own])
+    return answers([pair for group in pairs.values() for pair in group])
 
 
-def rows(name: str, found: Mapping[str, Floats], recipe: RewardRecipe) -> list[Row]:
+def reward_rows(name: str, margins: Mapping[str, Floats], recipe: RewardRecipe) -> list[Row]:
     """One row: ``accuracy`` is the mean over distributions, ``pairs/accuracy`` that over all pairs,
     ``NAME/accuracy`` a distribution's or a RewardBench section's."""
-    right = {distribution: correct(values) for distribution, values in found.items()}
-    again = recipe.resamples, recipe.seed
+    right = {distribution: correct(values) for distribution, values in margins.items()}
+    resampling = recipe.resamples, recipe.seed
+    equal = {part: 1 / (len(right) * len(values)) for part, values in right.items()}
     metrics = {
-        "accuracy": _weighted(right, {d: 1 / (len(right) * len(own)) for d, own in right.items()}, *again),
-        "pairs/accuracy": bootstrap_mean(np.concatenate(list(right.values())), None, *again),
+        "accuracy": _weighted(right, equal, *resampling),
+        "pairs/accuracy": bootstrap_mean(np.concatenate(list(right.values())), None, *resampling),
     }
-    sections = section_weights({distribution: len(own) for distribution, own in right.items()})
-    metrics |= {
-        f"{section}/accuracy": _weighted(right, weights, *again) for section, weights in sections.items()
-    }
-    metrics |= {
-        # A source without distributions is named by its file, which may be called anything.
-        f"{d}/accuracy" if f"{d}/accuracy" not in metrics else f"{d} (distribution)/accuracy": bootstrap_mean(
-            own, None, *again
-        )
-        for d, own in right.items()
-    }
+    sections = section_weights({distribution: len(values) for distribution, values in right.items()})
+    for section, weights in sections.items():
+        metrics[f"{section}/accuracy"] = _weighted(right, weights, *resampling)
+    taken = set(metrics)
+    for distribution, values in right.items():
+        metric = f"{distribution}/accuracy"
+        if (
+            metric in taken
+        ):  # a source without distributions is named by its file, which may be called anything
+            metric = f"{distribution} (distribution)/accuracy"
+        metrics[metric] = bootstrap_mean(values, None, *resampling)
     return [Row(name, metrics)]
 
 
@@ -205,9 +296,9 @@ def _weighted(
     """A weighted sum over pairs, each distribution resampled by itself; ``weights`` are of single pairs."""
     value, resampled, n = 0.0, np.zeros(resamples), 0
     for number, (distribution, weight) in enumerate(weights.items()):
-        own = right[distribution]
-        value += weight * float(own.sum())
-        blocks = [block @ own for block in resample_weights(len(own), None, resamples, seed + number)]
+        values = right[distribution]
+        value += weight * float(values.sum())
+        blocks = [block @ values for block in resample_weights(len(values), None, resamples, seed + number)]
         resampled += weight * np.concatenate(blocks)
-        n += len(own)
+        n += len(values)
     return percentile_interval(value, resampled, n)

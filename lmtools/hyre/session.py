@@ -1,4 +1,4 @@
-"""Asking a user about one pair at a time: the state of it, without a terminal.
+"""Asking a user about one pair at a time: the state of it, without a terminal. And what is kept of all pairs.
 
 Every answer, skip and undo is one record of a journal, so that a session that was quit, or killed at any
 instant, goes on exactly where it was:
@@ -25,10 +25,10 @@ from lmtools.core.files import sha256_text, write_jsonl
 from lmtools.core.journal import Journal
 from lmtools.core.seeds import derive
 from lmtools.data.records import Preference, Turn
-from lmtools.hyre.adapt import adapted, telling
+from lmtools.hyre.adapt import Margins, head_prior, informativeness, posterior, prior_weights
 from lmtools.hyre.pairs import content
-from lmtools.hyre.recipe import AdaptSettings
 from lmtools.hyre.reweighting import Acquisition
+from lmtools.hyre.settings import AdaptSettings
 from lmtools.metrics.preference import accuracy, disagreements, weighted_disagreements
 
 Choice = Literal["first", "second"]
@@ -51,36 +51,36 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Decision:
-    """What was done with the candidate at ``place``; a ``choice`` of None skips it."""
+    """The user's choice for the candidate of that ``index``; None skips it."""
 
-    place: int
+    index: int
     choice: Choice | None
 
 
 def candidates(pairs: Sequence[Preference], seed: int) -> list[Candidate]:
     """Pairs to ask about, each once, in order; their labels, if they have any, are not looked at.
 
-    Which of the two answers is shown first is drawn by seed and key, so that its place tells nothing.
+    Which of the two answers is shown first is drawn by seed and key, so that the order tells nothing.
 
     Raises:
         DataError: different pairs have the same id.
     """
-    found: dict[str, Candidate] = {}
-    known: set[str] = set()
+    by_key: dict[str, Candidate] = {}
+    contents: set[str] = set()
     for pair in pairs:
         turns, *answers = pair.split()
-        if (same := content(pair)) in known:
+        if (same := content(pair)) in contents:
             continue
-        if pair.key in found:
+        if pair.key in by_key:
             raise DataError(
                 f"two different pairs have the id {pair.key!r}",
                 fix="give each pair an id of its own, or leave `id` out",
             )
         turned = derive(seed, "shown first", pair.key) % 2
         first, second = reversed(answers) if turned else answers
-        found[pair.key] = Candidate(pair.key, turns, first, second)
-        known.add(same)
-    return list(found.values())
+        by_key[pair.key] = Candidate(pair.key, turns, first, second)
+        contents.add(same)
+    return list(by_key.values())
 
 
 class Session:
@@ -90,10 +90,11 @@ class Session:
         candidates: the pairs to choose from, with keys of their own.
         margins: (n, K), the reward of each first answer less that of the second, for every head, at the size
             that the settings ask for.
-        fit: (K,), each head's mean loss in training.
-        kind: what makes a pair the most telling one.
+        train_loss: (K,), each head's mean loss in training.
+        kind: what makes a pair the most informative one.
         seed: of ``random``.
-        journal: this session's own; what it holds already is done again.
+        journal: of this session alone; the answers in it are taken in again.
+        sources: (K,), where each head comes from, for who shows the weights.
 
     Raises:
         ValueError: the margins are not finite or of another shape, or a key is there twice.
@@ -104,41 +105,46 @@ class Session:
         self,
         candidates: Sequence[Candidate],
         margins: ArrayLike,
-        fit: Floats,
+        train_loss: Floats,
         settings: AdaptSettings,
         kind: Acquisition,
         seed: int,
         journal: Journal,
+        sources: Sequence[str] = (),
     ) -> None:
         self.candidates = tuple(candidates)
+        self.sources = tuple(sources)
         self._margins = np.asarray(margins, dtype=np.float64)
-        right = self._margins.shape == (len(self.candidates), len(fit))
-        if not right or not np.isfinite(self._margins).all():
+        shape = (len(self.candidates), len(train_loss))
+        if self._margins.shape != shape or not np.isfinite(self._margins).all():
             raise ValueError("each candidate needs a finite margin for each head")
-        self._places = {candidate.key: place for place, candidate in enumerate(self.candidates)}
-        if len(self._places) != len(self.candidates):
+        self._indices = {candidate.key: index for index, candidate in enumerate(self.candidates)}
+        if len(self._indices) != len(self.candidates):
             raise ValueError("two candidates have the same key")
-        self._fit, self._settings, self._kind, self._seed = fit, settings, kind, seed
+        self._train_loss, self._settings, self._kind, self._seed = train_loss, settings, kind, seed
+        self._prior = head_prior(train_loss, settings)
         self._journal = journal
-        self._done: list[Decision] = []
+        self._decisions: list[Decision] = []
         self._current: int | None = None
         for key in journal:
             self._redo(key, journal.get(key) or {})
 
     def next(self) -> Candidate | None:
-        """The pair to ask about: the one just taken back, else the most telling one under the weights so far.
+        """The pair to ask about: the one just taken back, else the most informative one under the weights so
+        far.
 
         The same until it is answered or skipped; None when no pair is left.
         """
         if self._current is None:
-            done = {decision.place for decision in self._done}
-            left = [place for place in range(len(self.candidates)) if place not in done]
-            if not left:
+            decided = {decision.index for decision in self._decisions}
+            pool = [index for index in range(len(self.candidates)) if index not in decided]
+            if not pool:
                 return None
-            seed = derive(self._seed, "ask", len(self._done))
-            known, pool = self.margins_labelled(), self._margins[left]
-            found = telling(self._kind, pool, known, self._fit, self._settings, seed)
-            self._current = left[int(np.argmax(found))]
+            seed = derive(self._seed, "ask", len(self._decisions))
+            labelled = self.margins_labelled()
+            weights, _ = posterior(Margins(labelled), self._prior, self._settings)
+            gains = informativeness(self._kind, self._margins[pool], labelled, weights, self._settings, seed)
+            self._current = pool[int(np.argmax(gains))]
         return self.candidates[self._current]
 
     def answer(self, choice: Choice) -> None:
@@ -148,15 +154,15 @@ class Session:
             ValueError: no pair is left.
             MachineError: it cannot be recorded; nothing has changed then.
         """
-        asked = self._asked()
-        self._record({"event": "answer", "pair": asked.key, "better": _digest(asked.answer(choice))})
-        self._decide(Decision(self._places[asked.key], choice))
+        pair = self._pending()
+        self._record({"event": "answer", "pair": pair.key, "better": _digest(pair.answer(choice))})
+        self._decide(Decision(self._indices[pair.key], choice))
 
     def skip(self) -> None:
         """The user cannot tell: do not ask about ``next()`` again. Raises as ``answer`` does."""
-        asked = self._asked()
-        self._record({"event": "skip", "pair": asked.key})
-        self._decide(Decision(self._places[asked.key], None))
+        pair = self._pending()
+        self._record({"event": "skip", "pair": pair.key})
+        self._decide(Decision(self._indices[pair.key], None))
 
     def undo(self) -> Candidate | None:
         """Take the last answer or skip back and ask about its pair again; None where there is nothing.
@@ -164,67 +170,81 @@ class Session:
         Raises:
             MachineError: it cannot be recorded; nothing has changed then.
         """
-        if not self._done:
+        if not self._decisions:
             return None
         self._record({"event": "undo"})
         self._take_back()
         return self.next()
 
+    def prior_weights(self) -> Floats:
+        """The weights (K,) before any answer."""
+        return prior_weights(self._train_loss, self._settings)
+
     def weights(self) -> tuple[Floats, Floats]:
         """The weights (K,) that the answers so far give, and the heads' losses (K,) over them."""
-        return adapted(self.margins_labelled(), self._fit, self._settings)
-
-    @property
-    def labelled(self) -> list[tuple[Candidate, Choice]]:
-        """The answered pairs, in the order of the answers."""
-        return [(self.candidates[done.place], done.choice) for done in self._done if done.choice]
-
-    @property
-    def skipped(self) -> list[Candidate]:
-        """The pairs that the user could not tell."""
-        return [self.candidates[done.place] for done in self._done if done.choice is None]
+        return posterior(Margins(self.margins_labelled()), self._prior, self._settings)
 
     @property
     def history(self) -> list[Floats]:
         """The weights (K,) after every answer."""
         margins = self.margins_labelled()
-        return [adapted(margins[:n], self._fit, self._settings)[0] for n in range(1, len(margins) + 1)]
+        steps = []
+        for count in range(1, len(margins) + 1):
+            steps.append(posterior(Margins(margins[:count]), self._prior, self._settings)[0])
+        return steps
+
+    @property
+    def labelled(self) -> list[tuple[Candidate, Choice]]:
+        """The answered pairs, in the order of the answers."""
+        return [
+            (self.candidates[decision.index], decision.choice)
+            for decision in self._decisions
+            if decision.choice
+        ]
+
+    @property
+    def skipped(self) -> list[Candidate]:
+        """The pairs that the user could not tell."""
+        return [self.candidates[decision.index] for decision in self._decisions if decision.choice is None]
 
     def margins_labelled(self) -> Floats:
         """The heads' margins on the answered pairs, the chosen answer less the other: (n, K)."""
-        answers = [done for done in self._done if done.choice]
-        signs = np.array([1.0 if done.choice == "first" else -1.0 for done in answers])
-        return np.asarray(self._margins[[done.place for done in answers]] * signs[:, None], dtype=np.float64)
+        answers = [decision for decision in self._decisions if decision.choice]
+        signs = np.array([1.0 if decision.choice == "first" else -1.0 for decision in answers])
+        rows = [decision.index for decision in answers]
+        return np.asarray(self._margins[rows] * signs[:, None], dtype=np.float64)
 
-    def _asked(self) -> Candidate:
-        asked = self.next()
-        if asked is None:
+    def _pending(self) -> Candidate:
+        """The pair that is asked about now."""
+        pair = self.next()
+        if pair is None:
             raise ValueError("no pair is left to ask about")
-        return asked
+        return pair
 
     def _record(self, event: dict[str, Any]) -> None:
         self._journal.append(str(len(self._journal)), event)
 
     def _decide(self, decision: Decision) -> None:
-        self._done.append(decision)
+        self._decisions.append(decision)
         self._current = None
 
     def _take_back(self) -> None:
-        self._current = self._done.pop().place
+        self._current = self._decisions.pop().index
 
     def _redo(self, key: str, event: dict[str, Any]) -> None:
         """Take in a record of an earlier sitting."""
-        kind, place = event.get("event"), self._places.get(str(event.get("pair")))
-        if kind == "undo" and self._done:
+        kind, index = event.get("event"), self._indices.get(str(event.get("pair")))
+        if kind == "undo" and self._decisions:
             self._take_back()
             return
-        if place is not None and all(decision.place != place for decision in self._done):
+        if index is not None and all(decision.index != index for decision in self._decisions):
             if kind == "skip":
-                self._decide(Decision(place, None))
+                self._decide(Decision(index, None))
                 return
+            # The answer is told by its text: whichever of the two it is, the order may have been another.
             for choice in CHOICES:
-                if kind == "answer" and event.get("better") == _digest(self.candidates[place].answer(choice)):
-                    self._decide(Decision(place, choice))
+                if kind == "answer" and event.get("better") == _digest(self.candidates[index].answer(choice)):
+                    self._decide(Decision(index, choice))
                     return
         raise RunError(
             f"{self._journal.path}: record {key!r} is not about one of the pairs to be asked about",
@@ -260,7 +280,7 @@ PAIRS, STEPS = "pairs.jsonl", "steps.jsonl"
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownPair:
     """A pair as a reader sees it; ``pair`` is its id, or what its content makes of itself."""
 
     pair: str
@@ -269,18 +289,18 @@ class Shown:
     rejected: str
 
 
-def shown(pair: Preference) -> Shown:
+def shown_pair(pair: Preference) -> ShownPair:
     """A pair of a file."""
     turns, chosen, rejected = pair.split()
-    return Shown(pair.key, conversation(turns), chosen, rejected)
+    return ShownPair(pair.key, conversation(turns), chosen, rejected)
 
 
-def answered(candidate: Candidate, choice: Choice) -> Shown:
+def answered_pair(candidate: Candidate, choice: Choice) -> ShownPair:
     """A pair that a person was asked about."""
     better, other = candidate.first, candidate.second
     if choice == "second":
         better, other = other, better
-    return Shown(candidate.key, conversation(candidate.turns), better, other)
+    return ShownPair(candidate.key, conversation(candidate.turns), better, other)
 
 
 def conversation(turns: Sequence[Turn]) -> str:
@@ -294,7 +314,7 @@ def conversation(turns: Sequence[Turn]) -> str:
     return "\n\n".join(f"{turn.role}: {turn.content}" for turn in turns)
 
 
-def target_records(target: str, pairs: Iterable[Shown], different: Floats) -> Iterator[dict[str, Any]]:
+def target_records(target: str, pairs: Iterable[ShownPair], different: Floats) -> Iterator[dict[str, Any]]:
     """The lines of an evaluation's target; ``different`` (n,) is the heads' disagreement on each pair."""
     for pair, value in zip(pairs, different.tolist(), strict=True):
         yield {"target": target, **asdict(pair), "disagreement": value}
@@ -311,52 +331,52 @@ def keep_margins(
     write_jsonl(
         path,
         (
-            {"target": target, **asdict(shown(pair)), "margin": value}
-            for target, own in pairs.items()
-            for pair, value in zip(own, margins[target].tolist(), strict=True)
+            {"target": target, **asdict(shown_pair(pair)), "margin": value}
+            for target, members in pairs.items()
+            for pair, value in zip(members, margins[target].tolist(), strict=True)
         ),
     )
 
 
 @dataclass(frozen=True)
 class Adaptation:
-    """One user's pairs and what labels made of the ensemble.
+    """One user's pairs, and what labels made of the ensemble.
 
-    ``known`` and ``others`` (n, K) are the heads' margins on the labelled pairs and on those tested;
-    ``history``, the weights (K,) with 0, 1, ... labels, at least the first and the last of them.
+    ``labelled_margins`` (n, K) and ``tested_margins`` (m, K) are the heads' margins on the labelled pairs and
+    on those tested; ``history``, the weights (K,) with 0, 1, ... n labels.
     """
 
     target: str
-    labelled: Sequence[Shown]
-    tested: Sequence[Shown]
-    known: Floats
-    others: Floats
+    labelled: Sequence[ShownPair]
+    tested: Sequence[ShownPair]
+    labelled_margins: Floats
+    tested_margins: Floats
     history: Sequence[Floats]
 
     def pairs(self) -> Iterator[dict[str, Any]]:
         """The lines of ``pairs.jsonl``, the labelled pairs first."""
-        yield from self._pairs("labelled", self.labelled, self.known)
-        yield from self._pairs("tested", self.tested, self.others)
+        yield from self._pairs("labelled", self.labelled, self.labelled_margins)
+        yield from self._pairs("tested", self.tested, self.tested_margins)
 
     def steps(self) -> Iterator[dict[str, Any]]:
         """The lines of ``steps.jsonl``."""
         for labels, weights in enumerate(self.history):
             step: dict[str, Any] = {"labels": labels, "weights": [float(f"{w:.6g}") for w in weights]}
-            if len(self.others) and weights.any():
-                step["accuracy"] = accuracy(self.others @ weights)
+            if len(self.tested_margins) and weights.any():
+                step["accuracy"] = accuracy(self.tested_margins @ weights)
             yield step
 
-    def _pairs(self, role: str, pairs: Sequence[Shown], margins: Floats) -> Iterator[dict[str, Any]]:
+    def _pairs(self, role: str, pairs: Sequence[ShownPair], margins: Floats) -> Iterator[dict[str, Any]]:
         if not pairs:
             return
         first, last = self.history[0], self.history[-1]
         before, after = expit(margins @ first), expit(margins @ last)
         different, left = disagreements(margins), weighted_disagreements(margins, last)
-        for place, pair in enumerate(pairs):
+        for index, pair in enumerate(pairs):
             record: dict[str, Any] = {"target": self.target, **asdict(pair), "role": role}
             if role == "labelled":
-                record["label"] = place + 1
+                record["label"] = index + 1
             if first.any():
-                record["before"] = float(before[place])
-            record |= {"after": float(after[place]), "disagreement": float(different[place])}
-            yield record | {"disagreement_after": float(left[place])}
+                record["before"] = float(before[index])
+            record |= {"after": float(after[index]), "disagreement": float(different[index])}
+            yield record | {"disagreement_after": float(left[index])}

@@ -1,11 +1,11 @@
-"""The ensembles of a run: the main one, those it is compared with, and a single conventional head.
+"""The ensembles of a run: from training data to heads, and where they lie in a run directory.
 
-ensemble/          the main one           ensembles/NAME/    the others, by the name of their source
-single/            one head without a prior
+ensemble/          the main one           ensembles/NAME/    those it is compared with, by their source
+single/            one head without a prior, as a conventional reward model has it
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +23,22 @@ from lmtools.hyre.ensemble import (
     Ensemble,
     EnsembleInfo,
     Features,
+    Group,
     Scaler,
-    group_of,
     load_ensemble,
     save_ensemble,
 )
-from lmtools.hyre.heads import Examples, LinearHeads, make_heads
-from lmtools.hyre.recipe import AdaptSettings, HyreRecipe, SourceName, SourceSettings, TrainSettings
+from lmtools.hyre.heads import Examples, LinearHeads
+from lmtools.hyre.recipe import HyreRecipe, SourceName, SourceSettings
 from lmtools.hyre.reweighting import class_losses, pair_losses, squared_losses
+from lmtools.hyre.settings import AdaptSettings, TrainSettings
+from lmtools.hyre.sources import SOURCES
 
-# Training data become an ensemble: standardise, make each source's heads, measure their size and fit.
+# One ensemble: standardise the data, make the heads of each source, measure their margins and losses
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingData:
     """What an ensemble learns from, not standardised.
 
     Of pairs ``x`` and ``other`` (n, D) are the chosen and the rejected answers and ``groups`` (n,) their
@@ -48,14 +50,25 @@ class Training:
     y: NDArray[Any] | None = None
     groups: NDArray[Any] | None = None
 
-    def standard(self) -> Scaler:
+    def scaler(self) -> Scaler:
         """The scale of these features; raises ``ModelError`` where one is not finite."""
         return Scaler.of(self.x if self.other is None else np.concatenate([self.x, self.other]))
+
+    def examples(self, scaler: Scaler, info: EnsembleInfo, device: str) -> Examples:
+        """The same standardised, as tensors on a device; numbers in the unit of the ensemble's targets."""
+        y = None
+        if self.y is not None and info.task == "regression":
+            scaled = (self.y - info.target_mean) / info.target_scale
+            y = torch.as_tensor(scaled, dtype=torch.float32, device=device)
+        elif self.y is not None:
+            y = torch.as_tensor(self.y, dtype=torch.long, device=device)
+        other = None if self.other is None else torch.from_numpy(scaler(self.other)).to(device)
+        return Examples(torch.from_numpy(scaler(self.x)).to(device), other, y, self.groups)
 
 
 def make_ensemble(
     sources: Sequence[SourceSettings],
-    data: Training,
+    data: TrainingData,
     info: EnsembleInfo,
     settings: TrainSettings,
     seed: int,
@@ -67,68 +80,55 @@ def make_ensemble(
     """The heads of all sources on the same features.
 
     Args:
-        info: what is known of the ensemble; its groups are filled in.
+        info: what the ensemble is; its groups are filled in.
         own_head: (D,), the head of a reward model, which joins the ensemble as one more member.
-        watch: from a source, with its place where it is there more than once, to what its training tells.
+        watch: from a source, numbered where it is there more than once, to the callback of its training.
 
     Raises:
         ModelError: a feature is not finite, or a loss is not a number.
         RecipeError: a source cannot make as many heads.
     """
-    standard = data.standard()
-    regression = info.task == "regression"
-    y = None
-    if data.y is not None:
-        target = (data.y - info.target_mean) / info.target_scale if regression else data.y
-        y = torch.as_tensor(target, dtype=torch.float32 if regression else torch.long, device=device)
-    examples = Examples(
-        torch.from_numpy(standard(data.x)).to(device),
-        None if data.other is None else torch.from_numpy(standard(data.other)).to(device),
-        y,
-        data.groups,
-    )
+    scaler = data.scaler()
+    examples = data.examples(scaler, info, device)
+    names = [source.source for source in sources]
     parts, groups = [], []
-    for place, source in enumerate(sources):
-        own_seed = derive(seed, "heads", source.source, place)
-        twice = [other.source for other in sources].count(source.source) > 1
-        told = watch(f"{source.source} {place + 1}" if twice else source.source)
-        heads = make_heads(
-            source.source, source.count, info.task, info.outputs, examples, settings, own_seed, told
-        )
+    for index, (name, count) in enumerate((source.source, source.count) for source in sources):
+        callback = watch(f"{name} {index + 1}" if names.count(name) > 1 else name)
+        source_seed = derive(seed, "heads", name, index)
+        heads = SOURCES[name].make(count, info.task, info.outputs, examples, settings, source_seed, callback)
         parts.append(heads.eval().requires_grad_(False))
-        groups.append(group_of(source.source, heads))
+        groups.append(Group.of(name, heads))
     if own_head is not None:
         # On standardised features: the same differences of rewards.
-        weight = np.where(standard.scale > 0, own_head / np.where(standard.scale > 0, standard.scale, 1), 0)
+        weight = np.where(scaler.scale > 0, own_head / np.where(scaler.scale > 0, scaler.scale, 1), 0)
         parts.append(LinearHeads(torch.from_numpy(weight[None].astype(np.float32))).requires_grad_(False))
-        groups.append(group_of("reward_model", parts[-1]))
-    made = Ensemble(
-        info.model_copy(update={"groups": tuple(groups)}),
-        standard,
-        tuple(parts),
-        np.ones(sum(group.count for group in groups)),
-        np.zeros(sum(group.count for group in groups)),
-    )
-    size, fit = _size_and_fit(made, data)
-    return Ensemble(made.info, standard, made.parts, size, fit)
+        groups.append(Group.of("reward_model", parts[-1]))
+    count = sum(group.count for group in groups)
+    info = info.model_copy(update={"groups": tuple(groups)})
+    ensemble = Ensemble(info, scaler, tuple(parts), np.ones(count), np.zeros(count))
+    margin_rms, train_loss = _in_training(ensemble, data)
+    return replace(ensemble, margin_rms=margin_rms, train_loss=train_loss)
 
 
-def _size_and_fit(ensemble: Ensemble, data: Training) -> tuple[Floats, Floats]:
+def _in_training(ensemble: Ensemble, data: TrainingData) -> tuple[Floats, Floats]:
     """The root mean square of each head's outputs in training, and its mean loss in nats: (K,) each."""
-    found = ensemble.outputs(data.x)
+    outputs = ensemble.outputs(data.x)
     if data.other is not None:
-        margins = found - ensemble.outputs(data.other)
+        margins = outputs - ensemble.outputs(data.other)
         return np.sqrt(np.square(margins).mean(axis=0)), pair_losses(margins, "nll").mean(axis=0)
     assert data.y is not None
     if ensemble.info.task == "classification":
-        size = np.sqrt(np.square(found).mean(axis=(0, 2)))
-        return size, class_losses(found, data.y, "nll").mean(axis=0)
-    losses = squared_losses(found, data.y, ensemble.info.target_scale**2)
-    return np.sqrt(np.square(found).mean(axis=0)), losses.mean(axis=0)
+        rms = np.sqrt(np.square(outputs).mean(axis=(0, 2)))
+        return rms, class_losses(outputs, data.y, "nll").mean(axis=0)
+    losses = squared_losses(outputs, data.y, ensemble.info.target_scale**2)
+    return np.sqrt(np.square(outputs).mean(axis=0)), losses.mean(axis=0)
 
 
-MAIN, OTHERS, SINGLE = "ensemble", "ensembles", "single"
-ONE = "single head"
+# The ensembles of a run
+
+
+MAIN, COMPARED, SINGLE = "ensemble", "ensembles", "single"
+SINGLE_HEAD = "single head"
 """The name of one conventional head."""
 
 
@@ -147,7 +147,7 @@ class Ensembles:
 
 def train_ensembles(
     recipe: HyreRecipe,
-    data: Training,
+    data: TrainingData,
     info: EnsembleInfo,
     run: Run,
     own_head: Features | None = None,
@@ -160,34 +160,44 @@ def train_ensembles(
         RecipeError: a source cannot make as many heads.
     """
 
-    def made(name: str, sources: tuple[SourceSettings, ...], folder: Path, alone: bool = False) -> Ensemble:
+    def ensemble(
+        name: str, sources: tuple[SourceSettings, ...], folder: Path, settings: TrainSettings,
+        own_head: Features | None,
+    ) -> Ensemble:  # fmt: skip
         if not (folder / SETTINGS).exists():
-            # One conventional head, and a limit that is the prior's alone, take no other head in.
-            apart = alone or sources[0].source == "gaussian_limit"
-            settings = recipe.train.model_copy(update={"prior_scale": 0.0}) if alone else recipe.train
             with run.stage(f"heads {name}", Work):
-                found = make_ensemble(
+                made_ensemble = make_ensemble(
                     sources,
                     data,
                     info,
                     settings,
                     recipe.seed,
-                    own_head=None if apart else own_head,
+                    own_head=own_head,
                     device=device,
-                    watch=lambda source: run.curve(name if name in (source, ONE) else f"{name}/{source}"),
+                    watch=lambda source: run.curve(
+                        name if name in (source, SINGLE_HEAD) else f"{name}/{source}"
+                    ),
                 )
-                save_ensemble(found, folder)
+                save_ensemble(made_ensemble, folder)
+        # As it is on disk: a resumed run goes on with the same numbers.
         return load_ensemble(folder)
 
-    by_name = {recipe.name: made(recipe.name, recipe.heads, run.path(MAIN))}
-    for source in others(recipe):
-        same = (SourceSettings(source=source, count=recipe.heads_count),)
-        by_name[source] = made(source, same, run.path(OTHERS, source))
-    one = (SourceSettings(source="shared_base", count=1),)
-    return Ensembles(by_name, made(ONE, one, run.path(SINGLE), alone=True))
+    def joined(source: str) -> Features | None:
+        # The axes of a prior take no other head in.
+        return own_head if is_ensemble(source) else None
+
+    main = ensemble(recipe.name, recipe.heads, run.path(MAIN), recipe.train, joined(recipe.heads[0].source))
+    by_name = {recipe.name: main}
+    for source in compared(recipe):
+        as_many = (SourceSettings(source=source, count=recipe.heads_count),)
+        by_name[source] = ensemble(source, as_many, run.path(COMPARED, source), recipe.train, joined(source))
+    # A conventional head has no random prior.
+    plain = recipe.train.model_copy(update={"prior_scale": 0.0})
+    alone = (SourceSettings(source="shared_base", count=1),)
+    return Ensembles(by_name, ensemble(SINGLE_HEAD, alone, run.path(SINGLE), plain, None))
 
 
-def others(recipe: HyreRecipe) -> list[SourceName]:
+def compared(recipe: HyreRecipe) -> list[SourceName]:
     """The sources to compare the main ensemble with."""
     return [source for source in dict.fromkeys(recipe.compare) if source != recipe.name]
 
@@ -201,7 +211,7 @@ def load_ensembles(directory: Path, recipe: HyreRecipe) -> Ensembles:
     """
     check_trained(directory)
     by_name = {recipe.name: load_ensemble(directory / MAIN)}
-    for folder in sorted((directory / OTHERS).glob(f"*/{SETTINGS}")):
+    for folder in sorted((directory / COMPARED).glob(f"*/{SETTINGS}")):
         by_name[folder.parent.name] = load_ensemble(folder.parent)
     return Ensembles(by_name, load_ensemble(directory / SINGLE))
 
@@ -217,9 +227,15 @@ def check_trained(directory: Path) -> None:
         raise wrong_run(directory, "trained ensemble", "hyre train")
 
 
-def settings_of(name: str, recipe: HyreRecipe) -> AdaptSettings:
-    """How the ensemble of that name is adapted: the limit by its own rule, the others not by it."""
-    main_is_limit = recipe.name == "gaussian_limit"
-    if name == "gaussian_limit":
-        return recipe.adapt.model_copy(update={"rule": "gaussian", "standardise": False})
-    return recipe.adapt.model_copy(update={"rule": "reweight"}) if main_is_limit else recipe.adapt
+def is_ensemble(name: str) -> bool:
+    """Whether the ensemble of that name is one by itself, and not the axes of a prior."""
+    return name not in SOURCES or SOURCES[name].rule is None
+
+
+def adaptation_of(name: str, recipe: HyreRecipe) -> AdaptSettings:
+    """How the ensemble of that name is adapted: axes of a prior by their own rule, the others not by it."""
+    if not is_ensemble(name):
+        return SOURCES[name].adaptation(recipe.adapt)
+    if not is_ensemble(recipe.name):
+        return recipe.adapt.model_copy(update={"rule": "reweight"})
+    return recipe.adapt

@@ -94,22 +94,22 @@ class TunedBackbone:
             MachineError: the GPU's memory is not enough.
         """
         share = can_pack(self._base, max(map(len, texts)))
-        made = pack_rows(texts, int(self._config.hidden_size), sum(map(len, texts)), share=share)
-        batch = tensors(made, texts, self.device)
+        packed = pack_rows(texts, int(self._config.hidden_size), sum(map(len, texts)), share=share)
+        batch = tensors(packed, texts, self.device)
         states = layer_states(self._base, batch, self._layers, self._last, self._last)
-        found = {
+        features = {
             member: torch.cat(
                 [pool(layer[row, start:end], name) for layer in states for name in self._settings.pooling]
             )
             for member, row, start, end in batch.spans
         }
-        return torch.stack([found[place] for place in range(len(texts))])
+        return torch.stack([features[index] for index in range(len(texts))])
 
-    def standard(self, pairs: Sequence[Pair]) -> Scaler:
+    def scaler(self, pairs: Sequence[Pair]) -> Scaler:
         """The scale of the features of some pairs, as the model is now; raises as ``features``."""
         with torch.no_grad():
             blocks = [
-                self.features([text for pair in some for text in pair]) for some in self.portions(pairs)
+                self.features([text for pair in portion for text in pair]) for portion in self.portions(pairs)
             ]
         return Scaler.of(torch.cat(blocks).cpu().numpy())
 
@@ -159,11 +159,11 @@ def _with_lora(model: Any, name: str, rank: int, seed: int, reward: bool) -> Any
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed % 2**63)
-        made = get_peft_model(model, config)
-    written = made.peft_config["default"]
+        adapted = get_peft_model(model, config)
+    written = adapted.peft_config["default"]
     written.base_model_name_or_path = name
     # A set would be written in another order by every process, and give the same adapter another digest.
     written.target_modules = sorted(written.target_modules)
-    for key, parameter in made.named_parameters():
+    for key, parameter in adapted.named_parameters():
         parameter.requires_grad_("lora_" in key)
-    return made.eval()
+    return adapted.eval()

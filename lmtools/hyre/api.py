@@ -1,0 +1,653 @@
+"""HyRe's front door: every command of `lmtools hyre`, and `lmtools eval reward`, as one function that does
+the whole of it.
+
+    run_training      read the pairs, train every ensemble; card and page          `lmtools hyre train`
+    run_evaluation    measure ensembles on every target against every baseline     `lmtools hyre eval`
+    adapt             a few labelled pairs become one user's weights               `lmtools hyre adapt`
+    adapt_targets     the same for every target of a run, without measuring
+    query             which pairs to label next                                    `lmtools hyre query`
+    score             rewards of answers                                           `lmtools hyre score`
+    load_reward       a trained run as a reward model that scores and adapts
+    evaluate_reward   how often a reward model orders pairs as people do           `lmtools eval reward`
+    plan, plan_adaptation, plan_reward: check everything, load no weights          `--dry-run`
+    find_training, find_or_train: the run that is worked on
+
+Each stage is a file of the run directory: an interrupted run goes on where it was, a finished one is only
+read.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+
+from lmtools.core.errors import RunError
+from lmtools.core.files import file_name, sha256_file, sha256_text, write_jsonl, write_text
+from lmtools.core.progress import say
+from lmtools.core.results import Results, Row, bootstrap, bootstrap_mean, read_results
+from lmtools.core.run import METRICS, Run
+from lmtools.data.records import Preference
+from lmtools.data.sources import load_instructions, source_hash
+from lmtools.hyre.adapt import Margins, Weights, head_prior, informativeness, posterior, weights_file
+from lmtools.hyre.card import ensemble_card, published
+from lmtools.hyre.dry_run import (
+    AdaptationPlan,
+    Plan,
+    RewardPlan,
+    adaptation_plan,
+    dry_run,
+    reward_plan,
+)
+from lmtools.hyre.ensemble import EnsembleInfo, ensemble_digest
+from lmtools.hyre.evaluate import evaluate
+from lmtools.hyre.inputs import PairInputs, prepare, tuned_inputs
+from lmtools.hyre.pairs import PairFeatures, content, messages, read_features, read_targets, reading
+from lmtools.hyre.personal import (
+    User,
+    acquisition,
+    difference_from_prior,
+    fit_weights,
+    held_out_accuracy,
+    labels_of_file,
+    labels_of_session,
+    margins,
+    open_session,
+    read_user,
+    split_user,
+)
+from lmtools.hyre.recipe import HyreRecipe, RewardRecipe
+from lmtools.hyre.reward import (
+    Rewarder,
+    check_backbone,
+    check_reward,
+    measured_name,
+    open_ensemble,
+    open_reward,
+    preference_margins,
+    read_reward_pairs,
+    reward_rows,
+    trained_recipe,
+)
+from lmtools.hyre.session import PAIRS, STEPS, Adaptation, Session, keep_margins
+from lmtools.hyre.tabular import measure_tables, read_tables
+from lmtools.hyre.train import (
+    MAIN,
+    SINGLE_HEAD,
+    Ensembles,
+    check_trained,
+    load_ensembles,
+    train_ensembles,
+)
+from lmtools.metrics.preference import correct, pairwise_disagreement
+from lmtools.models.features import AnsweredPrompt
+from lmtools.models.files import fingerprint, model_hashes
+from lmtools.models.load import pick_device
+from lmtools.models.precision import describe_precision
+from lmtools.models.publish import write_card
+from lmtools.models.recipes import load_model_recipe, named_recipe
+from lmtools.report.hyre_weights import head_weights_svg, weights_over_answers_svg
+from lmtools.report.label_curves import write_label_curves
+from lmtools.runs import FinishedRun, RunOptions, finish, open_run, write_lm_eval
+
+DEFAULT, REWARD = "hyre/quickstart", "hyre/reward"
+"""The recipes where none is named: of ensembles, and of the measurement of a reward model."""
+DIAGNOSED = 512
+"""Training pairs over which disagreement is measured."""
+
+
+def run_training(
+    recipe: HyreRecipe | str = DEFAULT, out: Path | str | None = "runs/hyre-train",
+    settings: Sequence[str] = (), *, name: str | None = None, push_to_hub: str | None = None,
+    public: bool = False, **options: Unpack[RunOptions],
+) -> FinishedRun:  # fmt: skip
+    """Train the ensembles of a recipe on preference pairs: `lmtools hyre train`.
+
+    Args:
+        recipe: a recipe, the path of one, or the name of one that comes with lmtools.
+        out: the run directory; None: a new one under runs/.
+        settings: changes to the recipe, as for ``--set``; not with a recipe that is one already.
+        name: what the results call the recipe; None: as it is named here.
+        push_to_hub: a repository of the Hugging Face hub for the ensembles; ``public`` lets everybody read a
+            new one.
+        options: those of every run (``lmtools.runs.RunOptions``): ``resume``, ``track``.
+
+    Raises:
+        LmtoolsError: recipe, data, model or directory cannot be used as asked.
+
+    >>> results = run_training("my-hyre.yaml", "runs/axes", ["compare=[]"])
+    >>> [row.name for row in results.rows]
+    ['pca', 'single head']
+    """
+    source, config = named_recipe(HyreRecipe, recipe, settings, default=DEFAULT)
+    check_trainable(config)
+    inputs = prepare(config)
+    options.setdefault("command", ["lmtools.hyre.run_training", source, *settings])
+    with (
+        closing(inputs.reader),
+        open_run(
+            "hyre", "train", config, inputs=inputs.hashes, seed=config.seed, out=out,
+            reopen=push_to_hub is not None, **options,
+        ) as run,
+    ):  # fmt: skip
+        results = train(inputs, run, name or source)
+        if run.writes:
+            write_card(run.path(MAIN), ensemble_card(config, run.directory), run.manifest, results)
+        files = partial(published, run.directory)
+        return finish(run, results, files, push_to_hub=push_to_hub, public=public)
+
+
+def check_trainable(recipe: HyreRecipe) -> None:
+    """Whether the recipe is for `lmtools hyre train`.
+
+    Raises:
+        RunError: it is for tables, whose ensembles are trained and measured in one go.
+    """
+    if recipe.task != "preference":
+        raise RunError(
+            f"task: {recipe.task}: tables are trained on and measured in one go, their ensembles kept",
+            fix="lmtools hyre eval --recipe FILE",
+        )
+
+
+def train(inputs: PairInputs, run: Run, recipe_name: str) -> Results:
+    """The work of ``run_training`` in a run that is open. A finished run is only read.
+
+    Raises:
+        ModelError: the model's numbers, or the loss of the heads, are not finite.
+        MachineError: the cache or the run cannot be written.
+    """
+    if run.path(METRICS).exists():
+        return read_results(run.path(METRICS))
+    inputs = tuned_inputs(inputs, run)
+    with closing(inputs.reader):
+        features, ensembles = train_on_pairs(inputs, run)
+    say(f"{len(features.pairs)} pairs, {features.chosen.shape[1]} features")
+    return run.results(recipe_name, training_rows(features, ensembles, inputs.recipe))
+
+
+def train_on_pairs(inputs: PairInputs, run: Run) -> tuple[PairFeatures, Ensembles]:
+    """The features of the training pairs, and the ensembles; what is there already is only read."""
+    recipe, reader = inputs.recipe, inputs.reader
+    with run.stage("features of the training pairs", partial(reading, reader, inputs.train)):
+        features = read_features(reader, {"train": inputs.train}, "training pairs")["train"]
+    info = EnsembleInfo(
+        task="preference", groups=(), backbone=recipe.model.name, identity=reader.identity,
+        features=recipe.features,
+    )  # fmt: skip
+    device = pick_device(recipe.model.device)
+    return features, train_ensembles(recipe, features.training(), info, run, reader.own_head, device)
+
+
+def training_rows(features: PairFeatures, ensembles: Ensembles, recipe: HyreRecipe) -> list[Row]:
+    """How each ensemble fits the training pairs: whether it has learned and is diverse, not its quality."""
+    resampling = recipe.eval.resamples, recipe.seed
+    rows = []
+    for name, ensemble in {**ensembles.by_name, SINGLE_HEAD: ensembles.single}.items():
+        margins = ensemble.outputs(features.chosen) - ensemble.outputs(features.rejected)
+        metrics = {
+            "train-accuracy": bootstrap_mean(correct(margins.mean(axis=1)), None, *resampling),
+            "heads-train-accuracy": bootstrap_mean(correct(margins).mean(axis=1), None, *resampling),
+            "disagreement": bootstrap(pairwise_disagreement, [margins[:DIAGNOSED]], None, 200, recipe.seed),
+        }
+        rows.append(Row(name, metrics))
+    return rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedRun(FinishedRun):
+    """A finished evaluation; ``ensemble`` is the name of the main one in its rows."""
+
+    ensemble: str
+
+
+def run_evaluation(
+    trained: Path | str | None, out: Path | str | None = "runs/hyre-eval", settings: Sequence[str] = (),
+    *, recipe: HyreRecipe | str | None = None, name: str | None = None, lm_eval_out: Path | None = None,
+    **options: Unpack[RunOptions],
+) -> EvaluatedRun:  # fmt: skip
+    """Measure what a few labelled examples are worth, on every target: `lmtools hyre eval`.
+
+    Args:
+        trained: the training run; None: ensembles are trained first, in the same directory, as they always
+            are for tables.
+        recipe: what it is measured with; None: the training run's own recipe, or the default one.
+        name: what the results call the recipe; None: as it is named here, or the training run.
+        lm_eval_out: also write the results there as lm-evaluation-harness lays them out.
+
+    Other arguments and errors are those of ``run_training``.
+
+    >>> results = run_evaluation("runs/hyre-train", "runs/worth", ["eval.active=[]"])
+    >>> results.row("hyre/pca @5").metrics["accuracy"].n
+    12
+    """
+    trained = None if trained is None else Path(trained)
+    if trained is not None and recipe is None:
+        source, config = str(trained), trained_recipe(trained, settings)
+    else:
+        source, config = named_recipe(HyreRecipe, recipe or DEFAULT, settings, default=DEFAULT)
+    options.setdefault("command", ["lmtools.hyre.run_evaluation", source, *settings])
+    if config.task != "preference":
+        tables = read_tables(config)
+        hashes = {table: source_hash(table) for table in config.data.tables}
+        # Tables meet no language model, and so no precision.
+        with open_run(
+            "hyre", "eval", config, inputs=hashes, seed=config.seed, out=out, precision={}, **options
+        ) as run:
+            results = measure_tables(tables, config, run, name or source)
+            return _finish_evaluation(run, results, config, lm_eval_out)
+    inputs = prepare(config, train=trained is None, targets=True)
+    hashes = inputs.hashes if trained is None else {**inputs.hashes, **ensemble_hashes(trained)}
+    with (
+        closing(inputs.reader),
+        open_run("hyre", "eval", config, inputs=hashes, seed=config.seed, out=out, **options) as run,
+        ExitStack() as stack,
+    ):
+        if trained is None:
+            inputs = tuned_inputs(inputs, run)
+            stack.callback(inputs.reader.close)
+            _, ensembles = train_on_pairs(inputs, run)
+        else:
+            ensembles = load_ensembles(trained, config)
+            check_backbone(ensembles.main, inputs.reader, trained)
+        results = evaluate(inputs, run, ensembles, name or source)
+        return _finish_evaluation(run, results, config, lm_eval_out)
+
+
+def _finish_evaluation(
+    run: Run, results: Results, recipe: HyreRecipe, lm_eval_out: Path | None
+) -> EvaluatedRun:
+    """Figures, metrics, files for lm-evaluation-harness's readers."""
+    if run.writes and results.rows:
+        write_label_curves(results, run.path("plots"), f"hyre/{recipe.name}", recipe.task)
+    finished = finish(run, results)
+    write_lm_eval(lm_eval_out, run, results, recipe.model, "hyre", recipe.eval.resamples)
+    return EvaluatedRun(run.directory, finished.results, ensemble=recipe.name)
+
+
+def ensemble_hashes(run: Path) -> dict[str, str]:
+    """SHA-256 of every ensemble of a trained run."""
+    folders = sorted(path.parent for path in run.rglob("ensemble.json"))
+    return {str(folder): sha256_text(fingerprint(folder)) for folder in folders}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptedRun(FinishedRun):
+    """A finished adaptation: whose it is, and the weights, which are also its ``weights.json``."""
+
+    user: str
+    weights: Weights
+
+    def as_json(self) -> dict[str, Any]:
+        """What the command prints with ``--json``."""
+        weights, results = self.weights.summary(), asdict(self.results)
+        return {"run": str(self.directory), "user": self.user, **weights, **results}
+
+
+def adapt(
+    trained: Path | str, out: Path | str | None = "runs/hyre-adapt", settings: Sequence[str] = (),
+    *, examples: int = 5, pairs: str | None = None, target: str | None = None, by: str = "bald",
+    ask: Callable[[Session, int], bool] | None = None, **options: Unpack[RunOptions],
+) -> AdaptedRun:  # fmt: skip
+    """Turn an ensemble into one user's reward model, by a few labelled pairs: `lmtools hyre adapt`.
+
+    The weights are tested on the pairs that were not learned from. ``pairs.jsonl`` and ``steps.jsonl`` of the
+    run tell of each pair and each label.
+
+    Args:
+        trained: the training run.
+        examples: how many labelled pairs to learn from.
+        pairs: the user's pairs; None: the targets of the run's recipe.
+        target: of pairs of several users, this one; None: of ``pairs`` all, of the targets the first user.
+        by: what makes a pair informative, where somebody is asked: bald, entropy, variance or random.
+        ask: labels so many pairs of a session, in place of the labels in the file; False: the user has
+            stopped, and what was answered is kept for ``resume``.
+
+    Other arguments and errors are those of ``run_training``.
+
+    Raises:
+        KeyboardInterrupt: the user has stopped before the last label.
+
+    >>> adapted = adapt("runs/hyre-train", "runs/short", examples=4, target="short")
+    >>> adapted.user, len(adapted.weights.examples)
+    ('short', 4)
+    """
+    trained, kind = Path(trained), acquisition(by)
+    recipe = trained_recipe(trained, settings)
+    user = _user(recipe, pairs, target, 0 if ask else examples)
+    ensemble, reader = open_ensemble(trained, recipe)
+    source = pairs or recipe.data.targets
+    hashes = {source: source_hash(source), **ensemble_hashes(trained)}
+    options.setdefault("command", ["lmtools.hyre.adapt", str(trained), *settings])
+    with (
+        closing(reader),
+        open_run(
+            "hyre", "adapt", recipe, inputs=hashes, seed=recipe.seed, out=out, **options
+        ) as run,
+    ):  # fmt: skip
+        if ask is None:
+            adaptation = labels_of_file(ensemble, reader, user, recipe.adapt)
+        else:
+            session = open_session(ensemble, reader, user, recipe, kind, run.journal("answers.jsonl"))
+            if not ask(session, examples):
+                raise KeyboardInterrupt  # what was answered is kept, and --resume goes on
+            adaptation = labels_of_session(user.name, session)
+        keys = [pair.pair for pair in adaptation.labelled]
+        digest = ensemble_digest(trained / MAIN)
+        weights = fit_weights(ensemble, adaptation.labelled_margins, keys, recipe.adapt, digest)
+        weights.write(run.path("weights.json"))
+        write_jsonl(run.path(PAIRS), adaptation.pairs())
+        write_jsonl(run.path(STEPS), adaptation.steps())
+        tested = adaptation.tested_margins
+        rows = held_out_accuracy(ensemble, weights, tested, recipe.eval.resamples, recipe.seed)
+        differences = difference_from_prior(rows, ensemble, weights, tested, recipe.seed)
+        _draw_weights(run, weights, adaptation)
+        finished = finish(run, run.results("hyre adapt", rows, differences))
+        return AdaptedRun(run.directory, finished.results, user=user.name, weights=weights)
+
+
+def _user(recipe: HyreRecipe, pairs: str | None, target: str | None, examples: int) -> User:
+    """The user's pairs, so many of them labelled."""
+    user, members = read_user(pairs or recipe.data.targets, target, one_of_many=pairs is None)
+    if pairs is None and target is None:
+        say(f"adapting to {user!r}, the first user in {recipe.data.targets} (--target names another)")
+    return split_user(user, members, examples, recipe.seed)
+
+
+def _draw_weights(run: Run, weights: Weights, adaptation: Adaptation) -> None:
+    """The figures of an adaptation: the weight of each head, and of each source after each label."""
+    history = adaptation.history
+    prior = history[0] if history and history[0].any() else None
+    title = f"{len(weights.examples)} labelled pairs"
+    write_text(
+        run.path("plots", "weights.svg"), head_weights_svg(weights.weights, weights.sources, prior, title)
+    )
+    if len(history) > 1:
+        write_text(run.path("plots", "answers.svg"), weights_over_answers_svg(history, weights.sources))
+
+
+def adapt_targets(trained: Path | str, folder: Path | str, examples: int = 5) -> list[Path]:
+    """Adapt a trained run to every target of its recipe: ``NAME.json``, as many weights files.
+
+    Targets with fewer pairs than ``examples`` are left out. ``pairs.jsonl`` tells of all their pairs.
+
+    Raises:
+        RunError: the directory holds no trained ensemble.
+        ModelError: the backbone has changed since.
+        MachineError: the folder cannot be written to.
+
+    >>> [path.name for path in adapt_targets("runs/hyre-train", "runs/weights")]
+    ['long.json', 'short.json']
+    """
+    trained, folder = Path(trained), Path(folder)
+    recipe = trained_recipe(trained)
+    ensemble, reader = open_ensemble(trained, recipe)
+    digest = ensemble_digest(trained / MAIN)
+    files: list[Path] = []
+    adaptations: list[Adaptation] = []
+    with closing(reader):
+        for name, pairs in read_targets(recipe.data, recipe.seed).items():
+            if len({content(pair) for pair in pairs}) < examples:
+                continue
+            user = split_user(name, pairs, examples, recipe.seed)
+            adaptation = labels_of_file(ensemble, reader, user, recipe.adapt, name)
+            keys = [pair.pair for pair in adaptation.labelled]
+            weights = fit_weights(ensemble, adaptation.labelled_margins, keys, recipe.adapt, digest)
+            files.append(folder / f"{file_name(name)}.json")
+            weights.write(files[-1])
+            adaptations.append(adaptation)
+    write_jsonl(folder / PAIRS, chain.from_iterable(adaptation.pairs() for adaptation in adaptations))
+    return files
+
+
+@dataclass(frozen=True)
+class Query:
+    """The pairs to label next, the most informative first, each with its ``score``."""
+
+    user: str
+    by: str
+    pairs: list[dict[str, Any]]
+    output: Path | None = None
+
+
+def query(
+    trained: Path | str, *, count: int = 10, by: str = "bald", pairs: str | None = None,
+    target: str | None = None, weights: Path | str | None = None, seed: int = 0,
+    output: Path | str | None = None,
+) -> Query:  # fmt: skip
+    """Which pairs to label next: those whose labels would tell the ensemble most: `lmtools hyre query`.
+
+    Labels are not looked at. Pairs that the weights were learned from are left out.
+
+    Args:
+        trained: the training run.
+        by: what makes a pair informative: bald, entropy, variance or random.
+        pairs, target: as ``adapt``.
+        weights: the file or the run of ``adapt``; None: those before any example.
+        output: also write the pairs to this file, as JSONL that can be labelled.
+
+    Raises:
+        LmtoolsError: run, pairs or weights cannot be used as asked.
+
+    >>> [len(pair["prompt"]) > 0 for pair in query("runs/hyre-train", count=2).pairs]
+    [True, True]
+    """
+    trained, kind = Path(trained), acquisition(by)
+    recipe = trained_recipe(trained)
+    name, members = read_user(pairs or recipe.data.targets, target, one_of_many=pairs is None)
+    user = split_user(name, members, 0, seed)
+    reward = open_reward(trained, None if weights is None else Path(weights))
+    with closing(reward.reader):
+        features = read_features(reward.reader, {name: user.tested}, "pairs")[name]
+    examples, settings = reward.weights.examples, reward.weights.settings
+    keys = features.keys
+    if weights is not None and (labelled := set(examples) & set(keys)):
+        say(f"{len(labelled)} of the pairs are labelled already, and are left out")
+    pool = margins(reward.ensemble, features, settings)
+    if settings.rule == "reweight":
+        gains = informativeness(kind, pool, pool[:0], reward.weights.weights, settings, seed)
+    else:
+        # A normal posterior is that of the labelled pairs among these: its spread is not in the file.
+        seen = pool[[index for index, key in enumerate(keys) if key in examples]]
+        prior = head_prior(reward.ensemble.train_loss, settings)
+        mode, _ = posterior(Margins(seen), prior, settings)
+        gains = informativeness(kind, pool, seen, mode, settings, seed)
+    order = [index for index in np.argsort(-gains, kind="stable") if keys[index] not in examples][:count]
+    rows = [
+        {"id": keys[index], "score": float(gains[index]), **_contract(features.pairs[index])}
+        for index in order
+    ]
+    if output is not None:
+        write_jsonl(Path(output), rows)
+        say(f"wrote {output}: {len(rows)} pairs")
+    return Query(name, by, rows, None if output is None else Path(output))
+
+
+def _contract(pair: Preference) -> dict[str, Any]:
+    """The pair as a contract record, its answers in their order in the file."""
+    turns, chosen, rejected = pair.split()
+    prompt = turns[0].content if len(turns) == 1 else [turn.model_dump(mode="json") for turn in turns]
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The lines of the input, each with its ``reward``."""
+
+    results: list[dict[str, Any]]
+    output: Path | None = None
+
+
+def score(
+    trained: Path | str, input: str, weights: Path | str | None = None, output: Path | str | None = None
+) -> Scored:
+    """The rewards of prompts with their answers under given weights: `lmtools hyre score`.
+
+    Only rewards of answers to the same prompt compare.
+
+    Args:
+        trained: the training run.
+        input: JSONL of ``prompt`` and ``completion``, or of ``messages`` that end with the answer.
+        weights: the file or the run of ``adapt``; None: those before any example.
+        output: also write the lines with their rewards to this file.
+
+    Raises:
+        LmtoolsError: run, input or weights cannot be used as asked.
+    """
+    records = load_instructions(input)
+    reward = open_reward(Path(trained), None if weights is None else Path(weights))
+    if weights is None:
+        say("no --weights: rewards before any example; where heads come with opposites, all are alike")
+    answered = [
+        AnsweredPrompt(messages(turns), answer) for turns, answer in (record.split() for record in records)
+    ]
+    with closing(reward.reader):
+        rewards = reward(answered)
+    rows = [
+        {**record.model_dump(mode="json", exclude_defaults=True), "reward": float(value)}
+        for record, value in zip(records, rewards, strict=True)
+    ]
+    if output is not None:
+        write_jsonl(Path(output), rows)
+        say(f"wrote {output}: {len(rows)} answers")
+    return Scored(rows, None if output is None else Path(output))
+
+
+def load_reward(run: Path | str, weights: Path | str | None = None) -> Rewarder:
+    """The reward model of a trained run.
+
+    Args:
+        run: of `lmtools hyre train`.
+        weights: the file or the run of `lmtools hyre adapt`; None: those before any example.
+
+    Raises:
+        RunError: the directory holds no trained ensemble.
+        ModelError: the backbone has changed since, or the weights are for another ensemble.
+
+    >>> with load_reward("runs/hyre-train") as reward:
+    ...     reward.best("Name a river.", ["The Seine.", "The Seine."])
+    'The Seine.'
+    """
+    return Rewarder(open_reward(Path(run), None if weights is None else Path(weights)))
+
+
+def evaluate_reward(
+    recipe: RewardRecipe | str = REWARD, out: Path | str | None = "runs/eval-reward",
+    settings: Sequence[str] = (), *, lm_eval_out: Path | None = None, **options: Unpack[RunOptions],
+) -> FinishedRun:  # fmt: skip
+    """How often a reward model orders pairs as people do: `lmtools eval reward`.
+
+    Any sequence-classification reward model, the single head of a training run, or its ensemble under a
+    user's weights: the recipe says which. Without a model and a run the last one is measured, or a new one.
+
+    Args:
+        lm_eval_out: also write the results there as lm-evaluation-harness lays them out.
+
+    Other arguments and errors are those of ``run_training``.
+
+    >>> results = evaluate_reward(settings=["run=runs/hyre-train", "pairs=targets.jsonl", "resamples=100"])
+    >>> [row.name for row in results.rows]
+    ['single-head']
+    """
+    source, config = named_recipe(RewardRecipe, recipe, settings, default=REWARD)
+    check_reward(config)
+    pairs = read_reward_pairs(config)
+    options.setdefault("command", ["lmtools.hyre.evaluate_reward", source, *settings])
+    hashes = {config.pairs: source_hash(config.pairs)}
+    if config.model is not None:
+        run, model = None, config.model
+        hashes |= model_hashes(config.model)
+    else:
+        run = find_or_train(Path(config.run) if config.run else None, command=options["command"])
+        model = trained_recipe(run).model
+        hashes |= ensemble_hashes(run)
+    if config.weights:
+        hashes[config.weights] = sha256_file(weights_file(Path(config.weights)))
+    with open_run(
+        "eval", "reward", config, inputs=hashes, seed=config.seed, out=out,
+        precision={"model": describe_precision(model)}, **options,
+    ) as measured:  # fmt: skip
+        with measured.stage("rewards"):
+            tested, values = preference_margins(config, run, pairs)
+        keep_margins(measured.path(PAIRS), tested, values)
+        results = measured.results(source, reward_rows(measured_name(config), values, config))
+        finished = finish(measured, results)
+        write_lm_eval(lm_eval_out, measured, results, model, "reward", config.resamples, limit=config.limit)
+        return finished
+
+
+# Which run is worked on
+
+
+def find_training(run: Path | None, root: Path = Path("runs")) -> Path | None:
+    """The named training run, or the one that was finished last; None where none is named and there is none.
+
+    Raises:
+        RunError: the named one is none.
+    """
+    if run is not None:
+        check_trained(run)
+        return run
+    finished = (*root.glob("*/metrics.json"), *root.glob("*/hyre/metrics.json"))
+    trained = [path for path in finished if (path.parent / MAIN / "ensemble.json").is_file()]
+    return max(trained, key=lambda path: path.stat().st_mtime).parent if trained else None
+
+
+def find_or_train(run: Path | None, **options: Unpack[RunOptions]) -> Path:
+    """The same, or else a new run by the default recipe, with these options."""
+    trained = find_training(run)
+    if trained is None:
+        say(f"no trained ensemble under runs/: training one on bundled pairs first ({DEFAULT})")
+        trained = run_training(DEFAULT, None, **options).directory
+    return trained
+
+
+# What would be done
+
+
+def plan(
+    recipe: HyreRecipe | str | None = None, settings: Sequence[str] = (), *,
+    trained: Path | None = None, targets: bool = False,
+) -> Plan:  # fmt: skip
+    """Check everything, show one real pair with its tokens, count what is read; loads no weights.
+
+    Args:
+        recipe: None: the training run's own, or the default one.
+        trained: the training run that is measured; None: ensembles are trained.
+        targets: whether the targets are read, for ``run_evaluation``.
+
+    Raises:
+        LmtoolsError: as the run itself would, as far as it can be told.
+    """
+    if trained is not None and recipe is None:
+        config = trained_recipe(trained, settings)
+    else:
+        _, config = named_recipe(HyreRecipe, recipe or DEFAULT, settings, default=DEFAULT)
+    if not targets:
+        check_trainable(config)
+    return dry_run(config, targets=targets, train=trained is None)
+
+
+def plan_adaptation(
+    trained: Path | None, settings: Sequence[str] = (), *, examples: int = 5, pairs: str | None = None,
+    target: str | None = None, by: str = "bald", ask: bool = False,
+) -> AdaptationPlan:  # fmt: skip
+    """Which run, which user, how many pairs; reads no model. Arguments and errors are those of ``adapt``."""
+    acquisition(by)
+    if trained is not None:
+        recipe = trained_recipe(trained, settings)
+    else:
+        recipe = load_model_recipe(HyreRecipe, DEFAULT, settings, default=DEFAULT)
+    return adaptation_plan(trained, _user(recipe, pairs, target, 0 if ask else examples), recipe.adapt)
+
+
+def plan_reward(recipe: RewardRecipe | str = REWARD, settings: Sequence[str] = ()) -> RewardPlan:
+    """What is measured on how many pairs; reads no model. Arguments and errors: ``evaluate_reward``."""
+    _, config = named_recipe(RewardRecipe, recipe, settings, default=REWARD)
+    check_reward(config)
+    run = None if config.model else find_training(Path(config.run) if config.run else None)
+    return reward_plan(config, run)
