@@ -36,12 +36,12 @@ from lmtools.core.environment import machine, versions
 from lmtools.core.results import Results, Row, bootstrap
 from lmtools.data.records import Preference
 from lmtools.data.sources import load_preferences, load_targets
-from lmtools.hyre.adapt import adapted
+from lmtools.hyre.adapt import Margins, head_prior, posterior
 from lmtools.hyre.ensemble import Ensemble, EnsembleInfo, Group, Scaler
 from lmtools.hyre.heads import Examples, Heads, LinearHeads, SharedBase, bradley_terry, train_heads
 from lmtools.hyre.pairs import answers, drawn, read_features
 from lmtools.hyre.personal import margins
-from lmtools.hyre.recipe import AdaptSettings, TrainSettings
+from lmtools.hyre.settings import AdaptSettings, TrainSettings
 from lmtools.models.chat import EncodedAnswer, encode_answers
 from lmtools.models.feature_settings import FeatureSettings
 from lmtools.models.features import FeatureReader
@@ -114,11 +114,11 @@ def adapting(subject: Classifier, rounds: int) -> list[Row]:
 
     def from_text(reader: FeatureReader, pairs: Sequence[Preference]) -> None:
         features = read_features(reader, {"user": pairs}, "five pairs")["user"]
-        adapted(margins(ensemble, features, ADAPT), ensemble.fit, ADAPT)
+        adapted(margins(ensemble, features, ADAPT), ensemble.train_loss)
 
     right = softmax(-np.logaddexp(0, -rewards).sum(axis=0))
-    apart = checked("weights", adapted(rewards, ensemble.fit, ADAPT)[0], right, 1e-9)
-    calls = 1e3 * np.array(repeat(lambda: adapted(rewards, ensemble.fit, ADAPT), number=1, repeat=1000))
+    apart = checked("weights", adapted(rewards, ensemble.train_loss)[0], right, 1e-9)
+    calls = 1e3 * np.array(repeat(lambda: adapted(rewards, ensemble.train_loss), number=1, repeat=1000))
     drawn_pairs = [users[number % len(users)][:EXAMPLES] for number in range(rounds)]
     read = [
         timeit(partial(from_text, subject.reader(FeatureSettings()), pairs), number=1)
@@ -205,6 +205,11 @@ def by_turns(what: str, rounds: int, *runs: Callable[[], object]) -> Floats:
             taken[index, number] = timeit(runs[index], number=1)
         print(f"{what}, round {number + 1}: {taken[:, number].round(3)} s", file=sys.stderr, flush=True)
     return taken
+
+
+def adapted(margins: Floats, train_loss: Floats) -> tuple[Floats, Floats]:
+    """The weights of labelled pairs with these margins (n, K), and the heads' losses over them."""
+    return posterior(Margins(margins), head_prior(train_loss, ADAPT), ADAPT)
 
 
 def checked(what: str, first: Any, second: Any, most: float, size: float | None = None) -> float:

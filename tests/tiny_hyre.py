@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from lmtools.cli.hyre_run import measure
 from lmtools.core.recipe import dump_recipe
 from lmtools.core.results import Results
 from lmtools.core.run import Run
-from lmtools.hyre.commands import train
+from lmtools.hyre.api import run_evaluation, train
 from lmtools.hyre.inputs import prepare
 from lmtools.hyre.recipe import HyreRecipe
 
@@ -72,18 +71,18 @@ def tiny_recipe(model: Path, folder: Path, **settings: Any) -> HyreRecipe:
 
 def run_train(recipe: HyreRecipe, directory: Path, *, resume: bool = False) -> Results:
     """Train in a run directory."""
-    setup = prepare(recipe)
+    inputs = prepare(recipe)
     with Run.create(
-        directory, recipe, command=["lmtools"], inputs=setup.inputs, resume=resume, seed=recipe.seed
+        directory, recipe, command=["lmtools"], inputs=inputs.hashes, resume=resume, seed=recipe.seed
     ) as run:
-        results = train(setup, run, "tiny")
+        results = train(inputs, run, "tiny")
         run.finish(results)
     return results
 
 
 def run_eval(recipe: HyreRecipe, trained: Path | None, directory: Path, *, resume: bool = False) -> Results:
     """Measure in a run directory; without ``trained`` ensembles are trained there first."""
-    return measure(recipe, "tiny", trained, out=directory, resume=resume)[1]
+    return run_evaluation(trained, directory, recipe=recipe, name="tiny", resume=resume).results
 
 
 def trained_once(model: Path, folder: Path, **settings: Any) -> tuple[HyreRecipe, Path]:

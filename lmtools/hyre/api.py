@@ -370,10 +370,13 @@ def _draw_weights(run: Run, weights: Weights, adaptation: Adaptation) -> None:
         write_text(run.path("plots", "answers.svg"), weights_over_answers_svg(history, weights.sources))
 
 
-def adapt_targets(trained: Path | str, folder: Path | str, examples: int = 5) -> list[Path]:
+def adapt_targets(
+    trained: Path | str, folder: Path | str, examples: int = 5, settings: Sequence[str] = ()
+) -> list[Path]:
     """Adapt a trained run to every target of its recipe: ``NAME.json``, as many weights files.
 
-    Targets with fewer pairs than ``examples`` are left out. ``pairs.jsonl`` tells of all their pairs.
+    Targets with fewer pairs than ``examples`` are left out. ``pairs.jsonl`` tells of all pairs of the others.
+    ``settings`` change the run's recipe, as for ``--set``.
 
     Raises:
         RunError: the directory holds no trained ensemble.
@@ -384,7 +387,7 @@ def adapt_targets(trained: Path | str, folder: Path | str, examples: int = 5) ->
     ['long.json', 'short.json']
     """
     trained, folder = Path(trained), Path(folder)
-    recipe = trained_recipe(trained)
+    recipe = trained_recipe(trained, settings)
     ensemble, reader = open_ensemble(trained, recipe)
     digest = ensemble_digest(trained / MAIN)
     files: list[Path] = []

@@ -1,4 +1,6 @@
-"""The reweighting rule: generalised Bayes over the heads of an ensemble, from a few labelled examples.
+"""The rules of adaptation as pure functions: from a few labelled examples to weights of the heads.
+
+The reweighting rule is generalised Bayes over the heads of an ensemble:
 
     L_k = sum_i l(f_k, example i)        w_k = p_k exp(-L_k / T) / sum_j p_j exp(-L_j / T)
     f_w(x) = sum_k w_k f_k(x)
@@ -56,10 +58,10 @@ def class_losses(logits: ArrayLike, labels: ArrayLike, loss: LossName) -> Floats
     """
     values = _finite(logits)
     right = np.asarray(labels, dtype=np.intp)[:, None, None]
-    own = np.take_along_axis(values, right, axis=2)[:, :, 0]
+    chosen = np.take_along_axis(values, right, axis=2)[:, :, 0]
     if loss == "nll":
-        return np.asarray(logsumexp(values, axis=2) - own, dtype=np.float64)
-    return np.asarray(values.max(axis=2) > own, dtype=np.float64)
+        return np.asarray(logsumexp(values, axis=2) - chosen, dtype=np.float64)
+    return np.asarray(values.max(axis=2) > chosen, dtype=np.float64)
 
 
 def squared_losses(predictions: ArrayLike, targets: ArrayLike, variance: float) -> Floats:
@@ -106,11 +108,11 @@ def reweight(losses: ArrayLike, prior: ArrayLike | None = None, temperature: flo
         raise ValueError("weights need a loss for each of one or more heads")
     if not temperature > 0:
         raise ValueError("the temperature must be above 0")
-    before = np.ones(len(values)) if prior is None else np.asarray(prior, dtype=np.float64)
-    if before.shape != values.shape or (before < 0).any() or not np.isfinite(before).all():
+    shares = np.ones(len(values)) if prior is None else np.asarray(prior, dtype=np.float64)
+    if shares.shape != values.shape or (shares < 0).any() or not np.isfinite(shares).all():
         raise ValueError("a prior must have a finite number, not below 0, for each head")
     with np.errstate(divide="ignore"):
-        logs = np.log(before) - values / temperature
+        logs = np.log(shares) - values / temperature
     if np.isnan(logs).any() or not np.isfinite(logs.max()):
         raise ValueError("no head has a finite loss and a prior above 0")
     return np.asarray(np.exp(logs - logsumexp(logs)), dtype=np.float64)
@@ -141,7 +143,9 @@ def _finite(values: ArrayLike) -> NDArray[Any]:
 # are fewer.
 
 STEPS = 50
+"""Of Newton's method, at most."""
 CLOSE = 1e-10
+"""A step that moves no coefficient by as much is the last one."""
 LEAST = 1e-12
 """Curvature of a pair that is as good as certain."""
 
@@ -160,56 +164,56 @@ def posterior_mode(margins: ArrayLike, variance: float, offset: ArrayLike = 0.0)
     Raises:
         ValueError: a margin is not finite, or the variance is not above 0.
     """
-    found = np.asarray(margins, dtype=np.float64)
-    if not np.isfinite(found).all():
+    features = np.asarray(margins, dtype=np.float64)
+    if not np.isfinite(features).all():
         raise ValueError("a head's margin is not finite")
     if not variance > 0:
         raise ValueError("the variance of a prior must be above 0")
-    known = np.broadcast_to(np.asarray(offset, dtype=np.float64), (len(found),))
-    if len(found) > found.shape[1]:
-        return _among_coefficients(found, variance, known)
-    gram = variance * (found @ found.T)
+    start = np.broadcast_to(np.asarray(offset, dtype=np.float64), (len(features),))
+    if len(features) > features.shape[1]:
+        return _among_coefficients(features, variance, start)
+    gram = variance * (features @ features.T)
 
     def objective(alpha: Floats) -> float:
-        margins = gram @ alpha
-        return float(np.logaddexp(0.0, -known - margins).sum() + 0.5 * alpha @ margins)
+        moved = gram @ alpha
+        return float(np.logaddexp(0.0, -start - moved).sum() + 0.5 * alpha @ moved)
 
     def step(alpha: Floats) -> Floats:
-        p = expit(-known - gram @ alpha)
-        found: Floats = np.linalg.solve(np.eye(len(alpha)) + (p * (1 - p))[:, None] * gram, p - alpha)
-        return found
+        p = expit(-start - gram @ alpha)
+        newton: Floats = np.linalg.solve(np.eye(len(alpha)) + (p * (1 - p))[:, None] * gram, p - alpha)
+        return newton
 
     # From no reward at all: half-way coefficients overshoot under a wide prior.
-    alpha = _newton(np.zeros(len(found)), objective, step)
-    return np.asarray(variance * (found.T @ alpha), dtype=np.float64)
+    alpha = _newton(np.zeros(len(features)), objective, step)
+    return np.asarray(variance * (features.T @ alpha), dtype=np.float64)
 
 
-def _among_coefficients(margins: Floats, variance: float, known: Floats) -> Floats:
+def _among_coefficients(margins: Floats, variance: float, offset: Floats) -> Floats:
     """The same mode in the space of the K coefficients, for many examples."""
 
     def objective(a: Floats) -> float:
-        return float(np.logaddexp(0.0, -known - margins @ a).sum() + a @ a / (2 * variance))
+        return float(np.logaddexp(0.0, -offset - margins @ a).sum() + a @ a / (2 * variance))
 
     def step(a: Floats) -> Floats:
-        p = expit(-known - margins @ a)
+        p = expit(-offset - margins @ a)
         curvature = (margins * (p * (1 - p))[:, None]).T @ margins + np.eye(len(a)) / variance
-        found: Floats = np.linalg.solve(curvature, margins.T @ p - a / variance)
-        return found
+        newton: Floats = np.linalg.solve(curvature, margins.T @ p - a / variance)
+        return newton
 
     return _newton(np.zeros(margins.shape[1]), objective, step)
 
 
 def _newton(start: Floats, objective: Callable[[Floats], float], step: Callable[[Floats], Floats]) -> Floats:
     """Newton's method, each step halved until the objective does not rise."""
-    at, value = start, objective(start)
+    point, value = start, objective(start)
     for _ in range(STEPS):
-        way, size = step(at), 1.0
-        while (new := objective(at + size * way)) > value and size > CLOSE:
+        direction, size = step(point), 1.0
+        while (new := objective(point + size * direction)) > value and size > CLOSE:
             size /= 2
-        at, value = at + size * way, new
-        if np.abs(way).max(initial=0.0) * size < CLOSE:
+        point, value = point + size * direction, new
+        if np.abs(direction).max(initial=0.0) * size < CLOSE:
             break
-    return at
+    return point
 
 
 def margin_variances(pool: ArrayLike, margins: ArrayLike, coefficients: Floats, variance: float) -> Floats:
@@ -224,16 +228,16 @@ def margin_variances(pool: ArrayLike, margins: ArrayLike, coefficients: Floats, 
         coefficients: (K,), the mode.
         variance: v of the prior of each coefficient.
     """
-    asked, known = np.asarray(pool, dtype=np.float64), np.asarray(margins, dtype=np.float64)
-    before: Floats = variance * np.square(asked).sum(axis=1)
-    if not len(known):
-        return before
-    p = expit(known @ coefficients)
+    unlabelled, labelled = np.asarray(pool, dtype=np.float64), np.asarray(margins, dtype=np.float64)
+    prior: Floats = variance * np.square(unlabelled).sum(axis=1)
+    if not len(labelled):
+        return prior
+    p = expit(labelled @ coefficients)
     curvature = np.maximum(p * (1 - p), LEAST)
-    across = variance * (known @ asked.T)
-    gram = variance * (known @ known.T) + np.diag(1 / curvature)
-    told: Floats = (across * np.linalg.solve(gram, across)).sum(axis=0)
-    return np.asarray(np.maximum(before - told, 0.0), dtype=np.float64)
+    across = variance * (labelled @ unlabelled.T)
+    gram = variance * (labelled @ labelled.T) + np.diag(1 / curvature)
+    explained: Floats = (across * np.linalg.solve(gram, across)).sum(axis=0)
+    return np.asarray(np.maximum(prior - explained, 0.0), dtype=np.float64)
 
 
 # Which example to label next: scores of a pool under the current weights; the highest is asked about.

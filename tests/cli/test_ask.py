@@ -20,8 +20,8 @@ from rich.console import Console
 from lmtools.cli.ask import KEYS, Keys, ask, safe, show_all, show_pair, weight_line
 from lmtools.core.journal import Journal
 from lmtools.data.records import Turn
-from lmtools.hyre.recipe import AdaptSettings
 from lmtools.hyre.session import Candidate, Session
+from lmtools.hyre.settings import AdaptSettings
 
 LONG = " ".join(f"word{number}" for number in range(400))
 
@@ -51,7 +51,7 @@ def asked(session, *pressed, wanted=3, person=False):
     """What came out, and what was shown."""
     console = screen()
     done = ask(
-        session, wanted=wanted, tell=lambda w: f"told {len(w)}", keys=scripted(*pressed, person=person),
+        session, wanted, note=lambda w: f"told {len(w)}", keys=scripted(*pressed, person=person),
         console=console,
     )  # fmt: skip
     return done, console.file.getvalue()
@@ -118,7 +118,7 @@ def test_interrupted_it_keeps_the_answers(tmp_path):
 
     session = opened(tmp_path / "a.jsonl")
     with pytest.raises(KeyboardInterrupt):
-        ask(session, wanted=5, tell=lambda w: "", keys=Keys(pressed), console=screen())
+        ask(session, 5, note=lambda w: "", keys=Keys(pressed), console=screen())
     assert len(opened(tmp_path / "a.jsonl").labelled) == 2
 
 

@@ -10,7 +10,7 @@ from tiny_hyre import USERS, trained_once, write
 from lmtools.cli.app import run
 from lmtools.generation import requests as module
 from lmtools.generation.scripted import Scripted
-from lmtools.hyre.personal import keep_weights
+from lmtools.hyre.api import adapt_targets
 from lmtools.hyre.reward import open_reward
 from lmtools.models.chat import Message
 from lmtools.models.features import AnsweredPrompt
@@ -23,8 +23,8 @@ WRITTEN = [BLANK, LONG, SHORT]
 def made(tiny_llama, tmp_path_factory):
     """A run, and beside it weights for each user."""
     folder = tmp_path_factory.mktemp("hyre")
-    recipe, trained = trained_once(tiny_llama, folder)
-    keep_weights(trained, recipe, 5, folder / "weights")
+    _, trained = trained_once(tiny_llama, folder)
+    adapt_targets(trained, folder / "weights")
     return folder
 
 

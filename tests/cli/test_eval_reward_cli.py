@@ -8,17 +8,16 @@ import pytest
 from tiny_hyre import USERS, recipe_file, records, tiny_recipe, trained_once, write
 from transformers import AutoTokenizer, LlamaForSequenceClassification
 
-from lmtools.cli import eval_reward, hyre_run
 from lmtools.cli.app import run
-from lmtools.hyre.personal import keep_weights
+from lmtools.hyre import api
 
 
 @pytest.fixture(scope="module")
 def made(tiny_llama, tmp_path_factory):
     """A run, weights for each user, and the pairs of both."""
     folder = tmp_path_factory.mktemp("hyre")
-    recipe, trained = trained_once(tiny_llama, folder)
-    keep_weights(trained, recipe, 5, folder / "weights")
+    _, trained = trained_once(tiny_llama, folder)
+    api.adapt_targets(trained, folder / "weights")
     return folder
 
 
@@ -88,7 +87,7 @@ def test_a_users_weights(made, small, capsys, user):
 
 def test_without_any_run_one_is_trained_first(tiny_llama, small, capsys, monkeypatch, tmp_path):
     path = recipe_file(tiny_recipe(tiny_llama, tmp_path), tmp_path / "tiny.yaml")
-    monkeypatch.setattr(hyre_run, "DEFAULT", str(path))
+    monkeypatch.setattr(api, "DEFAULT", str(path))
     value, told = measured(capsys, *small)
     assert "no trained ensemble under runs/" in told
     assert value["rows"][0]["name"] == "single-head"
@@ -175,4 +174,4 @@ def test_the_default_recipe_is_there():
     from lmtools.core.recipe import load_recipe
     from lmtools.hyre.recipe import RewardRecipe
 
-    assert load_recipe(RewardRecipe, None, default=eval_reward.DEFAULT).pairs == "atlas:preferences.targets"
+    assert load_recipe(RewardRecipe, None, default=api.REWARD).pairs == "atlas:preferences.targets"

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from tiny_hyre import USERS, recipe_file, records, tiny_recipe, trained_once, write
 
-from lmtools.cli import hyre_run
 from lmtools.cli.app import run
-from lmtools.hyre import commands
+from lmtools.hyre import api
 from lmtools.hyre import evaluate as evaluate_module
 
 
@@ -81,7 +80,7 @@ def test_training_prints_its_figures_and_what_to_do_next(made, capsys):
 
 def test_interrupted_training_is_130_and_goes_on(made, capsys, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(commands, "train_ensembles", stop)
+        patch.setattr(api, "train_ensembles", stop)
         assert run(["hyre", "train", "--recipe", made[0]]) == 130
     assert "--resume" in capsys.readouterr().err
     value, _ = call(capsys, "train", "--recipe", made[0], "--resume")
@@ -108,11 +107,9 @@ def test_the_last_run_is_measured(trained, made, capsys):
 
 def test_killed_evaluation_is_130_and_gives_the_same_rows(trained, made, capsys, monkeypatch):
     whole, _ = call(capsys, "eval", "--out", "whole")
-    real, done = evaluate_module._measure, []
+    real, done = evaluate_module.draws, []
     with monkeypatch.context() as patch:
-        patch.setattr(
-            evaluate_module, "_measure", lambda *a: stop() if done else (done.append(1), real(*a))[1]
-        )
+        patch.setattr(evaluate_module, "draws", lambda *a: stop() if done else (done.append(1), real(*a))[1])
         assert run(["hyre", "eval"]) == 130
     assert [path.name for path in Path("runs/hyre-eval/measured").iterdir()] == ["long.npz"]
     value, _ = call(capsys, "eval", "--resume")
@@ -131,7 +128,7 @@ def test_a_recipe_alone_is_trained_and_measured_in_one(trained, made, capsys):
 def new(tiny_llama, tmp_path, monkeypatch):
     """No run yet, and a tiny recipe in place of the default."""
     path = recipe_file(tiny_recipe(tiny_llama, tmp_path), tmp_path / "tiny.yaml")
-    monkeypatch.setattr(hyre_run, "DEFAULT", str(path))
+    monkeypatch.setattr(api, "DEFAULT", str(path))
 
 
 def test_without_a_run_one_is_trained_first(new, capsys):

@@ -138,7 +138,7 @@ def test_interrupted_in_its_second_part_it_goes_on_there(quickstart, tmp_path, c
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["leret-quickstart"]
 
 
-@pytest.mark.parametrize("place", ["lmtools.hyre.evaluate._measure", "lmtools.hyre.personal.keep_weights"])
+@pytest.mark.parametrize("place", ["lmtools.hyre.evaluate.draws", "lmtools.hyre.api.adapt_targets"])
 def test_interrupted_in_its_third_part_it_goes_on_there(quickstart, tmp_path, capsys, monkeypatch, place):
     def stop(*_):
         raise KeyboardInterrupt

@@ -9,15 +9,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize
 from scipy.special import expit
-from tiny_ensemble import preference_ensemble, preferences
+from tiny_ensemble import adapted, preference_ensemble, preferences
 
 from lmtools.core.errors import DataError
-from lmtools.hyre.adapt import adapted, before, check_examples, check_heads, prior_weights, telling
+from lmtools.hyre.adapt import check_examples, check_heads, head_prior, informativeness, prior_weights
 from lmtools.hyre.ensemble import EnsembleInfo
 from lmtools.hyre.heads import prior_root
-from lmtools.hyre.recipe import AdaptSettings, SourceSettings, TrainSettings
+from lmtools.hyre.recipe import SourceSettings
 from lmtools.hyre.reweighting import posterior_mode
-from lmtools.hyre.train import Training, make_ensemble
+from lmtools.hyre.settings import AdaptSettings, TrainSettings
+from lmtools.hyre.train import TrainingData, make_ensemble
 
 LN2, LN3 = math.log(2), math.log(3)
 FIT = np.array([0.0, LN2, 2 * LN2])
@@ -38,8 +39,8 @@ def test_by_hand():
 
 
 def test_the_prior_from_training_by_hand():
-    assert prior_weights(FIT, AdaptSettings(prior="train")) == pytest.approx([4 / 7, 2 / 7, 1 / 7])
-    assert prior_weights(FIT, PLAIN) == pytest.approx([1 / 3] * 3)
+    assert head_prior(FIT, AdaptSettings(prior="train")) == pytest.approx([4 / 7, 2 / 7, 1 / 7])
+    assert head_prior(FIT, PLAIN) == pytest.approx([1 / 3] * 3)
 
 
 @pytest.mark.parametrize("prior", ["uniform", "train"])
@@ -47,7 +48,7 @@ def test_the_prior_from_training_by_hand():
 def test_without_examples_the_prior_is_left(prior, reduction):
     settings = AdaptSettings(prior=prior, reduction=reduction)
     weights, losses = adapted(np.zeros((0, 3)), FIT, settings)
-    assert weights == pytest.approx(prior_weights(FIT, settings))
+    assert weights == pytest.approx(head_prior(FIT, settings))
     assert losses.tolist() == [0, 0, 0]
 
 
@@ -89,9 +90,9 @@ def test_the_limit_is_logistic_regression_under_the_learned_prior(scale):
     made = preference_ensemble("gaussian_limit", data=data)
     settings = AdaptSettings(rule="gaussian", scale=scale)
     rewards = made.rewards(data.x, settings) - made.rewards(data.other, settings)
-    weights, _ = adapted(rewards[:7], made.fit, settings)
+    weights, _ = adapted(rewards[:7], made.train_loss, settings)
 
-    wide = made.standard(data.x).astype(np.float64) - made.standard(data.other)
+    wide = made.scaler(data.x).astype(np.float64) - made.scaler(data.other)
     root = prior_root(wide, data.groups)
     inverse = np.linalg.inv(scale**2 * root.T @ root)
 
@@ -111,7 +112,7 @@ def test_few_labels_find_the_user():
     x, other = rng.normal(size=(2, 200, 8)).astype(np.float32) * np.linspace(0.5, 3.0, 8, dtype=np.float32)
     margins = made.rewards(x, AdaptSettings(scale=3)) - made.rewards(other, AdaptSettings(scale=3))
     margins *= np.sign(x[:, 4] - other[:, 4])[:, None]
-    weights, _ = adapted(margins[:5], made.fit, AdaptSettings(scale=3))
+    weights, _ = adapted(margins[:5], made.train_loss, AdaptSettings(scale=3))
     assert (margins[5:].mean(axis=1) > 1e-6).mean() < 0.1  # plus and minus cancel
     assert (margins[5:] @ weights > 0).mean() > 0.6
 
@@ -128,7 +129,7 @@ def test_an_ensemble_of_numbers_cannot_be_adapted_to_pairs():
     x = rng.normal(size=(20, 3)).astype(np.float32)
     made = make_ensemble(
         [SourceSettings(source="shared_base", count=2)],
-        Training(x, y=x[:, 0]),
+        TrainingData(x, y=x[:, 0]),
         EnsembleInfo(task="regression", groups=()),
         TrainSettings(epochs=1),
         0,
@@ -140,13 +141,14 @@ def test_an_ensemble_of_numbers_cannot_be_adapted_to_pairs():
 def test_under_the_normal_prior_a_pair_like_a_labelled_one_tells_less():
     pool = np.array([[2.0, 0.0], [0.0, 1.5]])
     settings = AdaptSettings(rule="gaussian")
-    nothing = telling("variance", pool, np.zeros((0, 2)), np.zeros(2), settings, 0)
+    nothing = informativeness("variance", pool, np.zeros((0, 2)), np.zeros(2), settings, 0)
     assert nothing[0] > nothing[1]
     known = np.array([[2.0, 0.0]] * 20)
-    after = telling("variance", pool, known, np.zeros(2), settings, 0)
+    mode, _ = adapted(known, np.zeros(2), settings)
+    after = informativeness("variance", pool, known, mode, settings, 0)
     assert after[0] < after[1] == pytest.approx(nothing[1])
 
 
 def test_before_any_example_a_posterior_mode_has_no_opinion():
-    assert not before(np.zeros(3), AdaptSettings(rule="gaussian")).any()
-    assert before(np.zeros(4), AdaptSettings()).tolist() == [0.25] * 4
+    assert not prior_weights(np.zeros(3), AdaptSettings(rule="gaussian")).any()
+    assert prior_weights(np.zeros(4), AdaptSettings()).tolist() == [0.25] * 4

@@ -8,23 +8,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit
 
-from lmtools.hyre.methods import BASELINES, OF_ENSEMBLE, WITHOUT_EXAMPLES, Pairs, simplex_weights
+from lmtools.hyre.methods import PairView, pair_methods, shared_methods, simplex_weights
 from lmtools.hyre.reweighting import pair_losses, posterior_mode
 
+METHODS = {
+    method.name.removesuffix("/pca"): method for method in (*pair_methods("pca"), *shared_methods("pca"))
+}
+BASELINES = {name: method.predict for name, method in METHODS.items()}
+WITHOUT_EXAMPLES = [name for name, method in METHODS.items() if method.needs is None]
 
-def pairs(margins=None, features=None, single=None, inner=None) -> Pairs:
+
+def pairs(margins=None, features=None, single=None, inner=None) -> PairView:
     given = [value for value in (margins, features, single, inner) if value is not None]
     n = len(given[0])
     blank = np.zeros((n, 2))
     found = [blank if value is None else np.array(value, dtype=float) for value in (margins, features, inner)]
-    return Pairs(
+    return PairView(
         found[0], found[1], np.zeros(n) if single is None else np.array(single, dtype=float), found[2]
     )
 
 
-def drawn(seed: int, n: int) -> Pairs:
+def drawn(seed: int, n: int) -> PairView:
     rng = np.random.default_rng(seed)
-    return Pairs(
+    return PairView(
         rng.normal(size=(n, 4)), rng.normal(size=(n, 3)), rng.normal(size=n), rng.normal(size=(n, 2))
     )
 
@@ -58,12 +64,12 @@ def test_oracle_head():
 def test_no_head_is_better_than_the_oracle(seed, n):
     known, asked = drawn(seed, 5), drawn(seed + 1, n)
     oracle = pair_losses(BASELINES["oracle-head"](known, asked)[:, None], "zero_one").sum()
-    assert oracle == pair_losses(asked.margins, "zero_one").sum(axis=0).min()
+    assert oracle == pair_losses(asked.outputs, "zero_one").sum(axis=0).min()
 
 
 @given(st.integers(0, 2**31), st.integers(1, 20))
 def test_simplex_weights_are_on_the_simplex_and_lower_the_loss(seed, n):
-    margins = drawn(seed, n).margins
+    margins = drawn(seed, n).outputs
     weights = simplex_weights(margins)
     assert (weights >= 0).all()
     assert weights.sum() == pytest.approx(1)
@@ -84,7 +90,7 @@ def test_simplex_weights_near_the_best_there_are():
 def test_simplex_weights_without_examples_are_equal():
     assert simplex_weights(np.zeros((0, 4))) == pytest.approx([0.25] * 4)
     known, asked = pairs(margins=[[1.0, -1.0, -1.0]]), ASKED
-    assert BASELINES["simplex"](known, asked) == pytest.approx(asked.margins @ simplex_weights(known.margins))
+    assert BASELINES["simplex"](known, asked) == pytest.approx(asked.outputs @ simplex_weights(known.outputs))
 
 
 def test_single_head():
@@ -131,7 +137,7 @@ def test_logistic():
 @given(st.integers(0, 2**31))
 def test_logistic_regression_does_not_depend_on_the_unit(seed):
     known, asked = drawn(seed, 6), drawn(seed + 1, 3)
-    scaled = [Pairs(p.margins, 100 * p.features, p.single, p.inner) for p in (known, asked)]
+    scaled = [PairView(p.outputs, 100 * p.features, p.single, p.inner) for p in (known, asked)]
     assert BASELINES["logistic"](*scaled) == pytest.approx(BASELINES["logistic"](known, asked), abs=1e-5)
 
 
@@ -141,7 +147,7 @@ def test_every_baseline_orders_what_it_was_shown(name):
     rng = np.random.default_rng(0)
     features = rng.normal(size=(40, 3))
     features *= np.sign(features[:, :1])
-    all_pairs = Pairs(features, features, features[:, 1], features)
+    all_pairs = PairView(features, features, features[:, 1], features)
     known, asked = all_pairs[np.arange(20)], all_pairs[np.arange(20, 40)]
     found = BASELINES[name](known, asked)
     assert found.shape == (20,)
@@ -158,7 +164,7 @@ def test_baselines_that_look_at_no_examples(name):
 
 def test_rows_of_pairs():
     some = drawn(0, 5)[np.array([3, 1])]
-    assert (len(some.margins), len(some.features), len(some.single), len(some.inner)) == (2, 2, 2, 2)
+    assert (len(some.outputs), len(some.features), len(some.single), len(some.inner)) == (2, 2, 2, 2)
     assert some.single.tolist() == drawn(0, 5).single[[3, 1]].tolist()
-    assert set(OF_ENSEMBLE) | set(WITHOUT_EXAMPLES) <= set(BASELINES)
+    assert WITHOUT_EXAMPLES == ["uniform", "oracle-head", "single-head"]
     assert math.isfinite(float(some.single.sum()))

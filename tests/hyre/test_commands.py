@@ -8,12 +8,12 @@ from tiny_hyre import run_train, tiny_recipe
 from transformers import LlamaForSequenceClassification
 
 from lmtools.core.errors import RunError
-from lmtools.hyre import commands, train
+from lmtools.hyre import api, train
 from lmtools.hyre.ensemble import load_ensemble
 from lmtools.hyre.inputs import prepare
 from lmtools.hyre.pairs import answers, read_training
 from lmtools.hyre.reward import open_reward
-from lmtools.hyre.train import load_ensembles, settings_of
+from lmtools.hyre.train import adaptation_of, load_ensembles
 from lmtools.models.files import fingerprint
 
 PARTS = ("ensemble", "ensembles/random", "ensembles/shared_base", "single")
@@ -52,8 +52,8 @@ def test_the_single_head_has_no_prior_and_the_others_keep_theirs(recipe, tmp_pat
 
 def test_a_finished_run_is_only_read(recipe, tmp_path, monkeypatch):
     first = run_train(recipe, tmp_path / "run")
-    monkeypatch.setattr(commands, "train_on_pairs", None)
-    monkeypatch.setattr(commands, "adapted_setup", None)
+    monkeypatch.setattr(api, "train_on_pairs", None)
+    monkeypatch.setattr(api, "tuned_inputs", None)
     assert run_train(recipe, tmp_path / "run", resume=True).rows == first.rows
     with pytest.raises(RunError, match="finished run"):
         run_train(recipe, tmp_path / "run")
@@ -89,7 +89,7 @@ def test_the_seed_decides(recipe, tmp_path):
     run_train(recipe, tmp_path / "run")
     run_train(recipe.model_copy(update={"seed": 1}), tmp_path / "other")
     for part, same in (("ensemble", True), ("ensembles/random", False), ("single", False)):
-        one, two = (load_ensemble(tmp_path / name / part).fit for name in ("run", "other"))
+        one, two = (load_ensemble(tmp_path / name / part).train_loss for name in ("run", "other"))
         assert np.array_equal(one, two) is same, part
 
 
@@ -100,13 +100,13 @@ def test_a_folder_of_something_else_holds_no_ensemble(recipe, tmp_path):
 
 
 def test_only_the_limit_is_adapted_by_its_own_rule(recipe):
-    assert settings_of("pca", recipe).rule == "reweight"
-    assert settings_of("gaussian_limit", recipe).rule == "gaussian"
+    assert adaptation_of("pca", recipe).rule == "reweight"
+    assert adaptation_of("gaussian_limit", recipe).rule == "gaussian"
     limit = recipe.model_validate(
         recipe.model_dump() | {"heads": ["gaussian_limit"], "adapt": {"rule": "gaussian"}}
     )
-    assert settings_of("gaussian_limit", limit).rule == "gaussian"
-    assert settings_of("pca", limit).rule == "reweight"
+    assert adaptation_of("gaussian_limit", limit).rule == "gaussian"
+    assert adaptation_of("pca", limit).rule == "reweight"
 
 
 def test_a_reward_models_own_head_is_one_more_member(tiny_llama, tmp_path):
@@ -120,9 +120,9 @@ def test_a_reward_models_own_head_is_one_more_member(tiny_llama, tmp_path):
     assert [ensemble.count for ensemble in found.by_name.values()] == [5, 5]
     assert found.main.sources == ("pca",) * 4 + ("reward_model",)
     assert found.single.count == 1
-    setup = prepare(recipe)
-    features = setup.reader.read(answers(read_training(recipe.data, 0)))
-    own = features @ setup.reader.own_head
+    inputs = prepare(recipe)
+    features = inputs.reader.read(answers(read_training(recipe.data, 0)))
+    own = features @ inputs.reader.own_head
     rewards = found.main.outputs(features)[:, -1]
     np.testing.assert_allclose(rewards[::2] - rewards[1::2], own[::2] - own[1::2], rtol=1e-3, atol=1e-4)
     assert open_reward(tmp_path / "run").weights.weights == pytest.approx(np.full(5, 0.2))

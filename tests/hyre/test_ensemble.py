@@ -11,7 +11,7 @@ from tiny_ensemble import WIDTH, preference_ensemble, preferences
 from lmtools.core.errors import ModelError
 from lmtools.hyre import ensemble as module
 from lmtools.hyre.ensemble import SETTINGS, WEIGHTS, ensemble_digest, load_ensemble, read_info, save_ensemble
-from lmtools.hyre.recipe import AdaptSettings
+from lmtools.hyre.settings import AdaptSettings
 
 SOURCES = ("shared_base", "epinet", "mixture", "diverse", "pca", "random", "gaussian")
 PLAIN = AdaptSettings()
@@ -59,10 +59,10 @@ def test_features_of_another_model(made):
 
 def test_factors_of_each_head_or_of_all_together(made):
     one_each = made.factors(AdaptSettings(standardise=True, scale=3))
-    assert one_each * made.size == pytest.approx(np.full(made.count, 3.0))
+    assert one_each * made.margin_rms == pytest.approx(np.full(made.count, 3.0))
     together = made.factors(AdaptSettings(standardise=False, scale=3))
     assert len(set(together)) == 1
-    assert np.sqrt(np.square(together * made.size).mean()) == pytest.approx(3)
+    assert np.sqrt(np.square(together * made.margin_rms).mean()) == pytest.approx(3)
     rewards = made.rewards(ROWS, AdaptSettings(scale=3))
     assert rewards == pytest.approx(made.outputs(ROWS) * together)
 
@@ -77,8 +77,8 @@ def test_saved_and_loaded_it_is_the_same(made, saved):
     assert loaded.info == made.info == read_info(saved)
     assert loaded.sources == made.sources
     assert loaded.outputs(ROWS).tolist() == made.outputs(ROWS).tolist()
-    assert loaded.size.tolist() == made.size.tolist()
-    assert loaded.fit.tolist() == made.fit.tolist()
+    assert loaded.margin_rms.tolist() == made.margin_rms.tolist()
+    assert loaded.train_loss.tolist() == made.train_loss.tolist()
     assert loaded.rewards(ROWS, PLAIN).tolist() == made.rewards(ROWS, PLAIN).tolist()
     assert not any(weight.requires_grad for part in loaded.parts for weight in part.parameters())
 

@@ -81,7 +81,7 @@ def test_no_pair_is_tested_that_was_labelled(trained, tmp_path, monkeypatch):
 
     def watched(views, choices, methods, examples):
         found = measure(views, choices, methods, examples)
-        for name, right in found.correct.items():
+        for name, right in found.scores.items():
             count = int(name.rpartition("@")[2])
             for choice, row in zip(choices, right, strict=True):
                 seen.append(({*choice.pool[:count]}, set(np.flatnonzero(np.isfinite(row)))))
@@ -98,21 +98,21 @@ def test_no_pair_is_tested_that_was_labelled(trained, tmp_path, monkeypatch):
 def test_killed_it_goes_on_with_the_next_target(trained, tmp_path, monkeypatch):
     recipe, run = trained
     run_eval(recipe, run, tmp_path / "whole")
-    real, done = module._measure, []
+    real, done = module.draws, []
 
-    def until(name, *more):
+    def until(*settings):
         if done:
             raise KeyboardInterrupt
-        done.append(name)
-        return real(name, *more)
+        done.append(settings)
+        return real(*settings)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_measure", until)
+        patch.setattr(module, "draws", until)
         with pytest.raises(KeyboardInterrupt):
             run_eval(recipe, run, tmp_path / "eval")
     assert [path.name for path in (tmp_path / "eval" / "measured").iterdir()] == ["long.npz"]
     again = []
-    monkeypatch.setattr(module, "_measure", lambda name, *more: again.append(name) or real(name, *more))
+    monkeypatch.setattr(module, "draws", lambda *settings: again.append(settings[-1]) or real(*settings))
     run_eval(recipe, run, tmp_path / "eval", resume=True)
     assert again == ["short"]
     assert metrics(tmp_path / "eval") == metrics(tmp_path / "whole")
@@ -132,7 +132,7 @@ def test_killed_after_training_in_the_same_directory_nothing_is_trained_again(tr
 
     recipe, run = trained
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_measure", stop)
+        patch.setattr(module, "draws", stop)
         with pytest.raises(KeyboardInterrupt):
             run_eval(recipe, None, tmp_path / "one")
     monkeypatch.setattr("lmtools.hyre.train.make_ensemble", stop)

@@ -5,7 +5,8 @@ from pydantic import ValidationError
 
 from lmtools.core.errors import RecipeError
 from lmtools.core.recipe import load_recipe
-from lmtools.hyre.recipe import AdaptSettings, EvalSettings, HyreRecipe, SourceSettings
+from lmtools.hyre.recipe import EvalSettings, HyreRecipe, SourceSettings
+from lmtools.hyre.settings import AdaptSettings
 
 TABLES = {"data": {"tables": ["wine.csv"]}}
 

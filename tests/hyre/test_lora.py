@@ -18,13 +18,14 @@ from lmtools.core.tracking import read_curves
 from lmtools.data.records import Preference
 from lmtools.generation.open import open_features
 from lmtools.hyre import lora as module
-from lmtools.hyre.commands import train
+from lmtools.hyre.api import train
 from lmtools.hyre.dry_run import dry_run
-from lmtools.hyre.inputs import Setup, adapted_setup, prepare
+from lmtools.hyre.inputs import PairInputs, prepare, tuned_inputs
 from lmtools.hyre.lora import batches, check_lora
 from lmtools.hyre.pairs import answers, read_features
-from lmtools.hyre.recipe import HyreRecipe, LoraSettings, TrainSettings
+from lmtools.hyre.recipe import HyreRecipe, LoraSettings
 from lmtools.hyre.reward import open_reward, trained_recipe
+from lmtools.hyre.settings import TrainSettings
 from lmtools.hyre.tuned import TunedBackbone
 from lmtools.models.chat import Message
 from lmtools.models.feature_settings import FeatureSettings
@@ -65,7 +66,7 @@ def recipe_of(model, features=None, **lora):
 
 def setup_of(recipe, pairs=None):
     reader = open_features(recipe.model, recipe.features)
-    return Setup(recipe, reader, tuple(pairs or preferences()), {}, {})
+    return PairInputs(recipe, reader, tuple(pairs or preferences()), {}, {})
 
 
 def open_run(directory, recipe, resume=False):
@@ -80,7 +81,7 @@ def losses(directory):
 
 def tuned(directory, recipe, resume=False):
     with open_run(directory, recipe, resume) as run:
-        return adapted_setup(setup_of(recipe), run)
+        return tuned_inputs(setup_of(recipe), run)
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +164,7 @@ def test_a_broken_state(tiny_llama, tmp_path):
     with open_run(tmp_path / "run", recipe) as run:
         run.path("lora-state.safetensors").write_bytes(b"nothing")
         with pytest.raises(RunError, match="no state of this training"):
-            adapted_setup(setup_of(recipe), run)
+            tuned_inputs(setup_of(recipe), run)
 
 
 def test_from_training_to_rewards(trained, tmp_path):
@@ -260,7 +261,7 @@ def test_without_lora_nothing_changes(tiny_llama, tmp_path):
     recipe = recipe_of(tiny_llama).model_copy(update={"lora": None})
     setup = setup_of(recipe)
     with open_run(tmp_path / "run", recipe) as run:
-        assert adapted_setup(setup, run) is setup
+        assert tuned_inputs(setup, run) is setup
     assert not (tmp_path / "run" / "training.jsonl").exists()
 
 

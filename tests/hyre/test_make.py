@@ -8,8 +8,9 @@ from tiny_ensemble import FAST, WIDTH, preference_ensemble, preferences
 
 from lmtools.core.errors import ModelError, RecipeError
 from lmtools.hyre.ensemble import EnsembleInfo, Scaler
-from lmtools.hyre.recipe import AdaptSettings, SourceSettings
-from lmtools.hyre.train import Training, make_ensemble
+from lmtools.hyre.recipe import SourceSettings
+from lmtools.hyre.settings import AdaptSettings
+from lmtools.hyre.train import TrainingData, make_ensemble
 
 DATA = preferences()
 ALL = ("shared_base", "epinet", "mixture", "diverse", "pca", "random", "gaussian")
@@ -21,8 +22,8 @@ def test_size_and_fit_by_their_definitions(source):
     made = preference_ensemble(source, data=DATA)
     margins = made.outputs(DATA.x) - made.outputs(DATA.other)
     for k in range(made.count):
-        assert made.size[k] == pytest.approx(math.sqrt((margins[:, k] ** 2).mean()))
-        assert made.fit[k] == pytest.approx(np.log1p(np.exp(-margins[:, k])).mean())
+        assert made.margin_rms[k] == pytest.approx(math.sqrt((margins[:, k] ** 2).mean()))
+        assert made.train_loss[k] == pytest.approx(np.log1p(np.exp(-margins[:, k])).mean())
 
 
 def test_sources_together():
@@ -30,7 +31,7 @@ def test_sources_together():
     assert made.count == 4 * len(ALL)
     assert made.sources == tuple(source for source in ALL for _ in range(4))
     assert made.outputs(DATA.x).shape == (60, made.count)
-    assert made.size.shape == made.fit.shape == (made.count,)
+    assert made.margin_rms.shape == made.train_loss.shape == (made.count,)
     alone = preference_ensemble("shared_base", count=4, data=DATA)
     assert made.outputs(DATA.x)[:, :4].tolist() == alone.outputs(DATA.x).tolist()
 
@@ -60,7 +61,7 @@ def test_a_reward_models_own_head_is_the_last_member():
 def test_a_feature_that_is_constant_in_training_says_nothing():
     x, other = DATA.x.copy(), DATA.other.copy()
     x[:, 2] = other[:, 2] = 7.0
-    made = preference_ensemble("pca", data=Training(x, other), own_head=OWN)
+    made = preference_ensemble("pca", data=TrainingData(x, other), own_head=OWN)
     assert np.isfinite(made.outputs(x)).all()
     moved = x.copy()
     moved[:, 2] = 100.0
@@ -68,16 +69,16 @@ def test_a_feature_that_is_constant_in_training_says_nothing():
 
 
 def test_features_are_standardised_over_both_answers():
-    standard = DATA.standard()
+    standard = DATA.scaler()
     expected = Scaler.of(np.concatenate([DATA.x, DATA.other]))
     assert standard.mean.tolist() == expected.mean.tolist()
-    assert Training(DATA.x).standard().mean.tolist() == Scaler.of(DATA.x).mean.tolist()
+    assert TrainingData(DATA.x).scaler().mean.tolist() == Scaler.of(DATA.x).mean.tolist()
 
 
 @pytest.mark.parametrize("source", ["pca", "mixture", "shared_base"])
 def test_the_unit_of_the_features_does_not_matter(source):
     scale = np.linspace(0.1, 50, WIDTH).astype(np.float32)
-    other_unit = Training(DATA.x * scale + 3, DATA.other * scale + 3, groups=DATA.groups)
+    other_unit = TrainingData(DATA.x * scale + 3, DATA.other * scale + 3, groups=DATA.groups)
     one, two = (preference_ensemble(source, data=data) for data in (DATA, other_unit))
     margins = [m.outputs(d.x) - m.outputs(d.other) for m, d in ((one, DATA), (two, other_unit))]
     assert margins[1] == pytest.approx(margins[0], abs=0.02)
@@ -87,7 +88,7 @@ def test_a_feature_that_is_not_a_number():
     x = DATA.x.copy()
     x[4, 1] = math.nan
     with pytest.raises(ModelError, match="text 5"):
-        preference_ensemble("pca", data=Training(x, DATA.other))
+        preference_ensemble("pca", data=TrainingData(x, DATA.other))
 
 
 def test_more_principal_directions_than_features():
@@ -102,7 +103,7 @@ def regression(unit: float = 1.0):
     )
     settings = FAST.model_copy(update={"epochs": 30, "learning_rate": 0.01})
     sources = [SourceSettings(source="shared_base", count=4), SourceSettings(source="epinet", count=3)]
-    return make_ensemble(sources, Training(DATA.x, y=y), info, settings, 0), y
+    return make_ensemble(sources, TrainingData(DATA.x, y=y), info, settings, 0), y
 
 
 def test_numbers_are_learned_in_their_unit():
@@ -111,7 +112,7 @@ def test_numbers_are_learned_in_their_unit():
     assert found.shape == (60, 7)
     assert np.square(found.mean(axis=1) - y).mean() < 0.4 * y.var()
     fit = np.square(found - y[:, None]).mean(axis=0) / (2 * made.info.target_scale**2)
-    assert made.fit == pytest.approx(fit)
+    assert made.train_loss == pytest.approx(fit)
     thousandfold, _ = regression(1000.0)
     assert thousandfold.outputs(DATA.x) == pytest.approx(1000 * found, rel=1e-2, abs=5)
 
@@ -121,13 +122,13 @@ def test_classes_are_learned():
     info = EnsembleInfo(task="classification", groups=(), outputs=3)
     settings = FAST.model_copy(update={"epochs": 30, "learning_rate": 0.01})
     made = make_ensemble(
-        [SourceSettings(source="shared_base", count=4)], Training(DATA.x, y=y), info, settings, 0
+        [SourceSettings(source="shared_base", count=4)], TrainingData(DATA.x, y=y), info, settings, 0
     )
     found = made.outputs(DATA.x)
     assert found.shape == (60, 4, 3)
     assert (found.mean(axis=1).argmax(axis=1) == y).mean() > 0.8
     logs = found - np.log(np.exp(found).sum(axis=2, keepdims=True))
-    assert made.fit == pytest.approx(-np.array([logs[i, :, y[i]] for i in range(60)]).mean(axis=0))
+    assert made.train_loss == pytest.approx(-np.array([logs[i, :, y[i]] for i in range(60)]).mean(axis=0))
 
 
 def test_sizes_bring_margins_to_the_scale():

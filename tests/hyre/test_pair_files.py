@@ -10,11 +10,11 @@ from lmtools.data.records import Preference, Turn
 from lmtools.hyre.session import (
     Adaptation,
     Candidate,
-    Shown,
-    answered,
+    ShownPair,
+    answered_pair,
     conversation,
     keep_margins,
-    shown,
+    shown_pair,
     target_records,
 )
 
@@ -24,7 +24,7 @@ HISTORY = [np.array([0.5, 0.5]), np.array([0.75, 0.25]), np.array([1.0, 0.0])]
 
 
 def pairs(count):
-    return [Shown(f"p{n}", f"Prompt {n}?", "good", "bad") for n in range(count)]
+    return [ShownPair(f"p{n}", f"Prompt {n}?", "good", "bad") for n in range(count)]
 
 
 @pytest.fixture
@@ -69,14 +69,14 @@ def test_without_pairs_to_test_on():
 
 def test_a_pair_of_a_file_and_one_that_was_asked_about():
     pair = Preference.model_validate(records("short", 1)[0])
-    assert shown(pair) == Shown(
+    assert shown_pair(pair) == ShownPair(
         "short-0", "Name river 0", "Seine 0", "The Seine, of course; its name is old."
     )
     turns = (Turn(role="user", content="Why?"), Turn(role="assistant", content="So."),
              Turn(role="user", content="And?"))  # fmt: skip
     candidate = Candidate("k", turns, "one", "two")
     assert conversation(turns) == "user: Why?\n\nassistant: So.\n\nuser: And?"
-    first, second = answered(candidate, "first"), answered(candidate, "second")
+    first, second = answered_pair(candidate, "first"), answered_pair(candidate, "second")
     assert (first.chosen, first.rejected) == (second.rejected, second.chosen) == ("one", "two")
 
 

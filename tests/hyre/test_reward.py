@@ -10,7 +10,7 @@ from tiny import save_adapter, save_tiny_llama
 from tiny_hyre import trained_once
 
 from lmtools.core.errors import DataError, ModelError, RecipeError, RunError
-from lmtools.hyre.adapt import Weights, prior_weights
+from lmtools.hyre.adapt import Weights, head_prior
 from lmtools.hyre.ensemble import ensemble_digest, load_ensemble
 from lmtools.hyre.reward import open_ensemble, open_reward, trained_recipe
 from lmtools.models.chat import Message
@@ -48,7 +48,7 @@ def test_without_weights_it_is_the_prior(trained):
     recipe, run = trained
     reward = open_reward(run)
     heads = reward.ensemble.rewards(reward.reader.read(ANSWERS), recipe.adapt)
-    prior = prior_weights(reward.ensemble.fit, recipe.adapt)
+    prior = head_prior(reward.ensemble.train_loss, recipe.adapt)
     assert reward(ANSWERS) == pytest.approx(heads @ prior)
 
 

@@ -7,9 +7,9 @@ from transformers import LlamaForSequenceClassification
 
 from lmtools.core.errors import DataError, ModelError
 from lmtools.data.records import Preference
-from lmtools.hyre.personal import keep_weights
+from lmtools.hyre.api import adapt_targets
 from lmtools.hyre.recipe import RewardRecipe
-from lmtools.hyre.reward import margins, read_pairs, rows, without_examples
+from lmtools.hyre.reward import preference_margins, read_reward_pairs, reward_rows, without_examples
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +36,11 @@ def named(recipe, model):
 
 
 def test_a_runs_single_head(trained, recipe):
-    pairs = read_pairs(recipe)
-    measured, found = margins(recipe, trained[1], pairs)
+    pairs = read_reward_pairs(recipe)
+    measured, found = preference_margins(recipe, trained[1], pairs)
     assert measured == pairs
     assert {name: len(values) for name, values in found.items()} == dict.fromkeys(USERS, 12)
-    [row] = rows("single-head", found, recipe)
+    [row] = reward_rows("single-head", found, recipe)
     both = [row.metrics[f"{user}/accuracy"].value for user in USERS]
     assert row.metrics["accuracy"].value == pytest.approx(np.mean(both))
     # One wants what the other does not, of nearly the same answers.
@@ -48,10 +48,10 @@ def test_a_runs_single_head(trained, recipe):
 
 
 def test_weights_of_a_user_serve_that_user(trained, recipe, tmp_path):
-    paths = keep_weights(trained[1], trained[0], 5, tmp_path)
+    paths = adapt_targets(trained[1], tmp_path)
     for path in paths:
         own = recipe.model_copy(update={"weights": str(path)})
-        [row] = rows("hyre", margins(own, trained[1], read_pairs(own))[1], own)
+        [row] = reward_rows("hyre", preference_margins(own, trained[1], read_reward_pairs(own))[1], own)
         other = "short" if path.stem == "long" else "long"
         assert row.metrics[f"{path.stem}/accuracy"].value > row.metrics[f"{other}/accuracy"].value
 
@@ -62,8 +62,8 @@ def test_a_classifiers_own_head(classifier, recipe):
     from lmtools.models.chat import Message, render, render_answer
 
     config = named(recipe, classifier)
-    pairs = {name: own[:2] for name, own in read_pairs(config).items()}
-    _, found = margins(config, None, pairs)
+    pairs = {name: own[:2] for name, own in read_reward_pairs(config).items()}
+    _, found = preference_margins(config, None, pairs)
     model = AutoModelForSequenceClassification.from_pretrained(classifier).eval()
     tokenizer = AutoTokenizer.from_pretrained(classifier)
     for name, own in pairs.items():
@@ -85,25 +85,25 @@ def test_a_classifiers_own_head(classifier, recipe):
 def test_a_language_model_is_no_reward_model(tiny_llama, recipe):
     config = named(recipe, tiny_llama)
     with pytest.raises(ModelError, match="is no reward model") as caught:
-        margins(config, None, read_pairs(config))
+        preference_margins(config, None, read_reward_pairs(config))
     assert "--run" in caught.value.fix
 
 
 def test_a_limit_for_each_distribution(recipe):
     some = recipe.model_copy(update={"limit": 3})
-    assert {name: len(own) for name, own in read_pairs(some).items()} == dict.fromkeys(USERS, 3)
+    assert {name: len(own) for name, own in read_reward_pairs(some).items()} == dict.fromkeys(USERS, 3)
 
 
 def test_pairs_that_prefer_nothing_are_an_error(recipe, tmp_path):
     same = [row | {"rejected": row["chosen"]} for row in records("long")]
     config = recipe.model_copy(update={"pairs": str(write(tmp_path / "same.jsonl", same))})
     with pytest.raises(DataError, match="no pair with two different answers"):
-        read_pairs(config)
+        read_reward_pairs(config)
 
 
 def test_rows_by_hand():
     found = {"a": np.array([1.0, 1.0, -1.0, 0.0]), "b": np.array([-2.0])}
-    [row] = rows("model", found, RewardRecipe(resamples=200))
+    [row] = reward_rows("model", found, RewardRecipe(resamples=200))
     value = {name: interval.value for name, interval in row.metrics.items()}
     assert value == pytest.approx(
         {"accuracy": 2.5 / 8, "pairs/accuracy": 2.5 / 5, "a/accuracy": 2.5 / 4, "b/accuracy": 0.0}
@@ -124,7 +124,7 @@ def test_sections_are_rewardbenchs():
         "hep-go": np.array([-1.0]),
         "hep-rust": np.array([1.0]),
     }
-    [row] = rows("model", found, RewardRecipe(resamples=200))
+    [row] = reward_rows("model", found, RewardRecipe(resamples=200))
     value = {name: interval.value for name, interval in row.metrics.items()}
     assert value["Chat/accuracy"] == pytest.approx(2 / 4)
     assert value["Reasoning/accuracy"] == pytest.approx((3 / 4 + 1 / 2) / 2)

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_ensemble import adapted
 
 from lmtools.core.errors import DataError, RunError
 from lmtools.core.journal import Journal
 from lmtools.data.records import Preference, Turn
-from lmtools.hyre.adapt import adapted, prior_weights
-from lmtools.hyre.recipe import AdaptSettings
+from lmtools.hyre.adapt import head_prior
 from lmtools.hyre.reweighting import scores
 from lmtools.hyre.session import Candidate, Session, candidates
+from lmtools.hyre.settings import AdaptSettings
 
 HEADS = 4
 FIT = np.array([0.2, 0.9, 0.5, 0.6])
@@ -117,7 +118,7 @@ def test_each_pair_is_the_most_telling_one_under_the_weights_so_far(tmp_path):
 
 def test_before_any_answer_the_weights_are_the_prior(tmp_path):
     session = opened(tmp_path / "a.jsonl", prior="train")
-    assert session.weights()[0] == pytest.approx(prior_weights(FIT, AdaptSettings(prior="train")))
+    assert session.weights()[0] == pytest.approx(head_prior(FIT, AdaptSettings(prior="train")))
     assert session.history == []
     assert session.margins_labelled().shape == (0, HEADS)
 

@@ -6,18 +6,16 @@ import torch
 
 from lmtools.core.errors import RecipeError
 from lmtools.hyre.heads import (
-    SOLVED,
     Epinet,
     Examples,
     LinearHeads,
     SharedBase,
     correlation_penalty,
-    directions,
-    make_heads,
     prior_root,
 )
-from lmtools.hyre.recipe import TrainSettings
 from lmtools.hyre.reweighting import pair_losses, reweight
+from lmtools.hyre.settings import TrainSettings
+from lmtools.hyre.sources import SOURCES, DirectionSource
 
 WIDTH = 6
 FAST = TrainSettings(epochs=25, batch=32, learning_rate=0.01, hidden=16, index_dim=4)
@@ -47,7 +45,7 @@ def margins(heads, data: Examples) -> np.ndarray:
 
 
 def made(source: str, count: int = 8, seed: int = 0, settings: TrainSettings = FAST):
-    return make_heads(source, count, "preference", 1, two_groups(), settings, seed)
+    return SOURCES[source].make(count, "preference", 1, two_groups(), settings, seed)
 
 
 @pytest.mark.parametrize("source", [*DRAWN, *TRAINED])
@@ -86,19 +84,19 @@ def test_as_many_heads_as_asked_for(source, kind, count):
 
 @pytest.mark.parametrize("source", DRAWN)
 def test_directions_come_in_opposite_pairs(source):
-    found = directions(source, 7, two_groups(), seed=0)
+    found = SOURCES[source].directions(7, two_groups(), seed=0)
     assert found.shape == (7, WIDTH)
     assert torch.equal(found[1:6:2], -found[0:5:2])  # the seventh has no opposite
-    assert torch.equal(directions(source, 8, two_groups(), seed=0)[:7], found)
+    assert torch.equal(SOURCES[source].directions(8, two_groups(), seed=0)[:7], found)
 
 
 def test_principal_directions_are_orthonormal():
-    found = directions("pca", 2 * WIDTH, two_groups(), seed=0)[::2]
+    found = SOURCES["pca"].directions(2 * WIDTH, two_groups(), seed=0)[::2]
     assert torch.allclose(found @ found.T, torch.eye(WIDTH), atol=1e-5)
 
 
 def test_random_directions_give_margins_of_the_order_of_1():
-    found = directions("random", 4000, two_groups(), seed=0)[::2]
+    found = SOURCES["random"].directions(4000, two_groups(), seed=0)[::2]
     assert found.norm(dim=1).square().mean().item() == pytest.approx(1, rel=0.05)
 
 
@@ -107,12 +105,12 @@ def test_more_principal_directions_than_there_are(count, pairs):
     data = two_groups(pairs)
     few = Examples(data.x[:pairs], data.other[:pairs])
     with pytest.raises(RecipeError, match=f"set count to {2 * min(pairs, WIDTH)} or less"):
-        directions("pca", count, few, seed=0)
+        SOURCES["pca"].directions(count, few, seed=0)
 
 
 def test_the_limit_has_every_axis_of_its_prior():
     data = two_groups()
-    heads = make_heads("gaussian_limit", 3, "preference", 1, data, FAST, 0)
+    heads = SOURCES["gaussian_limit"].make(3, "preference", 1, data, FAST, 0)
     expected = prior_root((data.x - data.other).double().numpy(), data.groups)
     assert heads.count == 2 + WIDTH
     assert heads.weight.detach().numpy() == pytest.approx(expected, abs=1e-6)
@@ -121,12 +119,12 @@ def test_the_limit_has_every_axis_of_its_prior():
 def test_pairs_without_groups_are_one_group():
     data = two_groups()
     alone = Examples(data.x, data.other)
-    assert directions("gaussian_limit", 1, alone, seed=0).shape == (1 + WIDTH, WIDTH)
+    assert SOURCES["gaussian_limit"].directions(1, alone, seed=0).shape == (1 + WIDTH, WIDTH)
 
 
 def adapted_to_each(source: str) -> list[float]:
     """The accuracy on either user's pairs with five labels of theirs, a mean over four choices of them."""
-    heads = make_heads(source, 8, "preference", 1, two_groups(400, seed=10), FAST, 0)
+    heads = SOURCES[source].make(8, "preference", 1, two_groups(400, seed=10), FAST, 0)
     asked = margins(heads, two_groups(200, seed=2))
     found = []
     for user in (0, 1):
@@ -154,7 +152,7 @@ def test_diverse_heads_agree_less():
     one = Examples(data.x[:200], data.other[:200])
     found = {}
     for source in ("shared_base", "diverse"):
-        heads = make_heads(source, 8, "preference", 1, one, FAST, 0)
+        heads = SOURCES[source].make(8, "preference", 1, one, FAST, 0)
         found[source] = correlation_penalty(torch.from_numpy(margins(heads, one))).item()
     assert found["diverse"] < 0.8 * found["shared_base"]
 
@@ -179,7 +177,7 @@ def test_a_larger_prior_keeps_heads_apart():
 def test_rows_are_learned(source, task, outputs):
     x = two_groups().x
     y = x[:, 0] + x[:, 1] if task == "regression" else x[:, :3].argmax(dim=1)
-    heads = make_heads(source, 4, task, outputs, Examples(x, y=y), FAST, 0)
+    heads = SOURCES[source].make(4, task, outputs, Examples(x, y=y), FAST, 0)
     with torch.no_grad():
         found = heads(x).mean(dim=1)
     if task == "regression":
@@ -189,4 +187,5 @@ def test_rows_are_learned(source, task, outputs):
 
 
 def test_which_sources_are_solved_for():
-    assert set(SOLVED) == {*DRAWN, "gaussian_limit"}
+    solved = {name for name, source in SOURCES.items() if isinstance(source, DirectionSource)}
+    assert solved == {*DRAWN, "gaussian_limit"}

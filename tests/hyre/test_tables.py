@@ -11,20 +11,19 @@ from hypothesis import strategies as st
 
 from lmtools.core.errors import DataError, RecipeError
 from lmtools.core.run import Run
+from lmtools.hyre.methods import best_head, hyre_method, measure, oracle_head, uniform
 from lmtools.hyre.recipe import HyreRecipe
 from lmtools.hyre.tabular import (
-    Seen,
+    RowView,
     TableScores,
-    best_head,
-    hyre,
-    measure_table,
     measure_tables,
-    oracle_head,
     read_tables,
     ridge,
+    row_view,
+    table_draws,
+    table_methods,
     tabular_results,
     train_table,
-    uniform,
 )
 
 
@@ -56,6 +55,14 @@ def recipe(*tables, task="regression", **changes):
         "eval": {"examples": [0, 2, 5], "draws": 4, "resamples": 100, "active": []},
     }
     return HyreRecipe.model_validate(small | changes)
+
+
+def measured_table(data, small):
+    """What training and measuring on one table gives."""
+    ensembles = train_table(data, small)
+    views = {name: row_view(ensemble, data) for name, ensemble in ensembles.items()}
+    found = measure(views, table_draws(data, small), table_methods(ensembles, small), small.eval.examples)
+    return TableScores(data.name, "rmse" if data.classes is None else "accuracy", found.scores)
 
 
 def test_both_sides(tmp_path):
@@ -118,7 +125,7 @@ def test_copies_of_a_row_stay_on_one_side(tmp_path):
     small = recipe(write(tmp_path / "t.csv", x, x[:, 0]))
     [data] = read_tables(small)
     assert len(set(data.first_copies())) == 16
-    scores = measure_table(train_table(data, small), data, small).scores
+    scores = measured_table(data, small).scores
     [tested] = np.isfinite(scores["hyre/shared_base @5"])[:1]
     for copy in set(data.first_copies()):
         assert len(set(tested[np.array(data.first_copies()) == copy])) == 1
@@ -144,7 +151,7 @@ def test_an_ensemble_of_a_regression(tmp_path):
 
 def test_rows_and_differences(tmp_path):
     small = recipe(numbers(tmp_path / "a.csv"), numbers(tmp_path / "b.csv", seed=1), compare=["epinet"])
-    measured = [measure_table(train_table(data, small), data, small) for data in read_tables(small)]
+    measured = [measured_table(data, small) for data in read_tables(small)]
     rows, differences = tabular_results(measured, small)
     by_name = {row.name: row.metrics for row in rows}
     counts = {"uniform": [0], "hyre": [0, 2, 5], "best-head": [2, 5], "oracle-head": [0]}
@@ -171,7 +178,7 @@ def test_rows_and_differences(tmp_path):
 def test_a_classification(tmp_path):
     small = recipe(labels(tmp_path / "t.csv"), task="classification")
     [data] = read_tables(small)
-    rows, _ = tabular_results([measure_table(train_table(data, small), data, small)], small)
+    rows, _ = tabular_results([measured_table(data, small)], small)
     for row in rows:
         assert set(row.metrics) == {"accuracy", "t/accuracy"}
         assert 0 <= row.metrics["accuracy"].low <= row.metrics["accuracy"].value <= 1
@@ -181,7 +188,7 @@ def test_only_the_rows_asked_for(tmp_path):
     changes = {"eval": {"examples": [2], "draws": 2, "methods": ["ridge"]}}
     small = recipe(numbers(tmp_path / "t.csv"), **changes)
     [data] = read_tables(small)
-    found = measure_table(train_table(data, small), data, small)
+    found = measured_table(data, small)
     assert list(found.scores) == ["uniform/shared_base @0", "ridge @2"]
 
 
@@ -194,22 +201,23 @@ def test_the_mean_error_is_squared_first():
 
 def test_methods_by_hand():
     outputs = np.array([[1.0, 3.0], [2.0, 6.0], [0.0, 9.0]])
-    rows = Seen(outputs, np.zeros((3, 1)), np.array([3.0, 6.0, 0.0]), noise=1.0)
+    rows = RowView(outputs, np.zeros((3, 1)), np.array([3.0, 6.0, 0.0]), noise=1.0)
     known, asked = rows[np.array([0, 1])], rows[np.array([2])]
     settings = recipe("t.csv").adapt
     assert uniform(known, asked) == [4.5]
     assert best_head(known, asked) == [9.0]
     assert oracle_head(known, asked) == [0.0]
     # The first head's loss is (2^2 + 4^2) / 2 = 10, the second one's 0.
-    assert hyre(np.zeros(2), settings, known, asked) == pytest.approx(9 / (1 + np.exp(-10)))
-    assert rows.scored(outputs[:, 0]).tolist() == [4, 16, 0]
+    weights, _ = hyre_method("hyre", "", np.zeros(2), settings).weigh(known)
+    assert asked.blended(weights) == pytest.approx(9 / (1 + np.exp(-10)))
+    assert rows.scores(outputs[:, 0]).tolist() == [4, 16, 0]
 
 
 def test_of_heads_with_as_many_errors_the_surer_one_is_best():
     logits = np.array([[[0.0, 1.0], [0.0, 5.0], [1.0, 0.0]]])
-    rows = Seen(logits, np.zeros((1, 1)), np.array([1]), noise=1.0)
+    rows = RowView(logits, np.zeros((1, 1)), np.array([1]), noise=1.0)
     assert best_head(rows, rows).tolist() == [[0.0, 5.0]]
-    assert rows.scored(logits[:, 2]).tolist() == [0]
+    assert rows.scores(logits[:, 2]).tolist() == [0]
 
 
 @given(st.integers(1, 6), st.integers(1, 4), st.integers(0, 99))
@@ -248,7 +256,7 @@ def test_a_real_table(shared_data, monkeypatch):
     small = recipe("data:uci/energy", heads=[{"source": "shared_base", "count": 50}], **changes)
     [data] = read_tables(small)
     assert data.name == "energy"
-    rows, _ = tabular_results([measure_table(train_table(data, small), data, small)], small)
+    rows, _ = tabular_results([measured_table(data, small)], small)
     rmse = {row.name: row.metrics["energy/rmse"].value for row in rows}
     # The shift is a hard one: heads learn from tall houses and are asked about low ones.
     assert rmse["hyre/shared_base @5"] < 0.7 * rmse["uniform/shared_base @0"]

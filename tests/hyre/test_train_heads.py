@@ -22,7 +22,7 @@ from lmtools.hyre.heads import (
     squared_error,
     train_heads,
 )
-from lmtools.hyre.recipe import TrainSettings
+from lmtools.hyre.settings import TrainSettings
 
 WIDTH = 6
 SETTINGS = TrainSettings(epochs=20, batch=16, learning_rate=0.01)

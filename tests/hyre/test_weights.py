@@ -5,11 +5,11 @@ import math
 
 import numpy as np
 import pytest
-from tiny_ensemble import preference_ensemble, preferences
+from tiny_ensemble import adapted, preference_ensemble, preferences
 
 from lmtools.core.errors import DataError, ModelError
-from lmtools.hyre.adapt import HEAVY, Weights, adapted, read_weights
-from lmtools.hyre.recipe import AdaptSettings
+from lmtools.hyre.adapt import HEAVY, Weights, read_weights
+from lmtools.hyre.settings import AdaptSettings
 
 CONTRACT = {"weights", "losses", "loss", "reduction", "temperature", "effective_heads", "examples"}
 OURS = {"rule", "standardise", "scale", "prior", "heaviest", "sources", "ensemble"}
@@ -124,7 +124,7 @@ def test_a_users_rewards_are_the_weighted_sum_of_the_heads(tmp_path):
     data, ensemble = preferences(), preference_ensemble("pca", "random")
     rewards = ensemble.rewards(data.x, SETTINGS)
     weights, losses = adapted(
-        rewards[:5] - ensemble.rewards(data.other, SETTINGS)[:5], ensemble.fit, SETTINGS
+        rewards[:5] - ensemble.rewards(data.other, SETTINGS)[:5], ensemble.train_loss, SETTINGS
     )
     found = Weights(weights, losses, SETTINGS, tuple("abcde"), ensemble.sources, "digest")
     expected = [sum(w * r for w, r in zip(weights, row, strict=True)) for row in rewards]

@@ -10,10 +10,10 @@ import pytest
 from sample_page import HOSTILE
 from tiny_hyre import USERS, run_eval, trained_once
 
-from lmtools.cli.hyre_adapt import Asked, adapt_user
+from lmtools.cli.ask import ask
 from lmtools.core.errors import DataError
 from lmtools.core.results import Interval, Results, Row, read_results
-from lmtools.hyre.personal import keep_weights
+from lmtools.hyre.api import adapt, adapt_targets
 from lmtools.report import hyre, hyre_pairs, hyre_weights
 from lmtools.report.budget import ByteBudget
 from lmtools.report.elements import Bars, Browser, Dots, Grid, Lines, Prose, Table
@@ -30,12 +30,10 @@ def made(tiny_llama, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LMTOOLS_CACHE", str(folder / "cache"))
         run_eval(recipe, trained, folder / "eval")
-        adapt_user(trained, Asked(4, None, "short", False, "bald"), (), out=folder / "adapt", resume=False,
-                   json=False)  # fmt: skip
+        adapt(trained, folder / "adapt", examples=4, target="short")
         patch.setattr(sys, "stdin", io.StringIO("1\ns\n2\n1\n"))
-        adapt_user(trained, Asked(3, None, "long", True, "bald"), (), out=folder / "asked", resume=False,
-                   json=False)  # fmt: skip
-        keep_weights(trained, recipe, 3, folder / "kept" / "hyre-weights")
+        adapt(trained, folder / "asked", examples=3, target="long", ask=ask)
+        adapt_targets(trained, folder / "kept" / "hyre-weights", 3)
     for name in ("manifest.json", "recipe.yaml"):
         shutil.copy(trained / name, folder / "kept" / name)
     return folder
