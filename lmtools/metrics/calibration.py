@@ -1,9 +1,11 @@
-"""How far confidences are from the share of right answers: pure functions on graded answers.
+"""Calibration: how far confidences are from the share of right answers, and how well they rank the answers.
+
+Pure functions on graded answers. First the counts that all of them are computed from, then the errors of
+calibration with their bins, then AUROC and selective accuracy, which look at the order alone.
 
 Everywhere ``confidence`` (n,) in [0, 1] is the probability that an answer is right and ``correct`` (n,)
 whether it is, bool or 0 and 1; the order of rows never matters. No answers, lengths that differ, NaN, and
-values out of range are a ValueError. How well confidences *rank* answers is ``lmtools.metrics.calibration``;
-intervals are ``lmtools.metrics.calibration_intervals``.
+values out of range are a ValueError. Intervals: ``lmtools.metrics.calibration_intervals``.
 
 Two kinds of bins. *Equal width*: bin k of B is ((k-1)/B, k/B], as in Guo et al. 2017, and the first holds 0
 as well, so that every confidence counts exactly once. *Equal mass*: every bin holds exactly n/B answers, in
@@ -21,16 +23,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from lmtools.core.arrays import Floats
 
+P = ParamSpec("P")
+BINS = 15
+CLIP = 1e-7
+"""The least probability that NLL reckons with: about float32's step below 1."""
+PER_BIN = 100
+"""Answers in an equal-mass bin of ``rms_ce``, as published."""
+
 # Graded answers, counted at each distinct confidence: all that a calibration metric may depend on.
 #
 # Answers of the same confidence are one entry, so no metric can depend on the order of rows. The counts of
 # many resamples stand side by side, and every metric is computed for all of them at once.
 
-P = ParamSpec("P")
-
 
 @dataclass(frozen=True)
-class Tally:
+class GradedCounts:
     """Counts of answers for r resamples at g distinct confidences.
 
     ``confidence`` (g,) rises strictly and lies in [0, 1]. ``mass`` (r, g) is the number of answers with that
@@ -56,7 +63,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Answers:
-    """Checked answers, sorted by confidence: what ``tally`` makes a Tally of for any weights.
+    """Checked answers, sorted by confidence: counted by ``tally`` under any weights.
 
     ``order`` (n,) sorts the rows as given, ``correct`` (n,) is sorted, ``starts`` (g,) is where each distinct
     confidence begins.
@@ -67,14 +74,14 @@ class Answers:
     order: NDArray[np.intp]
     starts: NDArray[np.intp]
 
-    def tally(self, weights: Floats | None = None) -> Tally:
+    def tally(self, weights: Floats | None = None) -> GradedCounts:
         """The counts, each answer once or ``weights`` (r, n) times, rows as they were given."""
         ordered = np.ones((1, len(self.order))) if weights is None else weights[:, self.order]
         mass, right = ordered, ordered * self.correct
         if len(self.starts) < len(self.order):
             mass = np.add.reduceat(mass, self.starts, axis=1)
             right = np.add.reduceat(right, self.starts, axis=1)
-        return Tally(self.confidence, mass, right, len(self.order))
+        return GradedCounts(self.confidence, mass, right, len(self.order))
 
 
 def answers(confidence: ArrayLike, correct: ArrayLike) -> Answers:
@@ -88,20 +95,20 @@ def answers(confidence: ArrayLike, correct: ArrayLike) -> Answers:
         ValueError: no answers, lengths that differ, a confidence that is NaN or outside [0, 1], or a
             correctness other than 0 and 1.
     """
-    said, truth = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
-    if said.ndim != 1 or said.shape != truth.shape:
-        shapes = f"{said.shape} and {truth.shape}"
+    confidences, truth = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
+    if confidences.ndim != 1 or confidences.shape != truth.shape:
+        shapes = f"{confidences.shape} and {truth.shape}"
         raise ValueError(f"confidence and correct must be two lists of one length, not of shapes {shapes}")
-    if said.size == 0:
+    if confidences.size == 0:
         raise ValueError("a calibration metric needs at least one answer")
-    bad = np.flatnonzero(~((said >= 0) & (said <= 1)))
+    bad = np.flatnonzero(~((confidences >= 0) & (confidences <= 1)))
     if bad.size:
-        raise ValueError(f"confidence must lie in [0, 1]: row {bad[0]} is {said[bad[0]]}")
+        raise ValueError(f"confidence must lie in [0, 1]: row {bad[0]} is {confidences[bad[0]]}")
     bad = np.flatnonzero((truth != 0) & (truth != 1))
     if bad.size:
         raise ValueError(f"correct must be 0 or 1: row {bad[0]} is {truth[bad[0]]}")
-    order = np.argsort(said, kind="stable")
-    levels, starts = np.unique(said[order], return_index=True)
+    order = np.argsort(confidences, kind="stable")
+    levels, starts = np.unique(confidences[order], return_index=True)
     return Answers(levels, truth[order], order, starts)
 
 
@@ -111,7 +118,7 @@ class Metric(Generic[P]):
     ``ece.each(tally, bins=10)`` is the metric of every resample, (r,). A call raises what ``answers`` raises.
     """
 
-    def __init__(self, each: Callable[Concatenate[Tally, P], Floats]) -> None:
+    def __init__(self, each: Callable[Concatenate[GradedCounts, P], Floats]) -> None:
         self.each = each
         update_wrapper(self, each)
 
@@ -124,7 +131,7 @@ def summed(values: Floats) -> Floats:
     return np.asarray(values.sum(axis=1))
 
 
-def lowest(tally: Tally, values: Floats, points: Floats) -> Floats:
+def lowest(tally: GradedCounts, values: Floats, points: Floats) -> Floats:
     """Sums of ``values`` (r, g) over the ``points`` (r, k) answers of lowest confidence: (r, k).
 
     A point may cut through answers of one confidence, or through one answer: these are shared in proportion.
@@ -135,20 +142,17 @@ def lowest(tally: Tally, values: Floats, points: Floats) -> Floats:
     return np.stack([np.interp(*row) for row in zip(points, mass, sums, strict=True)])
 
 
-BINS = 15
-CLIP = 1e-7
-"""The least probability that NLL reckons with: about float32's step below 1."""
-PER_BIN = 100
+# The share of right answers and errors of calibration.
 
 
 @Metric
-def accuracy(tally: Tally) -> Floats:
+def accuracy(tally: GradedCounts) -> Floats:
     """The share of right answers."""
     return summed(tally.right) / tally.total
 
 
 @Metric
-def brier(tally: Tally) -> Floats:
+def brier(tally: GradedCounts) -> Floats:
     """Top-label Brier score: ``mean((confidence - correct)^2)`` (Brier 1950, one class against the rest).
 
     >>> brier([0.5, 1.0], [False, True])
@@ -159,7 +163,7 @@ def brier(tally: Tally) -> Floats:
 
 
 @Metric
-def nll(tally: Tally) -> Floats:
+def nll(tally: GradedCounts) -> Floats:
     """Mean negative log-likelihood in nats of whether the answer is right: ``-log c``, or ``-log(1 - c)``.
 
     Either probability counts as at least ``CLIP``: a wrong answer of confidence 1 costs 16.1 nats.
@@ -170,7 +174,7 @@ def nll(tally: Tally) -> Floats:
 
 
 @Metric
-def ece(tally: Tally, bins: int = BINS, mass: bool = False) -> Floats:
+def ece(tally: GradedCounts, bins: int = BINS, mass: bool = False) -> Floats:
     """Expected calibration error (Naeini et al. 2015): ``sum_b n_b/n |mean confidence_b - accuracy_b|``.
 
     ``mass`` takes equal-mass bins in place of equal-width ones.
@@ -183,7 +187,7 @@ def ece(tally: Tally, bins: int = BINS, mass: bool = False) -> Floats:
 
 
 @Metric
-def rms_ce(tally: Tally, bins: int | None = None, mass: bool = True) -> Floats:
+def rms_ce(tally: GradedCounts, bins: int | None = None, mass: bool = True) -> Floats:
     """RMS calibration error (Hendrycks et al. 2019), ``sqrt(sum_b n_b/n (confidence_b - accuracy_b)^2)``.
 
     Confidence and accuracy are the means of bin b. Without ``bins`` each equal-mass bin holds ``PER_BIN``
@@ -196,7 +200,7 @@ def rms_ce(tally: Tally, bins: int | None = None, mass: bool = True) -> Floats:
 
 
 @Metric
-def mce(tally: Tally, bins: int = BINS, mass: bool = False) -> Floats:
+def mce(tally: GradedCounts, bins: int = BINS, mass: bool = False) -> Floats:
     """Maximum calibration error (Naeini et al. 2015): ``max_b |mean confidence_b - accuracy_b|``.
 
     Over the bins that hold an answer, however few: a bin of one answer counts as much as any other.
@@ -224,13 +228,15 @@ def bins(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS, mass: bool
     """The bins that ``ece`` with the same settings is the error of."""
     tally = answers(confidence, correct).tally()
     size, right = _binned(tally, tally.right, bins, mass)
-    _, said = _binned(tally, tally.mass * tally.confidence, bins, mass)
+    _, sums = _binned(tally, tally.mass * tally.confidence, bins, mass)
     edges = np.arange(bins + 1) / bins
     if mass:
         # The confidence of the answer at each edge: the first one whose count from below reaches it.
         reached = np.searchsorted(np.cumsum(tally.mass[0]), edges * tally.n)
         edges = tally.confidence[np.minimum(reached, len(tally.confidence) - 1)]
-    means = [np.divide(x[0], size[0], out=np.full(bins, np.nan), where=size[0] > 0) for x in (said, right)]
+    means = [
+        np.divide(x[0], size[0], out=np.full(bins, np.nan), where=size[0] > 0) for x in (sums, right)
+    ]
     return Reliability(edges=edges, counts=size[0], confidence=means[0], accuracy=means[1])
 
 
@@ -239,7 +245,7 @@ def bin_of(confidence: Floats, bins: int = BINS) -> NDArray[np.intp]:
     return np.searchsorted(np.arange(1, bins) / bins, confidence, side="left")
 
 
-def _binned(tally: Tally, values: Floats, bins: int, mass: bool) -> tuple[Floats, Floats]:
+def _binned(tally: GradedCounts, values: Floats, bins: int, mass: bool) -> tuple[Floats, Floats]:
     """The number of answers and the sum of ``values`` (r, g) in every bin: two arrays (r, bins)."""
     if bins < 1:
         raise ValueError(f"bins must be at least 1, not {bins}")
@@ -250,10 +256,7 @@ def _binned(tally: Tally, values: Floats, bins: int, mass: bool) -> tuple[Floats
     return tally.mass @ member, values @ member
 
 
-# How well confidences tell right answers from wrong ones, whatever their level: pure functions.
-#
-# Arguments and errors as in ``lmtools.metrics.calibration``. Only the order of the confidences matters
-# here; answers of one confidence are interchangeable, so the order of rows does not.
+# How well confidences tell right answers from wrong ones, whatever their level.
 
 
 def auroc(confidence: ArrayLike, correct: ArrayLike) -> float | None:
@@ -268,7 +271,7 @@ def auroc(confidence: ArrayLike, correct: ArrayLike) -> float | None:
     return None if np.isnan(value) else value
 
 
-def auroc_each(tally: Tally) -> Floats:
+def auroc_each(tally: GradedCounts) -> Floats:
     """The AUROC of every resample, (r,), NaN where it is undefined."""
     wrong = tally.mass - tally.right
     below = np.cumsum(wrong, axis=1) - wrong / 2
@@ -278,7 +281,7 @@ def auroc_each(tally: Tally) -> Floats:
 
 
 @Metric
-def selective_accuracy(tally: Tally, coverage: float) -> Floats:
+def selective_accuracy(tally: GradedCounts, coverage: float) -> Floats:
     """Accuracy over the share ``coverage``, in (0, 1], of answers with the highest confidence.
 
     Where the cut falls among answers of one confidence this is the accuracy expected if those kept are drawn

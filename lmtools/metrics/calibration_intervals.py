@@ -20,7 +20,7 @@ from lmtools.core.results import Interval, percentile_interval, resample_weights
 from lmtools.metrics.calibration import (
     BINS,
     Answers,
-    Tally,
+    GradedCounts,
     accuracy,
     answers,
     auroc_each,
@@ -33,7 +33,7 @@ from lmtools.metrics.calibration import (
     selective_accuracy,
 )
 
-METRICS: Mapping[str, Callable[[Tally], Floats]] = {
+METRICS: Mapping[str, Callable[[GradedCounts], Floats]] = {
     "accuracy": accuracy.each,
     "ece": ece.each,
     "ece-mass": partial(ece.each, mass=True),
@@ -120,20 +120,20 @@ def clustered_ece_difference(
     Raises:
         ValueError: as ``differences``.
     """
-    both = [_gaps(a_confidence, a_correct, clusters), _gaps(b_confidence, b_correct, clusters)]
-    return _clustered(both, clusters, resamples, seed)
+    gaps = [_gaps(a_confidence, a_correct, clusters), _gaps(b_confidence, b_correct, clusters)]
+    return _clustered(gaps, clusters, resamples, seed)
 
 
 def _gaps(confidence: ArrayLike, correct: ArrayLike, clusters: Sequence[Any]) -> Floats:
     """Sum of confidence minus correctness, by cluster and bin of the confidence: (clusters, BINS)."""
     answers(confidence, correct)  # checks them
-    said, truth = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
-    if len(clusters) != len(said):
-        raise ValueError(f"{len(said)} values need {len(said)} cluster names, not {len(clusters)}")
+    p, truth = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
+    if len(clusters) != len(p):
+        raise ValueError(f"{len(p)} values need {len(p)} cluster names, not {len(clusters)}")
     # Clusters in order of appearance, as everywhere: the same seed then draws the same ones.
     number = {name: index for index, name in enumerate(dict.fromkeys(clusters))}
     rows = np.array([number[name] for name in clusters])
-    cells = np.bincount(rows * BINS + bin_of(said), weights=said - truth, minlength=len(number) * BINS)
+    cells = np.bincount(rows * BINS + bin_of(p), weights=p - truth, minlength=len(number) * BINS)
     return np.asarray(cells.reshape(-1, BINS), dtype=np.float64)
 
 
@@ -142,7 +142,7 @@ def _clustered(gaps: Sequence[Floats], clusters: Sequence[Any], resamples: int, 
     sizes = np.array(list(Counter(clusters).values()), dtype=np.float64)
 
     def error(weights: Floats) -> Floats:
-        errors = [np.abs(weights @ one).sum(axis=1) / (weights @ sizes) for one in gaps]
+        errors = [np.abs(weights @ gap).sum(axis=1) / (weights @ sizes) for gap in gaps]
         return np.asarray(errors[0] - errors[1] if len(errors) > 1 else errors[0])
 
     value = float(error(np.ones((1, len(sizes))))[0])
@@ -170,15 +170,15 @@ def _intervals(
     values: dict[str, Floats], resampled: dict[str, Floats], n: int, least: float = 0.0
 ) -> dict[str, Interval]:
     """The intervals of all metrics that are defined; a moved one stays between ``least`` and 1."""
-    found = {}
+    intervals = {}
     for name, (value,) in values.items():
         defined = resampled[name][~np.isnan(resampled[name])]
         if np.isnan(value) or not defined.size:
             continue
         if name in BINNED:
             defined = _moved(defined, float(value), least)
-        found[name] = percentile_interval(float(value), defined, n)
-    return found
+        intervals[name] = percentile_interval(float(value), defined, n)
+    return intervals
 
 
 def _moved(resampled: Floats, value: float, least: float) -> Floats:

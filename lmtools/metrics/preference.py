@@ -1,4 +1,4 @@
-"""Metrics of reward models on preference pairs: pure functions.
+"""Metrics of reward models on preference pairs, and RewardBench's sections: pure functions.
 
 A margin is the reward of the chosen answer less that of the rejected one: above 0, the order is right.
 """
@@ -121,10 +121,12 @@ def rmse(predictions: ArrayLike, targets: ArrayLike) -> float:
     Raises:
         ValueError: no values, lengths that differ, or a value that is not finite.
     """
-    said, truth = _finite(predictions, axes=1), _finite(targets, axes=1)
-    if said.shape != truth.shape:
-        raise ValueError(f"predictions and targets must be of one length, not {len(said)} and {len(truth)}")
-    return math.sqrt(float(np.square(said - truth).mean()))
+    predicted, actual = _finite(predictions, axes=1), _finite(targets, axes=1)
+    if predicted.shape != actual.shape:
+        raise ValueError(
+            f"predictions and targets must be of one length, not {len(predicted)} and {len(actual)}"
+        )
+    return math.sqrt(float(np.square(predicted - actual).mean()))
 
 
 def _finite(values: ArrayLike, axes: int) -> Floats:
@@ -170,7 +172,7 @@ def section_weights(counts: Mapping[str, int]) -> dict[str, dict[str, float]]:
     >>> section_weights({"math-prm": 4, "hep-go": 1, "hep-js": 1})["Reasoning"]
     {'math-prm': 0.125, 'hep-go': 0.25, 'hep-js': 0.25}
     """
-    found = {}
+    weights = {}
     for section, subsets in SECTIONS.items():
         here = {name: counts[name] for name in subsets if counts.get(name)}
         if not here:
@@ -178,8 +180,8 @@ def section_weights(counts: Mapping[str, int]) -> dict[str, dict[str, float]]:
         total = sum(here.values())
         code = total - here.get(MATH, 0)
         halves = section == "Reasoning" and MATH in here and code > 0
-        found[section] = {
+        weights[section] = {
             name: 1 / (2 * (count if name == MATH else code)) if halves else 1 / total
             for name, count in here.items()
         }
-    return found
+    return weights

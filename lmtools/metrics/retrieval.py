@@ -15,8 +15,8 @@ def recall(retrieved: Sequence[str], gold: Collection[str]) -> float:
     >>> recall(["Lund", "Oslo"], gold=["Anna Berg", "Lund"])
     0.5
     """
-    wanted = _gold_set(gold)
-    return len(wanted.intersection(retrieved)) / len(wanted)
+    gold_titles = _gold_set(gold)
+    return len(gold_titles.intersection(retrieved)) / len(gold_titles)
 
 
 def hop_of(metric: str) -> int:
@@ -38,13 +38,13 @@ def average_precision(retrieved: Sequence[str], gold: Collection[str]) -> float:
     >>> average_precision(["Lund", "Oslo"], gold=["Anna Berg", "Lund"])
     0.5
     """
-    wanted = _gold_set(gold)
-    found, total = 0, 0.0
-    for place, title in enumerate(_distinct(retrieved), start=1):
-        if title in wanted:
-            found += 1
-            total += found / place
-    return total / len(wanted)
+    gold_titles = _gold_set(gold)
+    hits, total = 0, 0.0
+    for rank, title in enumerate(_distinct(retrieved), start=1):
+        if title in gold_titles:
+            hits += 1
+            total += hits / rank
+    return total / len(gold_titles)
 
 
 def ndcg(retrieved: Sequence[str], gold: Collection[str], k: int) -> float:
@@ -58,9 +58,9 @@ def ndcg(retrieved: Sequence[str], gold: Collection[str], k: int) -> float:
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")
-    wanted = _gold_set(gold)
-    places = [place for place, title in enumerate(_distinct(retrieved)[:k], start=1) if title in wanted]
-    return _discounted(places) / _discounted(range(1, min(k, len(wanted)) + 1))
+    gold_titles = _gold_set(gold)
+    ranks = [rank for rank, title in enumerate(_distinct(retrieved)[:k], start=1) if title in gold_titles]
+    return _discounted(ranks) / _discounted(range(1, min(k, len(gold_titles)) + 1))
 
 
 def _gold_set(gold: Collection[str]) -> frozenset[str]:
@@ -75,5 +75,5 @@ def _distinct(titles: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(titles))
 
 
-def _discounted(places: Sequence[int]) -> float:
-    return math.fsum(1 / math.log2(place + 1) for place in places)
+def _discounted(ranks: Sequence[int]) -> float:
+    return math.fsum(1 / math.log2(rank + 1) for rank in ranks)

@@ -1,7 +1,8 @@
-"""BM25 over an index of bm25s: scores computed when the index is built, summed up when it is searched.
+"""BM25: over an index of bm25s on disk, or as rank-bm25 computes it, in memory.
 
-The index lies in the cache under the hash of corpus and settings and is memory-mapped: several processes
-share it, and a search touches only the postings of its terms.
+bm25s computes the score of every term in every passage when the index is built; a search sums them up and
+``top_k`` selects. The index lies in the cache under the hash of corpus and settings and is memory-mapped:
+several processes share it, and a search touches only the postings of its terms.
 """
 
 from array import array
@@ -20,9 +21,12 @@ from lmtools.retrieval.config import Bm25Config, RankBm25Config
 from lmtools.retrieval.corpus import Corpus, TermSplitter, cached, content_key, passage_text
 from lmtools.retrieval.protocol import Hit
 
-# The k best of a score vector, exactly, without sorting or partitioning all of it.
-
+FORMAT = 1
+CHUNK = 32
+"""Queries that a thread takes at a time."""
 GROUPS_PER_HIT = 8
+
+# The k best of a score vector, exactly, without sorting or partitioning all of it.
 
 
 def top_k(scores: NDArray[np.float32], rank: NDArray[np.int32], k: int) -> NDArray[np.intp]:
@@ -56,8 +60,7 @@ def _lower_bound(scores: NDArray[np.float32], k: int) -> float:
     return float(np.partition(maxima, groups - k)[groups - k])
 
 
-FORMAT = 1
-CHUNK = 32
+# The index of bm25s.
 
 
 class Bm25Retriever:

@@ -1,6 +1,7 @@
-"""The passages a retriever searches: in memory, or a JSONL file read by position and never loaded whole.
+"""The passages a retriever searches, the cache that indexes lie in, and how text becomes terms.
 
-A file costs 16 bytes of memory per passage, most of them mapped: where its line begins, its place by id.
+A corpus is held in memory, or is a JSONL file read by position and never loaded whole: that costs 16 bytes of
+memory per passage, most of them mapped, for where its line begins and its rank by id.
 """
 
 import gzip
@@ -30,6 +31,7 @@ from lmtools.retrieval.config import Stemmer, StopWords
 # Folders of the cache that are either whole or absent, however the process that fills them ends.
 
 T = TypeVar("T")
+BLANK = b" \t\r\n"
 DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError)
 
 
@@ -117,7 +119,7 @@ def _flush_files(folder: Path) -> None:
             os.fsync(stream.fileno())
 
 
-BLANK = b" \t\r\n"
+# The corpus.
 
 
 class Corpus(Protocol):

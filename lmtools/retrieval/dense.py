@@ -1,4 +1,10 @@
-"""Search by meaning: FAISS over the vectors of a sentence encoder, scored by cosine similarity."""
+"""Search by meaning: FAISS over the vectors of a sentence encoder, scored by cosine similarity.
+
+    encoder -> unit vectors of the passages, kept in the cache -> FAISS index -> nearest passages -> scores
+
+FAISS only proposes: the hits are scored again in double precision and rounded, so that the ranking does not
+depend on batch size or machine.
+"""
 
 import hashlib
 import shutil
@@ -24,7 +30,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 
-# A sentence encoder: text to unit vectors.
+# The encoder: text to unit vectors.
 
 Vectors = NDArray[np.float32]
 
@@ -152,10 +158,13 @@ def _load_embeddings(folder: Path) -> Vectors:
     return vectors.view(np.ndarray)
 
 
+# The retriever.
+
 FORMAT = 1
 DECIMALS = 5
 """Scores are rounded to what survives another batch size or machine; closer ones tie, and go by id."""
 SPARE = 16
+"""Passages searched for beyond the k asked for, so that ties at the k-th rank are seen at once."""
 
 
 class DenseRetriever:
@@ -185,12 +194,12 @@ class DenseRetriever:
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         hits: list[list[Hit]] = [[] for _ in queries]
-        asked = [number for number, query in enumerate(queries) if query.strip()]
-        if not asked or k <= 0:
+        searched = [number for number, query in enumerate(queries) if query.strip()]
+        if not searched or k <= 0:
             return hits
-        vectors = self._encoder.encode([self._config.query_prefix + queries[number] for number in asked])
-        for number, vector, found in zip(asked, vectors, self._nearest(vectors, k + SPARE), strict=True):
-            hits[number] = self._ranked(vector, found, k)
+        vectors = self._encoder.encode([self._config.query_prefix + queries[number] for number in searched])
+        for number, vector, nearest in zip(searched, vectors, self._nearest(vectors, k + SPARE), strict=True):
+            hits[number] = self._ranked(vector, nearest, k)
         return hits
 
     def passage(self, id: str) -> Passage:
@@ -201,18 +210,19 @@ class DenseRetriever:
         _, positions = self._index.search(vectors, min(count, len(self._corpus)))
         return np.asarray(positions, dtype=np.int64)
 
-    def _ranked(self, vector: NDArray[np.float32], found: NDArray[np.int64], k: int) -> list[Hit]:
-        """The first ``k`` of the found, looking further while passages beyond them may tie with the last."""
+    def _ranked(self, vector: NDArray[np.float32], nearest: NDArray[np.int64], k: int) -> list[Hit]:
+        """The best ``k`` of the nearest, looking further while passages beyond them may tie with the last."""
         while True:
-            positions = found[found >= 0]
+            positions = nearest[nearest >= 0]  # FAISS pads with -1 where it has fewer
             scores = similarity(self._vectors[positions], vector)
             order = np.lexsort((self._corpus.rank[positions], -scores))[:k]
-            complete = len(found) >= len(self._corpus) or len(positions) < len(found)
+            # A passage that was not looked at scores no more than the last of these, up to FAISS's rounding.
+            complete = len(nearest) >= len(self._corpus) or len(positions) < len(nearest)
             if complete or scores[order[-1]] - scores.min() > 2 * 10.0**-DECIMALS:
                 break
-            found = self._nearest(vector[np.newaxis], 4 * len(found))[0]
-        passages = [self._corpus[int(positions[place])] for place in order]
-        return [Hit(p.id, p.title, float(scores[place])) for p, place in zip(passages, order, strict=True)]
+            nearest = self._nearest(vector[np.newaxis], 4 * len(nearest))[0]
+        passages = [self._corpus[int(positions[index])] for index in order]
+        return [Hit(p.id, p.title, float(scores[index])) for p, index in zip(passages, order, strict=True)]
 
 
 def similarity(vectors: Vectors, query: NDArray[np.float32]) -> Floats:

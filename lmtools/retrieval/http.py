@@ -106,8 +106,8 @@ def parse_answer(url: str, body: bytes, queries: int) -> list[list[_ServiceHit]]
         results = _Answer.model_validate_json(body).results
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        fault = f"{place}: {first['msg']}" if place else first["msg"]
+        location = ".".join(map(str, first["loc"]))
+        fault = f"{location}: {first['msg']}" if location else first["msg"]
         raise _bad_answer(url, fault, body) from error
     if len(results) != queries:
         raise _bad_answer(url, f"{len(results)} rankings for {queries} queries", body)

@@ -21,12 +21,12 @@ def reciprocal_rank_fusion(rankings: Sequence[Sequence[str]], constant: int = 60
     Returns:
         (id, score) of every id, highest score first, equal scores by id.
     """
-    places: dict[str, list[int]] = {}
+    ranks_of: dict[str, list[int]] = {}
     for ranking in rankings:
-        for place, id in enumerate(ranking, start=1):
-            places.setdefault(id, []).append(place)
-    # fsum: passages with the same places in other rankings would differ by rounding, and not tie.
-    scores = {id: math.fsum(1 / (constant + place) for place in ranks) for id, ranks in places.items()}
+        for rank, id in enumerate(ranking, start=1):
+            ranks_of.setdefault(id, []).append(rank)
+    # fsum: passages with the same ranks in other rankings would differ by rounding, and not tie.
+    scores = {id: math.fsum(1 / (constant + rank) for rank in ranks) for id, ranks in ranks_of.items()}
     return sorted(scores.items(), key=lambda item: (-item[1], item[0]))
 
 
@@ -48,8 +48,8 @@ class HybridRetriever:
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         depth = max(k, self._depth)
-        found = [member.search(queries, depth) for member in self._members]
-        return [self._join(rankings, k) for rankings in zip(*found, strict=True)]
+        rankings = [member.search(queries, depth) for member in self._members]
+        return [self._join(of_query, k) for of_query in zip(*rankings, strict=True)]
 
     def passage(self, id: str) -> Passage:
         return self._members[0].passage(id)

@@ -10,8 +10,8 @@ from lmtools.metrics import preference
 from lmtools.metrics.preference import MATH, SECTIONS, section_weights
 
 
-def test_its_example():
-    assert doctest.testmod(preference) == (0, 1)
+def test_the_examples():
+    assert doctest.testmod(preference) == (0, 6)
 
 
 def test_there_are_23_subsets_each_in_one_section():
