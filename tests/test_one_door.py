@@ -12,6 +12,8 @@ from tiny_hyre import records, write
 from tiny_hyre import tiny_recipe as tiny_hyre
 
 from lmtools.ats import api as ats
+from lmtools.calibration import api as calibration
+from lmtools.cli.app import run as command
 from lmtools.core.recipe import dump_recipe
 from lmtools.hyre import api as hyre
 from lmtools.leret import api as leret
@@ -74,6 +76,9 @@ def world(tiny_llama, tmp_path_factory):
     (folder / "ats.yaml").write_text(
         dump_recipe(tiny_ats(tiny_llama, folder, train={"epochs": 1}, head={"kind": "linear"}))
     )
+    (folder / "calibration.yaml").write_text(
+        f"system: calibration\nmodel: {{name: {tiny_llama}, device: cpu}}\nresamples: 100\n"
+    )
     write_lines(folder / "choices.jsonl", choice_records(6))
     write_lines(folder / "answers.jsonl", answer_records(4))
     write(folder / "pairs.jsonl", records("long", 6))
@@ -84,3 +89,109 @@ def world(tiny_llama, tmp_path_factory):
         hyre.run_training("hyre.yaml", "trained/hyre")
         ats.run_fit("ats.yaml", "trained/ats")
     return folder
+
+
+CASES = {
+    "leret train": (
+        ["leret", "train", "--recipe", "leret.yaml"],
+        lambda out: leret.run_training("leret.yaml", out),
+    ),
+    "leret explore": (
+        ["leret", "explore", "--recipe", "leret.yaml"],
+        lambda out: leret.run_exploration("leret.yaml", out),
+    ),
+    "leret eval": (
+        ["leret", "eval", "--policy", "trained/leret", "--lm-eval-out", "lm-eval"],
+        lambda out: leret.run_evaluation("trained/leret", out, lm_eval_out=Path("lm-eval")),
+    ),
+    "hyre train": (
+        ["hyre", "train", "--recipe", "hyre.yaml"],
+        lambda out: hyre.run_training("hyre.yaml", out),
+    ),
+    "hyre eval": (
+        ["hyre", "eval", "trained/hyre", "--set", "eval.draws=2"],
+        lambda out: hyre.run_evaluation("trained/hyre", out, ["eval.draws=2"]),
+    ),
+    "hyre eval, trained first": (
+        ["hyre", "eval", "--recipe", "hyre.yaml"],
+        lambda out: hyre.run_evaluation(None, out, recipe="hyre.yaml"),
+    ),
+    "hyre adapt": (
+        ["hyre", "adapt", "--run", "trained/hyre", "--examples", "4", "--target", "short"],
+        lambda out: hyre.adapt("trained/hyre", out, examples=4, target="short"),
+    ),
+    "eval reward": (
+        ["eval", "reward", "--run", "trained/hyre", "--pairs", "pairs.jsonl"],
+        lambda out: hyre.evaluate_reward(out=out, settings=["pairs=pairs.jsonl", "run=trained/hyre"]),
+    ),
+    "ats fit": (
+        ["ats", "fit", "--recipe", "ats.yaml"],
+        lambda out: ats.run_fit("ats.yaml", out),
+    ),
+    "ats eval": (
+        ["ats", "eval", "trained/ats", "--task", "choices.jsonl", "--set", "resamples=100"],
+        lambda out: ats.run_evaluation("trained/ats", out, ['tasks=["choices.jsonl"]', "resamples=100"]),
+    ),
+    "eval calibration --head": (
+        ["eval", "calibration", "--head", "trained/ats", "--task", "answers.jsonl", "--set", "resamples=100"],
+        lambda out: ats.run_evaluation(
+            "trained/ats", out, ['tasks=["answers.jsonl"]', "resamples=100"], system="eval",
+            action="calibration",
+        ),
+    ),
+    "eval calibration": (
+        ["eval", "calibration", "--recipe", "calibration.yaml", "--task", "choices.jsonl"],
+        lambda out: calibration.run_evaluation("calibration.yaml", out, ['tasks=["choices.jsonl"]']),
+    ),
+}  # fmt: skip
+"""A command line without ``--out`` and the function behind it."""
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_command_and_its_function_make_the_same_run(case, world, tmp_path, monkeypatch):
+    monkeypatch.chdir(world)
+    arguments, function = CASES[case]
+    by_command, by_function = tmp_path / "command" / "run", tmp_path / "function" / "run"
+    assert command([*arguments, "--out", str(by_command)]) == 0
+    run = function(by_function)
+    assert run.directory == by_function
+    assert run.rows
+    assert_same_run(by_command, by_function)
+
+
+def test_labelling_and_scoring_write_the_same_files(world, tmp_path, monkeypatch):
+    monkeypatch.chdir(world)
+    write_lines(tmp_path / "answers.jsonl", [{"prompt": "Name a river.", "completion": "The Seine."}])
+    for name in ("command", "function"):
+        (tmp_path / name).mkdir()
+    query = ["hyre", "query", "--run", "trained/hyre", "--count", "3", "--output"]
+    score = ["hyre", "score", "--run", "trained/hyre", "--input", str(tmp_path / "answers.jsonl"), "--output"]
+    assert command([*query, str(tmp_path / "command" / "pairs.jsonl")]) == 0
+    assert command([*score, str(tmp_path / "command" / "rewards.jsonl")]) == 0
+    hyre.query("trained/hyre", count=3, output=tmp_path / "function" / "pairs.jsonl")
+    hyre.score(
+        "trained/hyre", str(tmp_path / "answers.jsonl"), output=tmp_path / "function" / "rewards.jsonl"
+    )
+    for name in ("pairs.jsonl", "rewards.jsonl"):
+        written = (tmp_path / "command" / name).read_bytes()
+        assert written == (tmp_path / "function" / name).read_bytes()
+        assert written
+
+
+def test_export_writes_the_same_model(world, tmp_path, monkeypatch):
+    monkeypatch.chdir(world)
+    by_command, by_function = tmp_path / "command" / "model", tmp_path / "function" / "model"
+    assert command(["ats", "export", "trained/ats", "--out", str(by_command)]) == 0
+    ats.export("trained/ats", by_function)
+    ours, theirs = files(by_command), files(by_function)
+    assert ours.keys() == theirs.keys()
+    assert all(content(ours[name], by_command) == content(theirs[name], by_function) for name in ours)
+
+
+def test_search_gives_the_same_hops(world, monkeypatch, capsys):
+    monkeypatch.chdir(world)
+    question = "Where was Anna Berg born?"
+    assert command(["leret", "search", question, "--policy", "trained/leret", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    hops = leret.search(question, "trained/leret")
+    assert [hop["query"] for hop in printed["hops"]] == [hop.query for hop in hops]

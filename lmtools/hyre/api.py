@@ -27,7 +27,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from lmtools.core.errors import RunError
-from lmtools.core.files import file_name, sha256_file, sha256_text, write_jsonl, write_text
+from lmtools.core.files import file_name, sha256_file, sha256_text, write_jsonl
 from lmtools.core.progress import say
 from lmtools.core.results import Results, Row, bootstrap, bootstrap_mean, read_results
 from lmtools.core.run import METRICS, Run
@@ -90,7 +90,7 @@ from lmtools.models.load import pick_device
 from lmtools.models.precision import describe_precision
 from lmtools.models.publish import write_card
 from lmtools.models.recipes import load_model_recipe, named_recipe
-from lmtools.report.hyre_weights import head_weights_svg, weights_over_answers_svg
+from lmtools.report.hyre_weights import write_weight_plots
 from lmtools.report.label_curves import write_label_curves
 from lmtools.runs import FinishedRun, RunOptions, finish, open_run, write_lm_eval
 
@@ -345,7 +345,9 @@ def adapt(
         tested = adaptation.tested_margins
         rows = held_out_accuracy(ensemble, weights, tested, recipe.eval.resamples, recipe.seed)
         differences = difference_from_prior(rows, ensemble, weights, tested, recipe.seed)
-        _draw_weights(run, weights, adaptation)
+        write_weight_plots(
+            run.path("plots"), weights.weights, weights.sources, adaptation.history, len(weights.examples)
+        )
         finished = finish(run, run.results("hyre adapt", rows, differences))
         return AdaptedRun(run.directory, finished.results, user=user.name, weights=weights)
 
@@ -356,18 +358,6 @@ def _user(recipe: HyreRecipe, pairs: str | None, target: str | None, examples: i
     if pairs is None and target is None:
         say(f"adapting to {user!r}, the first user in {recipe.data.targets} (--target names another)")
     return split_user(user, members, examples, recipe.seed)
-
-
-def _draw_weights(run: Run, weights: Weights, adaptation: Adaptation) -> None:
-    """The figures of an adaptation: the weight of each head, and of each source after each label."""
-    history = adaptation.history
-    prior = history[0] if history and history[0].any() else None
-    title = f"{len(weights.examples)} labelled pairs"
-    write_text(
-        run.path("plots", "weights.svg"), head_weights_svg(weights.weights, weights.sources, prior, title)
-    )
-    if len(history) > 1:
-        write_text(run.path("plots", "answers.svg"), weights_over_answers_svg(history, weights.sources))
 
 
 def adapt_targets(

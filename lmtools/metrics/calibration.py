@@ -234,9 +234,7 @@ def bins(confidence: ArrayLike, correct: ArrayLike, bins: int = BINS, mass: bool
         # The confidence of the answer at each edge: the first one whose count from below reaches it.
         reached = np.searchsorted(np.cumsum(tally.mass[0]), edges * tally.n)
         edges = tally.confidence[np.minimum(reached, len(tally.confidence) - 1)]
-    means = [
-        np.divide(x[0], size[0], out=np.full(bins, np.nan), where=size[0] > 0) for x in (sums, right)
-    ]
+    means = [np.divide(x[0], size[0], out=np.full(bins, np.nan), where=size[0] > 0) for x in (sums, right)]
     return Reliability(edges=edges, counts=size[0], confidence=means[0], accuracy=means[1])
 
 
