@@ -112,16 +112,14 @@ def label_curves(results: Results) -> Curves:
 
 
 def label_lines(curves: Curves, key: str) -> list[Line]:
-    """The curve of every method that has the metric; one measured without labels only is flat."""
-    return [
-        Line(
-            method,
-            [(float(n), value.value, value.low, value.high) for n, value in metrics[key]],
-            flat=metrics[key][-1][0] == 0,
-        )
-        for method, metrics in curves.items()
-        if key in metrics
-    ]
+    """The curve of every method that has the metric."""
+    return [label_line(method, metrics[key]) for method, metrics in curves.items() if key in metrics]
+
+
+def label_line(method: str, points: Sequence[tuple[int, Interval]]) -> Line:
+    """A method's values (N, value) by rising N; a method that was measured without labels only is flat."""
+    values = [(float(n), value.value, value.low, value.high) for n, value in points]
+    return Line(method, values, flat=bool(points) and points[-1][0] == 0)
 
 
 def label_chart(title: str, lines: Sequence[Line], metric: str, main: str) -> Lines:

@@ -338,8 +338,8 @@ def test_disagreement_by_hand():
 
 def test_very_many_heads_and_pairs_are_bounded(monkeypatch):
     monkeypatch.setattr(hyre_weights, "MOST_HEADS", 3)
-    own = hyre_weights.Weights(np.array([0.1, 0.4, 0.2, 0.3]), ("a", "b", "a", "b"), (), {})
-    bars = hyre_weights.weight_bars(own, "Weights")
+    every_head = hyre_weights.weight_bars([0.1, 0.4, 0.2, 0.3], ("a", "b", "a", "b"), "Weights")
+    bars = hyre_weights.heaviest_bars(every_head)
     assert bars.rows == [("a/2", 0.2), ("b/1", 0.4), ("b/3", 0.3)]
     assert bars.title == "Weights, the 3 heaviest of 4"
     monkeypatch.setattr(hyre_pairs, "MOST_ENTRIES", 2)

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from lmtools.core.results import Interval
 from lmtools.report import label_curves
-from lmtools.report.label_curves import Curve, across, label_curves_svg
-from lmtools.report.svg import GREY, STYLE, VERMILION
+from lmtools.report.label_curves import ACROSS, label_chart, label_curves_svg, label_line
+from lmtools.report.svg import GREY, STYLE, VERMILION, panel_columns
 
 COUNTS = (0, 1, 2, 5, 10, 16, 32, 64)
 HOSTILE = '<script>alert("$x$")</script> & "quoted"'
@@ -23,7 +23,12 @@ def curve(name, start=0.6, counts=COUNTS, step=0.02):
     """Rises by ``step`` from one number of labels to the next."""
     values = [start + step * turn for turn in range(len(counts))]
     points = [(n, Interval(v, v - 0.03, v + 0.03, 100)) for n, v in zip(counts, values, strict=True)]
-    return Curve(name, tuple(points))
+    return label_line(name, tuple(points))
+
+
+def draw_panels(panels, metric="accuracy", main=""):
+    """The figure of (title, curves) of one metric."""
+    return label_curves_svg([label_chart(title, curves, metric, main) for title, curves in panels])
 
 
 def texts(svg):
@@ -47,7 +52,7 @@ def drawn(monkeypatch):
             return ""
 
         monkeypatch.setattr(label_curves, "draw", keep)
-        label_curves_svg(*arguments)
+        draw_panels(*arguments)
         return figures[0]
 
     return figure_of
@@ -59,7 +64,7 @@ def lines(axes):
 
 
 def test_a_figure_names_targets_methods_and_axes():
-    svg = label_curves_svg([("chat", [curve("hyre/pca"), curve("uniform/pca", counts=(0,))])], "accuracy")
+    svg = draw_panels([("chat", [curve("hyre/pca"), curve("uniform/pca", counts=(0,))])], "accuracy")
     said = texts(svg)
     wanted = {"chat", "hyre/pca", "uniform/pca", "accuracy", "number of labels", "95 % interval"}
     assert wanted | {str(count) for count in COUNTS} <= set(said)
@@ -69,7 +74,7 @@ def test_a_figure_names_targets_methods_and_axes():
 
 def test_the_same_data_give_the_same_bytes():
     panels = [("a", [curve("x"), curve("y", 0.5)]), ("b", [curve("x", 0.7)])]
-    assert label_curves_svg(panels, "accuracy", "x") == label_curves_svg(panels, "accuracy", "x")
+    assert draw_panels(panels, "accuracy", "x") == draw_panels(panels, "accuracy", "x")
 
 
 def test_numbers_of_labels_stand_evenly_spaced_and_alike_in_every_panel(drawn):
@@ -135,7 +140,7 @@ def test_accuracies_share_a_range_and_other_measures_have_their_own(drawn):
 
 
 def test_one_wild_value_does_not_flatten_the_others(drawn):
-    wild = Curve("ridge", ((1, Interval(900.0, 800.0, 1000.0, 9)), (2, Interval(1.0, 0.9, 1.1, 9))))
+    wild = label_line("ridge", ((1, Interval(900.0, 800.0, 1000.0, 9)), (2, Interval(1.0, 0.9, 1.1, 9))))
     [axes] = drawn([("a", [curve("x", 1), wild])], "RMSE", "x").axes
     assert axes.get_ylim()[1] < 3
 
@@ -152,7 +157,7 @@ def test_nothing_runs_into_anything_or_out_of_the_figure(drawn, panels, methods)
         assert whole.x0 - 1 <= box.x0 < box.x1 <= whole.x1 + 1
         assert whole.y0 - 1 <= box.y0 < box.y1 <= whole.y1 + 1
     assert all(legend.y1 <= box.y0 for box in boxes)
-    columns = across(panels)
+    columns = panel_columns(panels, ACROSS)
     for left, right in pairwise(boxes[:columns]):
         assert left.x1 <= right.x0
     for above, below in zip(boxes, boxes[columns:], strict=False):
@@ -161,25 +166,25 @@ def test_nothing_runs_into_anything_or_out_of_the_figure(drawn, panels, methods)
 
 @pytest.mark.parametrize(("panels", "columns"), [(1, 1), (2, 2), (5, 5), (6, 3), (19, 5), (20, 5), (21, 5)])
 def test_at_most_five_side_by_side_and_no_row_nearly_empty(panels, columns):
-    assert across(panels) == columns
+    assert panel_columns(panels, ACROSS) == columns
 
 
 def test_names_are_text_and_nothing_else():
-    svg = label_curves_svg([(HOSTILE, [curve(HOSTILE)])], HOSTILE, HOSTILE)
+    svg = draw_panels([(HOSTILE, [curve(HOSTILE)])], HOSTILE, HOSTILE)
     assert not [node for node in xml.fromstring(svg).iter() if node.tag.endswith("script")]
     assert any('<script>alert("$x$")' in text for text in texts(svg))
 
 
-@pytest.mark.parametrize("panels", [[], [("a", [])], [("a", [Curve("x", ())])]])
+@pytest.mark.parametrize("panels", [[], [("a", [])], [("a", [label_line("x", ())])]])
 def test_nothing_to_draw_is_an_error(panels):
     with pytest.raises(ValueError, match="at least one curve with a point"):
-        label_curves_svg(panels)
+        draw_panels(panels)
 
 
 def test_a_value_that_is_not_finite_is_an_error():
-    bad = Curve("x", ((0, Interval(0.5, float("nan"), 0.6, 3)),))
+    bad = label_line("x", ((0, Interval(0.5, float("nan"), 0.6, 3)),))
     with pytest.raises(ValueError, match="must be finite"):
-        label_curves_svg([("a", [bad])])
+        draw_panels([("a", [bad])])
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0, 3e-5, 123456.0])
@@ -189,8 +194,8 @@ def test_odd_data_are_drawn(value, ylabel):
         return
     point = Interval(value, value, value, 1)
     for counts in ((0,), (5,), (0, 3)):
-        panels = [("a", [Curve("x", tuple((n, point) for n in counts))]), ("nothing", [])]
-        svg = label_curves_svg(panels, ylabel, "x")
+        panels = [("a", [label_line("x", tuple((n, point) for n in counts))]), ("nothing", [])]
+        svg = draw_panels(panels, ylabel, "x")
         assert "nan" not in re.sub(r"<text.*?</text>", "", svg).lower()
         assert "nothing" not in texts(svg)
 

@@ -6,7 +6,7 @@ import pytest
 
 from lmtools.core.errors import DataError
 from lmtools.core.results import Difference, Interval, Results, Row
-from lmtools.report.markdown import cell, fill, main, markdown_table
+from lmtools.report.markdown import fill, main, markdown_table, short_interval
 
 INTERVAL = Interval(0.745, 0.712, 0.7781, 400)
 RESULTS = Results(
@@ -24,11 +24,11 @@ RESULTS = Results(
 
 
 def test_cell():
-    assert cell(INTERVAL) == ".745 [.712, .778]"
-    assert cell(Interval(1.0, 1.0, 1.0, 3)) == "1.000 [1.000, 1.000]"
-    assert cell(Interval(-0.05, -0.1, 0.0, 3)) == "-.050 [-.100, .000]"
-    assert cell(Interval(10.349, 0.5, 20.3, 3)) == "10.349 [.500, 20.300]"
-    assert cell(None) == "–"
+    assert short_interval(INTERVAL) == ".745 [.712, .778]"
+    assert short_interval(Interval(1.0, 1.0, 1.0, 3)) == "1.000 [1.000, 1.000]"
+    assert short_interval(Interval(-0.05, -0.1, 0.0, 3)) == "-.050 [-.100, .000]"
+    assert short_interval(Interval(10.349, 0.5, 20.3, 3)) == "10.349 [.500, 20.300]"
+    assert short_interval(None) == "–"
 
 
 def test_table_has_the_asked_metrics_and_the_differences_of_the_last():

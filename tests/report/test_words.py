@@ -4,14 +4,14 @@ import pytest
 
 from lmtools.core.results import Difference, Interval, Results, Row
 from lmtools.report.sentences import (  # fmt: skip
-    compared,
+    difference_sentence,
     distance,
     headline_metrics,
     headline_rows,
     main_differences,
     main_row,
-    measured,
     unit,
+    value_sentence,
 )
 
 
@@ -25,7 +25,7 @@ def difference(value: float, low: float, high: float, metric: str = "recall@hop2
 
 
 def test_a_measurement_in_a_sentence() -> None:
-    said = measured("SFT", "recall@hop2", Interval(0.6813, 0.6123, 0.75, 80))
+    said = value_sentence("SFT", "recall@hop2", Interval(0.6813, 0.6123, 0.75, 80))
     assert said == "SFT: recall@hop2 is 68.1 % (95 % interval 61.2 % to 75.0 %, n = 80)."
 
 
@@ -43,7 +43,7 @@ def test_a_measurement_in_a_sentence() -> None:
     ],
 )
 def test_a_comparison_says_which_way_and_whether_it_may_be_chance(one: Difference, verdict: str) -> None:
-    assert verdict in compared(one)
+    assert verdict in difference_sentence(one)
 
 
 def test_rates_are_in_points_and_numbers_as_they_are() -> None:
@@ -117,6 +117,6 @@ def test_of_ten_hops_the_tenth_is_the_last() -> None:
 
 
 def test_a_metric_without_a_better_side_is_not_called_better() -> None:
-    assert compared(difference(-3, -4, -2, "effective-heads")).endswith("by more than chance.")
-    assert "worse" not in compared(difference(-3, -4, -2, "effective-heads"))
-    assert "exactly level" in compared(difference(0, 0, 0))
+    assert difference_sentence(difference(-3, -4, -2, "effective-heads")).endswith("by more than chance.")
+    assert "worse" not in difference_sentence(difference(-3, -4, -2, "effective-heads"))
+    assert "exactly level" in difference_sentence(difference(0, 0, 0))
