@@ -35,7 +35,8 @@ from transformers import AutoConfig
 from lmtools.ats.artefact import BaseInfo, save_head
 from lmtools.ats.calibrated import calibrate
 from lmtools.ats.export import export_vllm
-from lmtools.ats.heads import BaseShape, HeadConfig, base_shape, build_head
+from lmtools.ats.heads import build_head
+from lmtools.ats.recipe import BaseShape, HeadConfig, base_shape
 from lmtools.core.environment import machine, versions
 from lmtools.core.results import Results, Row, bootstrap_mean, read_results
 from lmtools.data.sources import load_questions

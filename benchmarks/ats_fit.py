@@ -28,10 +28,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lmtools.ats.batches import Batches
-from lmtools.ats.commands import read
+from lmtools.ats.fit import read_features
 from lmtools.ats.heads import TemperatureHead, build_head
-from lmtools.ats.inputs import Setup, prepare
-from lmtools.ats.losses import Objective
+from lmtools.ats.inputs import AtsInputs, prepare
 from lmtools.ats.recipe import AtsRecipe, DataSettings, HeadConfig, HeadKind, TrainSettings
 from lmtools.ats.train import train_head
 from lmtools.core.environment import machine, versions
@@ -58,19 +57,19 @@ class Largest(TorchDispatchMode):
         return out
 
 
-def from_cache(head: TemperatureHead, batches: Batches, setup: Setup) -> None:
+def from_cache(head: TemperatureHead, batches: Batches, inputs: AtsInputs) -> None:
     """One epoch of lmtools."""
-    settings = TrainSettings(epochs=1, batch_sequences=setup.recipe.train.batch_sequences)
-    train_head(head, batches, setup.split.train, [], Objective(setup.recipe.loss), settings, seed=0)
+    settings = TrainSettings(epochs=1, batch_sequences=inputs.recipe.train.batch_sequences)
+    train_head(head, batches, inputs.split.train, [], inputs.recipe.loss, settings, seed=0)
 
 
-def recompute(head: TemperatureHead, loaded: LoadedModel, setup: Setup) -> None:
+def recompute(head: TemperatureHead, loaded: LoadedModel, inputs: AtsInputs) -> None:
     """One epoch with the language model and whole logits in it."""
     optimizer = torch.optim.AdamW(head.parameters(), lr=5e-4)
-    size = setup.recipe.train.batch_sequences
-    order = list(setup.split.train)
+    size = inputs.recipe.train.batch_sequences
+    order = list(inputs.split.train)
     for start in range(0, len(order), size):
-        chosen = [setup.rows.marked[index] for index in order[start : start + size]]
+        chosen = [inputs.rows.marked[index] for index in order[start : start + size]]
         width = max(len(row.ids) for row in chosen)
         ids = torch.tensor([list(row.ids) + [0] * (width - len(row.ids)) for row in chosen])
         answers = torch.tensor([list(row.response) + [False] * (width - len(row.ids)) for row in chosen])
@@ -100,19 +99,21 @@ def seconds(run: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-def compare(kind: HeadKind, setup: Setup, loaded: LoadedModel, batches: Batches, rounds: int) -> list[Row]:
+def compare(
+    kind: HeadKind, inputs: AtsInputs, loaded: LoadedModel, batches: Batches, rounds: int
+) -> list[Row]:
     """The rows of one kind of head."""
 
     def head() -> TemperatureHead:
-        return build_head(HeadConfig(kind=kind), setup.shape)
+        return build_head(HeadConfig(kind=kind), inputs.shape)
 
     ours: list[float] = []
     theirs: list[float] = []
     ratios: list[float] = []
     for _ in range(rounds):
-        before = seconds(lambda: from_cache(head(), batches, setup))
-        peer = seconds(lambda: recompute(head(), loaded, setup))
-        after = seconds(lambda: from_cache(head(), batches, setup))
+        before = seconds(lambda: from_cache(head(), batches, inputs))
+        peer = seconds(lambda: recompute(head(), loaded, inputs))
+        after = seconds(lambda: from_cache(head(), batches, inputs))
         ours += [before, after]
         theirs.append(peer)
         ratios.append(peer / ((before + after) / 2))
@@ -122,9 +123,9 @@ def compare(kind: HeadKind, setup: Setup, loaded: LoadedModel, batches: Batches,
             flush=True,
         )
     with Largest() as cached:
-        from_cache(head(), batches, setup)
+        from_cache(head(), batches, inputs)
     with Largest() as recomputed:
-        recompute(head(), loaded, setup)
+        recompute(head(), loaded, inputs)
     return [
         Row(
             f"{kind}/cache",
@@ -152,16 +153,16 @@ def main(arguments: Sequence[str]) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     recipe = AtsRecipe(data=DataSettings(limit=options.instructions, layouts=("chat",)))
-    setup, loaded = prepare(recipe), load(recipe.model)
-    cache = read(setup, lambda: loaded)
+    inputs, loaded = prepare(recipe), load(recipe.model)
+    cache = read_features(inputs, lambda: loaded)
     rows: list[Row] = []
     for kind in KINDS:
         batches = Batches(cache, HeadConfig(kind=kind), loaded.device)
-        rows += compare(kind, setup, loaded, batches, options.rounds)
-    tokens = sum(len(setup.rows.marked[index].ids) for index in setup.split.train)
+        rows += compare(kind, inputs, loaded, batches, options.rounds)
+    tokens = sum(len(inputs.rows.marked[index].ids) for index in inputs.split.train)
     setting = {
-        "sequences": len(setup.split.train), "tokens": tokens, "vocabulary": setup.shape.vocabulary,
-        "logits": tokens * setup.shape.vocabulary, "threads": torch.get_num_threads(),
+        "sequences": len(inputs.split.train), "tokens": tokens, "vocabulary": inputs.shape.vocabulary,
+        "logits": tokens * inputs.shape.vocabulary, "threads": torch.get_num_threads(),
     }  # fmt: skip
     rows.append(Row("setting", {name: once(value) for name, value in setting.items()}))
     command = "python " + " ".join(["benchmarks/ats_fit.py", *arguments])

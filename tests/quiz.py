@@ -44,7 +44,7 @@ def write_lines(path: Path, records: list[dict]) -> Path:
     return path
 
 
-class QuizReader:
+class QuizScorer:
     """Knows the first ``known`` capitals, is sure of everything, and calibrates in two more ways.
 
     ``flatter`` halves every logit; ``map`` is a confidence map that takes 0.1 off.

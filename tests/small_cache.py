@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from lmtools.ats.cache import FeatureCache, summarise
-from lmtools.ats.heads import BaseShape
+from lmtools.ats.recipe import BaseShape
 
 SHAPE = BaseShape(hidden=16, intermediate=32, heads=2, kv_heads=1, head_dim=8, layers=2, vocabulary=50)
 OUTPUT = torch.randn(50, 16, generator=torch.Generator().manual_seed(9))

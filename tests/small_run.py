@@ -7,7 +7,7 @@ from tiny_heads import fitted
 
 from lmtools.ats.artefact import BaseInfo, Baselines, save_baselines, save_head
 from lmtools.ats.baselines import Line, Logistic, Steps, VectorScaling
-from lmtools.ats.heads import base_shape
+from lmtools.ats.recipe import base_shape
 
 KINDS = ("transformer", "linear", "mlp", "scalar")
 NAMES = (

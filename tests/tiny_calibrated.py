@@ -5,7 +5,7 @@ from tiny_heads import fitted
 
 from lmtools.ats.cache import features
 from lmtools.ats.calibrated import CalibratedLM
-from lmtools.ats.heads import base_shape
+from lmtools.ats.recipe import base_shape
 from lmtools.models.load import LoadedModel
 
 JOINED = ("hidden", "max-logit", "log-std", "argmax-row")

@@ -4,11 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lmtools.ats.commands import fit
-from lmtools.ats.inputs import prepare
+from lmtools.ats import api
 from lmtools.ats.recipe import AtsRecipe
 from lmtools.core.results import Results
-from lmtools.core.run import Run
 
 ANSWERS = ("The Seine", "Loire, in France.", "I do not know", "Yes no yes", "A tributary of the Rhine", "x")
 
@@ -38,10 +36,4 @@ def tiny_recipe(model: Path, folder: Path, **settings: Any) -> AtsRecipe:
 
 def run_fit(recipe: AtsRecipe, directory: Path, resume: bool = False) -> Results:
     """Fit in a run directory."""
-    setup = prepare(recipe)
-    with Run.create(
-        directory, recipe, command=["lmtools"], inputs=setup.inputs, resume=resume, seed=recipe.seed
-    ) as run:
-        results = fit(setup, run, "tiny")
-        run.finish(results)
-    return results
+    return api.run_fit(recipe, directory, resume=resume).results

@@ -2,7 +2,8 @@
 
 import torch
 
-from lmtools.ats.heads import BaseShape, HeadConfig, TemperatureHead, build_head
+from lmtools.ats.heads import TemperatureHead, build_head
+from lmtools.ats.recipe import BaseShape, HeadConfig
 
 SHAPE = BaseShape(hidden=32, intermediate=64, heads=4, kv_heads=2, head_dim=16, layers=2, vocabulary=300)
 

@@ -8,8 +8,8 @@ loaded = load_calibrated("runs/mine")      # a transformers model and its tokeni
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lmtools.ats.api import load_calibrated, open_calibrated_run, run_evaluation, run_fit
     from lmtools.ats.cache import Summary, summarise
-    from lmtools.ats.from_python import load_calibrated, open_calibrated_run, run_fit
     from lmtools.ats.heads import build_head
     from lmtools.ats.losses import cross_entropy, full_smoothing, selective_smoothing
     from lmtools.ats.recipe import BaseShape, HeadConfig
@@ -21,7 +21,7 @@ else:
     __getattr__, __dir__ = exports(
         __name__,
         {
-            "lmtools.ats.from_python": ["load_calibrated", "open_calibrated_run", "run_fit"],
+            "lmtools.ats.api": ["load_calibrated", "open_calibrated_run", "run_evaluation", "run_fit"],
             "lmtools.ats.recipe": ["BaseShape", "HeadConfig"],
             "lmtools.ats.heads": ["build_head"],
             "lmtools.ats.losses": ["cross_entropy", "full_smoothing", "selective_smoothing"],
@@ -34,5 +34,5 @@ else:
 __all__ = [
     "BaseShape", "HeadConfig", "Sampling", "Summary",
     "auroc", "brier", "build_head", "cross_entropy", "ece", "full_smoothing", "load_calibrated",
-    "open_calibrated_run", "run_fit", "selective_smoothing", "summarise",
+    "open_calibrated_run", "run_evaluation", "run_fit", "selective_smoothing", "summarise",
 ]  # fmt: skip

@@ -1,6 +1,11 @@
-"""Confidence maps: functions from a probability to a better one, as numbers that go into a JSON file.
+"""What temperature heads are compared with: one temperature, confidence maps, vector scaling.
 
-Every map takes any array of probabilities in [0, 1], the ends included, and gives the same shape, in [0, 1].
+    fit_scalar(summary, loss)                  one multiplier for all logits, solved for
+    fit_maps(confidence, correct)              Platt, histogram binning, scaling-binning, isotonic
+    fit_vector(logits_of, labels, ...)         a scale and a bias for every entry of the vocabulary
+
+A scalar multiplies logits, a map changes the probability of the top choice, a vector scaling maps logits and
+may change which token is the most probable.
 """
 
 import copy
@@ -19,7 +24,8 @@ from pydantic import Field, TypeAdapter, model_validator
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from lmtools.ats.cache import Summary
+from lmtools.ats.cache import ChunkedSummary, Summary
+from lmtools.ats.losses import Loss
 from lmtools.ats.recipe import MULTIPLIERS
 from lmtools.core.arrays import Floats
 from lmtools.core.config import Config
@@ -28,109 +34,18 @@ from lmtools.core.files import atomic_writer
 from lmtools.core.tracking import Point, StepCallback, no_callback
 from lmtools.metrics.calibration import BINS
 
+Bools = NDArray[np.bool_]
 Chance = Annotated[float, Field(ge=0, le=1)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
-NEAREST = 1e-7
-"""How near to 0 and 1 a log-odds is taken: about float32's step below 1."""
-
-
-class Logistic(Config):
-    """``sigmoid(slope logit(p) + intercept)``; never falling."""
-
-    kind: Literal["logistic"] = "logistic"
-    slope: Finite = Field(ge=0)
-    intercept: Finite
-
-    def __call__(self, confidence: ArrayLike) -> Floats:
-        """The map of every probability."""
-        from scipy.special import expit
-
-        found: Floats = expit(self.slope * log_odds(confidence) + self.intercept)
-        return found
-
-
-class Steps(Config):
-    """The value of the bin: bin k is ``(edges[k-1], edges[k]]``, the first and the last are open."""
-
-    kind: Literal["steps"] = "steps"
-    edges: tuple[Finite, ...] = Field(description="Inner edges, rising; one fewer than values.")
-    values: tuple[Chance, ...]
-
-    @model_validator(mode="after")
-    def _match(self) -> "Steps":
-        if len(self.values) != len(self.edges) + 1:
-            raise ValueError(f"{len(self.edges)} edges need {len(self.edges) + 1} values")
-        _check_rising(self.edges)
-        return self
-
-    def __call__(self, confidence: ArrayLike) -> Floats:
-        """The map of every probability."""
-        bins = np.searchsorted(self.edges, np.asarray(confidence, dtype=np.float64), side="left")
-        found: Floats = np.asarray(self.values)[bins]
-        return found
-
-
-class Line(Config):
-    """Straight lines from point to point; level before the first and after the last."""
-
-    kind: Literal["line"] = "line"
-    x: tuple[Finite, ...] = Field(min_length=1, description="Rising.")
-    y: tuple[Chance, ...]
-
-    @model_validator(mode="after")
-    def _match(self) -> "Line":
-        if len(self.x) != len(self.y):
-            raise ValueError("x and y must be as many")
-        _check_rising(self.x)
-        return self
-
-    def __call__(self, confidence: ArrayLike) -> Floats:
-        """The map of every probability."""
-        found: Floats = np.interp(np.asarray(confidence, dtype=np.float64), self.x, self.y)
-        return found
-
-
-ConfidenceMap = Annotated[Logistic | Steps | Line, Field(discriminator="kind")]
-CONFIDENCE_MAP: TypeAdapter[ConfidenceMap] = TypeAdapter(ConfidenceMap)
-"""Reads a map from JSON: ``CONFIDENCE_MAP.validate_python(map.model_dump(mode="json")) == map``."""
-
-
-def log_odds(confidence: ArrayLike) -> Floats:
-    """``log(p / (1 - p))``, of 0 and 1 that of the probabilities ``NEAREST`` to them."""
-    from scipy.special import logit
-
-    found: Floats = logit(np.clip(np.asarray(confidence, dtype=np.float64), NEAREST, 1 - NEAREST))
-    return found
-
-
-def _check_rising(values: tuple[float, ...]) -> None:
-    if any(after <= before for before, after in pairwise(values)):
-        raise ValueError("must be rising")
-
-
-# One temperature for all tokens, found exactly.
+# One temperature for all tokens.
 #
 # With any loss of ``lmtools.ats.losses`` the mean loss is a weighted sum, weights positive, of terms ``log
 # Z(s) + s g``. Each is convex in the multiplier s, so there is one minimum inside the clip, and a bounded
 # search over ``log s`` finds it.
 
-Loss = Callable[[Summary, Tensor], Tensor]
-"""Summaries (n,) and their multipliers (n,) to the loss of each (n,), or of all."""
-
-CHUNK = 4096
-"""Tokens whose bins are exponentiated at a time."""
 CLOSE = 1e-4
 """How near to the best ``log s`` the search ends."""
-
-
-class InChunks(Summary):
-    """A summary whose partition function needs little memory beside it."""
-
-    def log_partition(self, multiplier: Tensor) -> Tensor:
-        """See ``Summary``; in float64 where the multiplier is."""
-        chunks = [slice(start, start + CHUNK) for start in range(0, len(self.label), CHUNK)]
-        return torch.cat([self[chunk].log_partition(multiplier[chunk]) for chunk in chunks])
 
 
 def fit_scalar(summary: Summary, loss: Loss, clip: tuple[float, float] = MULTIPLIERS) -> float:
@@ -152,11 +67,11 @@ def fit_scalar(summary: Summary, loss: Loss, clip: tuple[float, float] = MULTIPL
             "there are no response tokens to fit a temperature on",
             fix="give instructions whose completions are not empty",
         )
-    parts = InChunks(**vars(summary))
+    chunked = ChunkedSummary.of(summary)
 
     def mean(log_multiplier: float) -> float:
         s = torch.full_like(summary.label, math.exp(log_multiplier), dtype=torch.float64)
-        value = float(loss(parts, s).mean())
+        value = float(loss(chunked, s).mean())
         if not math.isfinite(value):
             raise ModelError(
                 "the loss of a temperature is not a number",
@@ -169,12 +84,92 @@ def fit_scalar(summary: Summary, loss: Loss, clip: tuple[float, float] = MULTIPL
     return min((low, inside, high), key=mean)  # the search comes near to an end, never to it
 
 
-# Confidence maps, fitted on tokens: the probability of the top choice, and whether it was right.
+# Confidence maps: functions from a probability to a better one, as numbers that go into a JSON file.
+#
+# Every map takes any array of probabilities in [0, 1], the ends included, to one of its shape, in [0, 1].
+
+NEAREST = 1e-7
+"""How near to 0 and 1 a log-odds is taken: about float32's step below 1."""
+
+
+class Logistic(Config):
+    """``sigmoid(slope logit(p) + intercept)``; never falling."""
+
+    kind: Literal["logistic"] = "logistic"
+    slope: Finite = Field(ge=0)
+    intercept: Finite
+
+    def __call__(self, confidence: ArrayLike) -> Floats:
+        """The map of every probability."""
+        from scipy.special import expit
+
+        mapped: Floats = expit(self.slope * log_odds(confidence) + self.intercept)
+        return mapped
+
+
+class Steps(Config):
+    """The value of the bin: bin k is ``(edges[k-1], edges[k]]``, the first and the last are open."""
+
+    kind: Literal["steps"] = "steps"
+    edges: tuple[Finite, ...] = Field(description="Inner edges, rising; one fewer than values.")
+    values: tuple[Chance, ...]
+
+    @model_validator(mode="after")
+    def _match(self) -> "Steps":
+        if len(self.values) != len(self.edges) + 1:
+            raise ValueError(f"{len(self.edges)} edges need {len(self.edges) + 1} values")
+        _check_rising(self.edges)
+        return self
+
+    def __call__(self, confidence: ArrayLike) -> Floats:
+        """The map of every probability."""
+        bins = np.searchsorted(self.edges, np.asarray(confidence, dtype=np.float64), side="left")
+        mapped: Floats = np.asarray(self.values)[bins]
+        return mapped
+
+
+class Line(Config):
+    """Straight lines from point to point; level before the first and after the last."""
+
+    kind: Literal["line"] = "line"
+    x: tuple[Finite, ...] = Field(min_length=1, description="Rising.")
+    y: tuple[Chance, ...]
+
+    @model_validator(mode="after")
+    def _match(self) -> "Line":
+        if len(self.x) != len(self.y):
+            raise ValueError("x and y must be as many")
+        _check_rising(self.x)
+        return self
+
+    def __call__(self, confidence: ArrayLike) -> Floats:
+        """The map of every probability."""
+        mapped: Floats = np.interp(np.asarray(confidence, dtype=np.float64), self.x, self.y)
+        return mapped
+
+
+ConfidenceMap = Annotated[Logistic | Steps | Line, Field(discriminator="kind")]
+CONFIDENCE_MAP: TypeAdapter[ConfidenceMap] = TypeAdapter(ConfidenceMap)
+"""Reads a map from JSON: ``CONFIDENCE_MAP.validate_python(map.model_dump(mode="json")) == map``."""
+
+
+def log_odds(confidence: ArrayLike) -> Floats:
+    """``log(p / (1 - p))``, of 0 and 1 that of the probabilities ``NEAREST`` to them."""
+    from scipy.special import logit
+
+    odds: Floats = logit(np.clip(np.asarray(confidence, dtype=np.float64), NEAREST, 1 - NEAREST))
+    return odds
+
+
+def _check_rising(values: tuple[float, ...]) -> None:
+    if any(after <= before for before, after in pairwise(values)):
+        raise ValueError("must be rising")
+
+
+# Maps fitted on tokens: the probability of the top choice, and whether it was right.
 #
 # Everywhere ``confidence`` is (n,) in [0, 1] and ``correct`` (n,) bool. Data that are all right, or all
 # wrong, or a single example give a map as well: the level that the method gives to what it has seen.
-
-Bools = NDArray[np.bool_]
 
 
 def top_confidence(summary: Summary) -> tuple[Floats, Bools]:
@@ -183,7 +178,7 @@ def top_confidence(summary: Summary) -> tuple[Floats, Bools]:
         return np.zeros(0), np.zeros(0, dtype=np.bool_)
     ones = torch.ones_like(summary.label, dtype=torch.float64)
     # A summary is exact to some 1e-3 nats, so that a partition may come out below 1.
-    confidence = InChunks(**vars(summary)).log_partition(ones).neg().exp().clamp(max=1)
+    confidence = ChunkedSummary.of(summary).log_partition(ones).neg().exp().clamp(max=1)
     return confidence.cpu().numpy(), summary.right.cpu().numpy()
 
 
@@ -231,9 +226,9 @@ def fit_scaling_binning(confidence: ArrayLike, correct: ArrayLike, bins: int = B
     order = np.random.default_rng(seed).permutation(len(p))
     first, second = order[: (len(p) + 1) // 2], order[(len(p) + 1) // 2 :]
     scaling = fit_platt(p[first], right[first])
-    held = p[second] if len(second) else p[first]
-    edges = _edges(held, bins)  # g keeps the order, so bins of its inputs are bins of its outputs
-    return Steps(edges=tuple(edges), values=tuple(_bin_means(held, edges, scaling(held))))
+    binned = p[second] if len(second) else p[first]
+    edges = _edges(binned, bins)  # g keeps the order, so bins of its inputs are bins of its outputs
+    return Steps(edges=tuple(edges), values=tuple(_bin_means(binned, edges, scaling(binned))))
 
 
 def fit_isotonic(confidence: ArrayLike, correct: ArrayLike) -> Line:
@@ -279,15 +274,15 @@ def _checked(confidence: ArrayLike, correct: ArrayLike) -> tuple[Floats, Bools]:
 def _edges(p: Floats, bins: int) -> Floats:
     """Inner edges of equal-mass bins ``(edge, next edge]``, each of which holds at least one of ``p``."""
     inner = np.quantile(p, np.arange(1, bins) / bins, method="inverted_cdf")
-    found: Floats = np.unique(inner[inner < p.max()])
-    return found
+    edges: Floats = np.unique(inner[inner < p.max()])
+    return edges
 
 
 def _bin_means(p: Floats, edges: Floats, values: Floats) -> Floats:
     bins = np.searchsorted(edges, p, side="left")
     means = np.bincount(bins, weights=values) / np.bincount(bins)
-    found: Floats = np.clip(means, 0, 1)
-    return found
+    clipped: Floats = np.clip(means, 0, 1)
+    return clipped
 
 
 # Vector scaling (Guo et al. 2017): a scale and a bias for every entry of the vocabulary, by NLL.
@@ -295,6 +290,9 @@ def _bin_means(p: Floats, edges: Floats, values: Floats) -> Floats:
 # Calibrated logits are ``w * z + b``. Unlike a temperature this can change which token is the most
 # probable. Logits are computed again in small groups, from whatever the caller has kept, so that tokens x
 # vocabulary numbers are never held.
+
+VECTOR = "vector scaling"
+"""Its name in tables."""
 
 LogitsOf = Callable[[Tensor], Tensor]
 """Indices of tokens (k,), int64, to their logits (k, vocabulary), any float type."""
@@ -338,7 +336,7 @@ def fit_vector(
     train: Tensor,
     validation: Tensor,
     settings: VectorSettings | None = None,
-    told: StepCallback = no_callback,
+    callback: StepCallback = no_callback,
 ) -> VectorScaling:
     """The scaling with the lowest NLL on the validation tokens; it starts at ``w = 1, b = 0``.
 
@@ -350,7 +348,7 @@ def fit_vector(
         train: indices of the tokens to fit on, (t,).
         validation: indices of the tokens that decide when to stop, (v,).
         settings: how.
-        told: is told of every epoch, with the mean loss of its batches before each one's step.
+        callback: gets every epoch, with the mean loss of its batches before each one's step.
 
     Raises:
         DataError: there are no tokens to fit on.
@@ -362,25 +360,27 @@ def fit_vector(
             "there are no response tokens to fit vector scaling on",
             fix="give instructions whose completions are not empty",
         )
-    held = validation if len(validation) else train
+    # What decides when to stop.
+    deciding = validation if len(validation) else train
     first = _finite(logits_of(train[:1]))
     current = VectorScaling(torch.ones_like(first[0]), torch.zeros_like(first[0]))
     optimizer = torch.optim.Adam([current.weight, current.bias], lr=settings.rate)
-    best, lowest, waited = copy.deepcopy(current), mean_nll(current, logits_of, labels, held, settings), 0
+    best, lowest, waited = copy.deepcopy(current), mean_nll(current, logits_of, labels, deciding, settings), 0
     random = torch.Generator().manual_seed(settings.seed)
     step = 0
     for epoch in range(1, settings.epochs + 1):
         sum_of_losses = 0.0
         for batch in torch.split(train[torch.randperm(len(train), generator=random)], settings.batch):
             logits = _finite(logits_of(batch))
+            # By hand: autograd would hold several more arrays of the logits' size.
             loss, current.weight.grad, current.bias.grad = nll_gradient(
                 current, logits, labels[batch].to(logits.device)
             )
             optimizer.step()
             step += 1
             sum_of_losses += float(loss) * len(batch)
-        value = mean_nll(current, logits_of, labels, held, settings)
-        told(Point(step, epoch, sum_of_losses / len(train), settings.rate, value))
+        value = mean_nll(current, logits_of, labels, deciding, settings)
+        callback(Point(step, epoch, sum_of_losses / len(train), settings.rate, value))
         if value < lowest:
             best, lowest, waited = copy.deepcopy(current), value, 0
         else:
@@ -460,10 +460,10 @@ def _bytes(scaling: VectorScaling) -> bytes:
 
 
 def _finite(logits: Tensor) -> Tensor:
-    found = logits.float()
-    if not torch.isfinite(found).all():
+    values = logits.float()
+    if not torch.isfinite(values).all():
         raise ModelError(
             "the model's logits hold NaN or infinity",
             fix="load it at float32, and check that its weights are whole",
         )
-    return found
+    return values

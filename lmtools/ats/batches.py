@@ -59,9 +59,9 @@ class ExactSummary(Summary):
 
     def __getitem__(self, index: object) -> Summary:
         """The summaries of some of the tokens."""
-        own: dict[str, Any] = {"logits_of": self.logits_of, "vocabulary": self.vocabulary}
-        tensors = {name: value for name, value in vars(self).items() if name not in own}
-        return ExactSummary(**{name: value[index] for name, value in tensors.items()}, **own)
+        shared: dict[str, Any] = {"logits_of": self.logits_of, "vocabulary": self.vocabulary}
+        tensors = {name: value for name, value in vars(self).items() if name not in shared}
+        return ExactSummary(**{name: value[index] for name, value in tensors.items()}, **shared)
 
 
 class _LogPartition(torch.autograd.Function):
@@ -106,20 +106,21 @@ JITTER = 0.1
 
 @dataclass(frozen=True)
 class Batch:
-    """What a head sees, padded on the right, and the summaries of the wanted tokens, row by row.
+    """What a head sees, padded on the right, and the summaries of the response tokens, row by row.
 
-    ``features`` (rows, tokens, features), float32; ``valid`` and ``wanted`` (rows, tokens), bool.
+    ``features`` (rows, tokens, features), float32; ``valid`` and ``response`` (rows, tokens), bool: no
+    padding, and where the next token is a response's.
     """
 
     features: Tensor
     valid: Tensor
-    wanted: Tensor
+    response: Tensor
     summary: Summary
 
     @property
     def masked(self) -> int:
         """Tokens that are no response: prompts and padding."""
-        return self.wanted.numel() - len(self.summary.label)
+        return self.response.numel() - len(self.summary.label)
 
 
 class Batches:
@@ -147,11 +148,11 @@ class Batches:
     def make(self, sequences: Sequence[int]) -> Batch:
         """The batch of these sequences, in this order."""
         inputs = [self._features(index) for index in sequences]
-        marks = [torch.from_numpy(np.array(self.cache.of_rows("wanted", index))) for index in sequences]
+        responses = [torch.from_numpy(np.array(self.cache.of_rows("wanted", index))) for index in sequences]
         features = torch.nn.utils.rnn.pad_sequence(inputs, batch_first=True).to(self._device)
-        wanted = torch.nn.utils.rnn.pad_sequence(marks, batch_first=True).to(self._device)
-        lengths = torch.tensor([len(one) for one in inputs])
-        valid = (torch.arange(wanted.shape[1]) < lengths[:, None]).to(self._device)
+        response = torch.nn.utils.rnn.pad_sequence(responses, batch_first=True).to(self._device)
+        lengths = torch.tensor([len(rows) for rows in inputs])
+        valid = (torch.arange(response.shape[1]) < lengths[:, None]).to(self._device)
         summary = self.cache.summary(sequences)
         summary = Summary(**{name: value.to(self._device) for name, value in vars(summary).items()})
         if self._exact:
@@ -159,7 +160,7 @@ class Batches:
                 raise ValueError("exact losses need the output layer")
             states = self.cache.states(self.cache.tokens(sequences))
             summary = ExactSummary.of(summary, states, self._output, len(self._output.rows))
-        return Batch(features, valid, wanted, summary)
+        return Batch(features, valid, response, summary)
 
     def _features(self, sequence: int) -> Tensor:
         """The joined features of one sequence, (tokens, features), float32."""
@@ -172,8 +173,8 @@ class Batches:
         if name == "argmax-row":
             if self._output is None:
                 raise ValueError("the feature argmax-row needs the output layer")
-            places = torch.from_numpy(np.array(self.cache.of_rows("argmax", sequence)))
-            return self._output.rows[places.to(self._output.device)].float().cpu()
+            top_tokens = torch.from_numpy(np.array(self.cache.of_rows("argmax", sequence)))
+            return self._output.rows[top_tokens.to(self._output.device)].float().cpu()
         return torch.from_numpy(np.array(self.cache.of_rows(name.replace("-", "_"), sequence)))[:, None]
 
 
@@ -184,13 +185,13 @@ def shuffled(lengths: NDArray[np.int64], size: int, seed: int) -> list[list[int]
         lengths: of each sequence, (n,).
 
     Returns:
-        Places in ``lengths``.
+        Positions in ``lengths``.
     """
     random = np.random.default_rng(seed)
     moved = lengths * random.uniform(1 - JITTER, 1 + JITTER, len(lengths))
     order = np.argsort(moved, kind="stable")
     batches = [order[start : start + size].tolist() for start in range(0, len(order), size)]
-    return [batches[place] for place in random.permutation(len(batches))]
+    return [batches[number] for number in random.permutation(len(batches))]
 
 
 def by_length(lengths: NDArray[np.int64], tokens: int) -> Iterator[list[int]]:

@@ -6,7 +6,7 @@ sequence that is followed by another, up to the last one before a response token
     hidden (N, hidden)    wanted (N,): whether the next token is a response's
     max_logit (N,)  log_std (N,)  argmax (N,): where a head's features ask for them
 
-over the n response tokens, in the order of the wanted rows: ``labels`` (n,), their ids, and the fields of
+over the n response tokens, in the order of those rows: ``labels`` (n,), their ids, and the fields of
 ``Summary``; and over the sequences ``rows`` and ``tokens`` (S + 1,), where each one's rows and response
 tokens begin. The longest sequence is the first.
 """
@@ -55,6 +55,8 @@ FARTHEST = 500.0
 BINS = EVEN + math.ceil(math.log(FARTHEST / (EVEN * WIDTH)) / math.log1p(RATIO)) + 1
 TOP = (4, 16, 64)
 """The sizes k for which the mean gap of the k most probable tokens is kept, for top-k smoothing."""
+CHUNK = 4096
+"""Tokens whose bins are exponentiated at a time, where memory counts."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,20 @@ class Summary:
     def __getitem__(self, index: object) -> "Summary":
         """The summaries of some of the tokens."""
         return Summary(**{name: value[index] for name, value in vars(self).items()})
+
+
+class ChunkedSummary(Summary):
+    """A summary whose partition function needs little memory beside it."""
+
+    @classmethod
+    def of(cls, summary: Summary) -> "ChunkedSummary":
+        """The same summary."""
+        return cls(**vars(summary))
+
+    def log_partition(self, multiplier: Tensor) -> Tensor:
+        """See ``Summary``; in float64 where the multiplier is."""
+        chunks = [slice(start, start + CHUNK) for start in range(0, len(self.label), CHUNK)]
+        return torch.cat([self[chunk].log_partition(multiplier[chunk]) for chunk in chunks])
 
 
 def bin_of(gaps: Tensor) -> Tensor:
@@ -187,55 +203,56 @@ class FeatureCache:
         return Summary(**{name: torch.from_numpy(self.of_tokens(name, sequences)) for name in SUMMARY})
 
     @cached_property
-    def _places(self) -> NDArray[np.int64]:
+    def _row_of_token(self) -> NDArray[np.int64]:
         """The row of every response token."""
         return np.flatnonzero(self.arrays["wanted"])
 
     def states(self, tokens: NDArray[np.int64]) -> torch.Tensor:
         """The hidden states that response tokens are predicted from, by the tokens' places."""
-        places = self._places[tokens]
-        return torch.from_numpy(np.ascontiguousarray(self.arrays["hidden"][places]))
+        rows = self._row_of_token[tokens]
+        return torch.from_numpy(np.ascontiguousarray(self.arrays["hidden"][rows]))
 
 
 @dataclass(frozen=True)
 class SequenceRows:
-    """A set of sequences in the order of the cache, and what is known of their rows before any model runs."""
+    """A set of sequences in the order of the cache, and what their tokens say before any model runs."""
 
     marked: tuple[Marked, ...]
 
     @classmethod
     def of(cls, marked: Sequence[Marked]) -> "SequenceRows":
         """In the cache's order, which depends on the sequences alone: long ones first."""
-        return cls(tuple(sorted(marked, key=lambda one: (-_rows(one), one.ids, one.response))))
+        return cls(
+            tuple(sorted(marked, key=lambda sequence: (-_rows(sequence), sequence.ids, sequence.response)))
+        )
 
-    def known(self) -> dict[str, Array]:
-        """The fields that need no model."""
-        wanted = [np.array(one.response[1 : _rows(one) + 1]) for one in self.marked]
-        following = [np.array(one.ids[1 : _rows(one) + 1]) for one in self.marked]
+    def layout(self) -> dict[str, Array]:
+        """The fields that need no model: where sequences begin, which rows are learnt from, labels."""
+        responses = [np.array(sequence.response[1 : _rows(sequence) + 1]) for sequence in self.marked]
+        following = [np.array(sequence.ids[1 : _rows(sequence) + 1]) for sequence in self.marked]
+        labels = [ids[mask] for ids, mask in zip(following, responses, strict=True)]
         return {
-            "rows": np.cumsum([0, *map(len, wanted)], dtype=np.int64),
-            "tokens": np.cumsum([0, *(int(one.sum()) for one in wanted)], dtype=np.int64),
-            "wanted": np.concatenate(wanted),
-            "labels": np.concatenate([ids[mask] for ids, mask in zip(following, wanted, strict=True)]).astype(
-                np.int64
-            ),
+            "rows": np.cumsum([0, *map(len, responses)], dtype=np.int64),
+            "tokens": np.cumsum([0, *map(len, labels)], dtype=np.int64),
+            "wanted": np.concatenate(responses),
+            "labels": np.concatenate(labels).astype(np.int64),
         }
 
     def inputs(self, sequence: int) -> tuple[int, ...]:
         """The tokens of a sequence's rows."""
-        one = self.marked[sequence]
-        return one.ids[: _rows(one)]
+        marked = self.marked[sequence]
+        return marked.ids[: _rows(marked)]
 
 
-def shapes(known: Mapping[str, Array], hidden: int, dtype: str, from_logits: bool) -> dict[str, Any]:
+def shapes(layout: Mapping[str, Array], hidden: int, dtype: str, from_logits: bool) -> dict[str, Any]:
     """Name -> (shape, type) of the fields that a model fills."""
-    rows, tokens = int(known["rows"][-1]), int(known["tokens"][-1])
+    rows, tokens = int(layout["rows"][-1]), int(layout["tokens"][-1])
     wide = {"top": (tokens, len(TOP))} | dict.fromkeys(("log_count", "centre", "variance"), (tokens, BINS))
-    found: dict[str, Any] = {"hidden": ((rows, hidden), dtype)}
-    found |= {name: (wide.get(name, (tokens,)), "float32") for name in SUMMARY}
+    sizes: dict[str, Any] = {"hidden": ((rows, hidden), dtype)}
+    sizes |= {name: (wide.get(name, (tokens,)), "float32") for name in SUMMARY}
     if from_logits:
-        found |= {name: ((rows,), "int64" if name == "argmax" else "float32") for name in FROM_LOGITS}
-    return found
+        sizes |= {name: ((rows,), "int64" if name == "argmax" else "float32") for name in FROM_LOGITS}
+    return sizes
 
 
 def cache_key(model: str, sequences: SequenceRows, dtype: str, from_logits: bool) -> str:
@@ -244,7 +261,7 @@ def cache_key(model: str, sequences: SequenceRows, dtype: str, from_logits: bool
     Data, template, layouts and limits all show in the tokens, so that nothing else needs to be named.
     """
     settings = (FORMAT, model, dtype, from_logits, WIDTH, EVEN, FARTHEST, TOP)
-    tokens = (f"{one.ids}{[int(mark) for mark in one.response]}" for one in sequences.marked)
+    tokens = (f"{sequence.ids}{[int(mark) for mark in sequence.response]}" for sequence in sequences.marked)
     return sha256_text("\n".join([repr(settings), *map(sha256_text, tokens)]))
 
 
@@ -260,9 +277,9 @@ def open_arrays(folder: Path, names: Sequence[str]) -> dict[str, Array]:
     }
 
 
-def _rows(one: Marked) -> int:
+def _rows(sequence: Marked) -> int:
     """Tokens up to the last one that a response token follows."""
-    return max(place for place, mark in enumerate(one.response) if mark)
+    return max(position for position, mark in enumerate(sequence.response) if mark)
 
 
 # What a head sees of a token.

@@ -18,11 +18,25 @@ from torch import Tensor, nn
 from transformers import DynamicCache, GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from lmtools.ats.artefact import DIGITS, find_head, head_digest, load_head, read_settings
-from lmtools.ats.baselines import VectorScaling
+from lmtools.ats.artefact import (
+    DIGITS,
+    FittedMethods,
+    find_head,
+    head_digest,
+    load_head,
+    load_methods,
+    read_settings,
+)
+from lmtools.ats.baselines import VECTOR, VectorScaling
 from lmtools.ats.cache import features
-from lmtools.ats.fit import VECTOR, Methods, load_methods
-from lmtools.ats.heads import TemperatureHead, TransformerHead, context_of, make_room
+from lmtools.ats.extract import load_base
+from lmtools.ats.heads import (
+    AttentionInputs,
+    TemperatureHead,
+    TransformerHead,
+    add_cache_layers,
+    attention_inputs,
+)
 from lmtools.calibration.scoring import UNCALIBRATED, ByMethod
 from lmtools.core.errors import ModelError, RecipeError
 from lmtools.core.files import cache_dir, sha256_text
@@ -30,7 +44,7 @@ from lmtools.generation.cached import Store, key_of
 from lmtools.generation.hf import HfGenerator
 from lmtools.generation.open import on_disk
 from lmtools.generation.protocol import Completion, Generator, Sampling
-from lmtools.models.load import LoadedModel, base_model, load, may_merge
+from lmtools.models.load import LoadedModel, base_model
 from lmtools.models.spec import ModelSpec
 
 
@@ -82,11 +96,11 @@ class ObservedLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         self.heads = nn.ModuleDict(dict(heads)).to(lm.device)
         self.generation_config = copy.deepcopy(causal.generation_config)
         self.log_multipliers: dict[str, Tensor] = {}
-        self._watching = [head for head in heads.values() if isinstance(head, TransformerHead)]
-        for index, head in enumerate(self._watching):
-            head.place(head.shape.layers + index)
+        self._contextual = [head for head in heads.values() if isinstance(head, TransformerHead)]
+        for index, head in enumerate(self._contextual):
+            head.use_cache_layer(head.shape.layers + index)
         # Contextual heads look at earlier tokens, so features from logits need the logits of all.
-        self._all_logits = any(head.config.needs_logits for head in self._watching) or not (
+        self._all_logits = any(head.config.needs_logits for head in self._contextual) or not (
             causal._supports_logits_to_keep()
         )
 
@@ -129,7 +143,7 @@ class ObservedLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
             raise ValueError("give input_ids or inputs_embeds, and no labels")
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         cache = self._cache(past_key_values, use_cache)
-        context = self._context(states, kept, attention_mask, position_ids, cache)
+        attention = self._attention_inputs(states, kept, attention_mask, position_ids, cache)
         inputs = {"input_ids": input_ids, "position_ids": position_ids, "inputs_embeds": inputs_embeds}
         kwargs |= {name: value for name, value in inputs.items() if value is not None}
         if not self._all_logits:
@@ -145,7 +159,9 @@ class ObservedLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         if everywhere is not None:
             output.logits = everywhere[:, kept]
         self.log_multipliers = {
-            name: self._run(cast("TemperatureHead", head), seen[-1], kept, everywhere, output.logits, context)
+            name: self._run(
+                cast("TemperatureHead", head), seen[-1], kept, everywhere, output.logits, attention
+            )
             for name, head in self.heads.items()
         }
         output.logits = self._scaled(output.logits)
@@ -162,40 +178,43 @@ class ObservedLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         kept: slice | Tensor,
         everywhere: Tensor | None,
         logits: Tensor,
-        context: Any,
+        attention: Any,
     ) -> Tensor:
         """One head's log multipliers: (rows, kept)."""
         names = head.config.features
         rows = self.get_output_embeddings().weight if "argmax-row" in names else None
         if isinstance(head, TransformerHead):
-            found = head.step(features(names, hidden, everywhere, rows), kept, context)
+            logs = head.step(features(names, hidden, everywhere, rows), kept, attention)
         else:
-            found = head(features(names, hidden[:, kept], logits, rows))
-        if not torch.isfinite(found).all():
+            logs = head(features(names, hidden[:, kept], logits, rows))
+        if not torch.isfinite(logs).all():
             raise ModelError(
                 "the model's hidden states hold NaN or infinity, and so would its probabilities",
                 fix="load it at float32, and check that its weights are whole",
             )
-        return found
+        return logs
 
     def _cache(self, cache: Any, use_cache: bool | None) -> Any:
         """The cache to use, with room for the heads' layers; None for none."""
-        wanted = self.config.get_text_config(decoder=True).use_cache if use_cache is None else use_cache
-        if cache is None and wanted:
+        if use_cache is None:
+            use_cache = self.config.get_text_config(decoder=True).use_cache
+        if cache is None and use_cache:
             cache = DynamicCache(config=self.get_base_model().config.get_text_config(decoder=True))
-        if cache is not None and self._watching:
-            make_room(cache, self._watching[-1].layer.self_attn.layer_idx)
+        if cache is not None and self._contextual:
+            add_cache_layers(cache, self._contextual[-1].layer.self_attn.layer_idx)
         return cache
 
-    def _context(
+    def _attention_inputs(
         self, states: Tensor, kept: slice | Tensor, mask: Any, positions: Tensor | None, cache: Any
-    ) -> Any:
+    ) -> AttentionInputs | None:
         """What the heads with context see; None where there are none."""
-        if not self._watching:
+        if not self._contextual:
             return None
-        layer = self._watching[0].layer.self_attn
+        layer = self._contextual[0].layer.self_attn
         implementation = self.get_base_model().config._attn_implementation
-        return context_of(states, kept, mask, positions, cache, layer.layer_idx, layer.config, implementation)
+        return attention_inputs(
+            states, kept, mask, positions, cache, layer.layer_idx, layer.config, implementation
+        )
 
 
 class CalibratedLM(ObservedLM):
@@ -231,16 +250,16 @@ AT_ONCE = 1 << 22
 
 
 def log_probabilities(
-    logits: Tensor, wanted: Tensor, log_multipliers: Mapping[str, Tensor], vector: VectorScaling | None
+    logits: Tensor, tokens: Tensor, log_multipliers: Mapping[str, Tensor], vector: VectorScaling | None
 ) -> list[Tensor]:
-    """Natural log-probabilities (n, k) of the tokens ``wanted`` under each method.
+    """Natural log-probabilities (n, k) of ``tokens`` under each method.
 
     In this order: the logits as they are; for each log multiplier l, ``log_softmax(exp(l) logits)``; the
     vector scaling, where there is one.
 
     Args:
         logits: (n, vocabulary), float32.
-        wanted: (n, k), int64.
+        tokens: (n, k), int64.
         log_multipliers: method -> (n,), or (1,) for all.
         vector: on the logits' device.
 
@@ -252,39 +271,39 @@ def log_probabilities(
     parts = []
     for start in range(0, len(logits), step):
         rows = slice(start, start + step)
-        some, tokens = logits[rows], wanted[rows]
-        found = [_at(some, tokens), *(_at(some * factor[rows, None], tokens) for factor in factors)]
+        z, ids = logits[rows], tokens[rows]
+        values = [_logprobs(z, ids), *(_logprobs(z * factor[rows, None], ids) for factor in factors)]
         if vector is not None:
-            found.append(_at(vector(some), tokens))
-        parts.append(torch.stack(found))
+            values.append(_logprobs(vector(z), ids))
+        parts.append(torch.stack(values))
     if not parts:
-        return [logits.new_zeros(wanted.shape) for _ in range(1 + len(factors) + (vector is not None))]
-    values = torch.cat(parts, dim=1)
-    if values.isnan().any():
+        return [logits.new_zeros(tokens.shape) for _ in range(1 + len(factors) + (vector is not None))]
+    logprobs = torch.cat(parts, dim=1)
+    if logprobs.isnan().any():
         raise ModelError(
             "the model's logits hold NaN or infinity, and so would its probabilities",
             fix="load it at float32, and check that its weights are whole",
         )
-    return list(values.unbind())
+    return list(logprobs.unbind())
 
 
-def _at(logits: Tensor, tokens: Tensor) -> Tensor:
+def _logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
     return logits.gather(1, tokens) - logits.logsumexp(dim=-1, keepdim=True)
 
 
 # A model's probabilities under every method of an ATS run, from one forward pass.
 #
-#     reader = open_reader(ModelSpec(), Path("runs/ats"))
-#     [[answer]] = reader.generate([prompt], Sampling())
-#     [by_method] = reader.score([prompt], [answer])      # {"uncalibrated": (...), "transformer": (...), ...}
+#     scorer = open_scorer(ModelSpec(), Path("runs/ats"))
+#     [[answer]] = scorer.generate([prompt], Sampling())
+#     [by_method] = scorer.score([prompt], [answer])      # {"uncalibrated": (...), "transformer": (...), ...}
 #
 # What was read once is kept on disk, one file for each model: a second evaluation runs no model.
 
 Values = list[tuple[tuple[float, ...], ...]]
-"""Of each token of a row: method by method, the log-probabilities of the tokens asked for."""
+"""Of each token of a row: method by method, the log-probabilities of some tokens."""
 
 
-def open_reader(spec: ModelSpec, run: Path, methods: tuple[str, ...] = ()) -> "AtsReader":
+def open_scorer(spec: ModelSpec, run: Path, methods: tuple[str, ...] = ()) -> "AtsScorer":
     """Load a model and what a run has fitted on it.
 
     Args:
@@ -303,14 +322,14 @@ def open_reader(spec: ModelSpec, run: Path, methods: tuple[str, ...] = ()) -> "A
             f"model.backend: all methods of a run at once are read by hf, not by {spec.backend}",
             fix="set model.backend=hf, or measure the exported model: lmtools ats export",
         )
-    loaded = load(spec, merge=may_merge(spec), float32_logits=True)
-    return AtsReader(loaded, load_methods(run, loaded).only(methods), spec.batch_tokens)
+    loaded = load_base(spec)
+    return AtsScorer(loaded, load_methods(run, loaded).only(methods), spec.batch_tokens)
 
 
-class AtsReader:
-    """Implements ``Reader`` on transformers. The methods' heads watch the model; its answers are its own."""
+class AtsScorer:
+    """Implements ``Scorer`` on transformers. The methods' heads watch the model; its answers are its own."""
 
-    def __init__(self, loaded: LoadedModel, methods: Methods, batch_tokens: int = 8192) -> None:
+    def __init__(self, loaded: LoadedModel, methods: FittedMethods, batch_tokens: int = 8192) -> None:
         watched = observe(loaded, methods.heads)
         self._observed: Any = watched.model
         self._reading = HfGenerator.from_loaded(watched, batch_tokens)
@@ -327,32 +346,32 @@ class AtsReader:
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """See ``Methods.names``."""
+        """See ``FittedMethods.names``."""
         return self._methods.names
 
     def generate(
         self, prompts: Sequence[str], sampling: Sampling, samples: int = 1
     ) -> list[list[Completion]]:
-        """The base model's answers, without the heads; see ``Reader``."""
+        """The base model's answers, without the heads; see ``Scorer``."""
         return self._answering.generate(prompts, sampling, samples)
 
     def score(self, prompts: Sequence[str], answers: Sequence[Completion]) -> list[ByMethod]:
-        """See ``Reader``.
+        """See ``Scorer``.
 
         Raises:
             ModelError: a prompt has no tokens or is longer than the context, or logits are NaN.
             MachineError: there is not enough memory.
         """
-        asked = list(zip(prompts, answers, strict=True))
-        keys = [self._keys("score", prompt, answer.tokens or answer.text) for prompt, answer in asked]
+        pairs = list(zip(prompts, answers, strict=True))
+        keys = [self._keys("score", prompt, answer.tokens or answer.text) for prompt, answer in pairs]
 
         def see(logits: Tensor, tokens: Tensor) -> list[Values]:
             return self._see(logits, tokens[..., None])
 
         def compute(missing: list[int]) -> list[list[Any]]:
-            texts = self._reading.encoding.encode([asked[at][1].text for at in missing], empty=True)
-            tails = [list(asked[at][1].tokens) or text for at, text in zip(missing, texts, strict=True)]
-            heads = self._reading.encoding.encode([asked[at][0] for at in missing])
+            texts = self._reading.encoding.encode([pairs[at][1].text for at in missing], empty=True)
+            tails = [list(pairs[at][1].tokens) or text for at, text in zip(missing, texts, strict=True)]
+            heads = self._reading.encoding.encode([pairs[at][0] for at in missing])
             rows = self._reading.read(heads, tails, see)
             return [
                 [[token[method][0] for token in row] for method in range(len(self._read))] for row in rows
@@ -361,7 +380,7 @@ class AtsReader:
         return [self._by_method(row) for row in self._store.answers(keys, compute)]
 
     def options(self, prompts: Sequence[str], options: Sequence[str]) -> list[ByMethod]:
-        """See ``Reader``.
+        """See ``Scorer``.
 
         Raises:
             ModelError: an option is not exactly one token; else as ``score``.
@@ -384,8 +403,8 @@ class AtsReader:
 
     def adjust(self, method: str, confidence: float) -> float:
         """What a confidence map makes of a probability; other methods leave it as it is."""
-        found = self._methods.maps.get(method)
-        return confidence if found is None else float(found(confidence))
+        confidence_map = self._methods.maps.get(method)
+        return confidence if confidence_map is None else float(confidence_map(confidence))
 
     def close(self) -> None:
         """Drop the model; its memory is free once nobody else holds it."""
@@ -393,25 +412,25 @@ class AtsReader:
         self._reading.close()
         self._answering.close()
 
-    def _see(self, logits: Tensor, wanted: Tensor) -> list[Values]:
-        """Every method's log-probabilities of the tokens ``wanted`` (rows, tokens, k), row by row."""
+    def _see(self, logits: Tensor, tokens: Tensor) -> list[Values]:
+        """Every method's log-probabilities of ``tokens`` (rows, positions, k), row by row."""
         multipliers = {
             name: self._observed.log_multipliers[name].flatten() for name in self._methods.heads
         } | self._scalars
-        found = log_probabilities(logits.flatten(0, 1), wanted.flatten(0, 1), multipliers, self._vector)
-        shape = (*logits.shape[:2], len(found), wanted.shape[-1])
-        values = torch.stack(found, dim=1).view(shape).tolist()
+        by_method = log_probabilities(logits.flatten(0, 1), tokens.flatten(0, 1), multipliers, self._vector)
+        shape = (*logits.shape[:2], len(by_method), tokens.shape[-1])
+        values = torch.stack(by_method, dim=1).view(shape).tolist()
         return [[tuple(map(tuple, token)) for token in row] for row in values]
 
-    def _keys(self, *asked: Any) -> list[str]:
+    def _keys(self, *request: Any) -> list[str]:
         """One key for each method that is read, so that what one has read, others need not."""
         digests = self._methods.digests
-        return [key_of(self._identity, name, digests.get(name, ""), *asked) for name in self._read]
+        return [key_of(self._identity, name, digests.get(name, ""), *request) for name in self._read]
 
     def _by_method(self, values: Sequence[Sequence[float]]) -> ByMethod:
         """By method, in the order of tables; confidence maps start from the base model's."""
-        found = dict(zip(self._read, map(tuple, values), strict=True))
-        return {name: found.get(name, found[UNCALIBRATED]) for name in self.methods}
+        logprobs = dict(zip(self._read, map(tuple, values), strict=True))
+        return {name: logprobs.get(name, logprobs[UNCALIBRATED]) for name in self.methods}
 
 
 # From a ``model:`` block and a head to a generator whose probabilities are calibrated.
@@ -435,8 +454,5 @@ def open_calibrated(spec: ModelSpec, head: Path, cache: bool = True) -> Generato
             fix=f"lmtools ats export {head} --format vllm, then name the exported directory as the model",
         )
     read_settings(find_head(head))  # before the model is loaded
-    from lmtools.generation.hf import HfGenerator
-
-    loaded = calibrate(load(spec, merge=may_merge(spec), float32_logits=True), head)
-    generator = HfGenerator.from_loaded(loaded, spec.batch_tokens)
+    generator = HfGenerator.from_loaded(calibrate(load_base(spec), head), spec.batch_tokens)
     return on_disk(generator) if cache else generator

@@ -1,4 +1,4 @@
-"""`--dry-run`: check everything, show one real sequence, estimate disk, memory and work. Loads no weights."""
+"""What a fit takes: `--dry-run`, which loads no weights, and the work of each stage for its forecast."""
 
 from dataclasses import dataclass
 from math import prod
@@ -6,11 +6,19 @@ from typing import Any
 
 import numpy as np
 
+from lmtools.ats.baselines import VECTOR
 from lmtools.ats.cache import SequenceRows, shapes
-from lmtools.ats.inputs import check_model, make_sequences, model_config, read_instructions, split
+from lmtools.ats.inputs import (
+    AtsInputs,
+    check_model,
+    make_sequences,
+    model_config,
+    read_instructions,
+    split,
+)
 from lmtools.ats.recipe import AtsRecipe, BaseShape, HeadConfig, base_shape
 from lmtools.core.dry_run import Attempts, say_model, say_unchecked
-from lmtools.core.progress import say
+from lmtools.core.progress import Work, say
 from lmtools.models.files import resolve_without_weights, weights_gib
 from lmtools.models.load import load_tokenizer
 from lmtools.models.precision import describe_precision
@@ -63,20 +71,20 @@ def dry_run(recipe: AtsRecipe) -> Plan:
     weights = attempt("the model's size", lambda: weights_gib(recipe.model))
     tokenizer = load_tokenizer(recipe.model, files) if files else None
     shape = base_shape(model_config(recipe, files)) if files else None
-    made = make_sequences(recipe, instructions, tokenizer) if instructions and tokenizer else None
-    rows = SequenceRows.of(made.marked) if made else None
+    texts = make_sequences(recipe, instructions, tokenizer) if instructions and tokenizer else None
+    rows = SequenceRows.of(texts.marked) if texts else None
     if rows:
         split(len(rows.marked), recipe.data.validation, recipe.seed)
-    known = rows.known() if rows else None
+    layout = rows.layout() if rows else None
     heads = [head_parameters(head, shape) for head in recipe.heads] if shape else []
     return Plan(
         instructions=len(instructions or ()),
-        example=_tokens(tokenizer, made.marked[0]) if made else (),
-        sequences=len(made.marked) if made else 0,
-        cut=made.cut if made else 0,
-        tokens=int(known["rows"][-1]) if known else 0,
-        response_tokens=int(known["tokens"][-1]) if known else 0,
-        cache_gib=_gib(_cache_bytes(recipe, known, shape)) if known and shape else None,
+        example=_tokens(tokenizer, texts.marked[0]) if texts else (),
+        sequences=len(texts.marked) if texts else 0,
+        cut=texts.cut if texts else 0,
+        tokens=int(layout["rows"][-1]) if layout else 0,
+        response_tokens=int(layout["tokens"][-1]) if layout else 0,
+        cache_gib=_gib(_cache_bytes(recipe, layout, shape)) if layout and shape else None,
         head_parameters=heads[0] if heads else None,
         training_gib=_gib(4 * COPIES * max(heads)) if heads else None,
         weights_gib=round(weights, 3) if weights is not None else None,
@@ -95,10 +103,10 @@ def head_parameters(config: HeadConfig, shape: BaseShape) -> int:
         return sum(weight.numel() for weight in build_head(config, shape).parameters())
 
 
-def _cache_bytes(recipe: AtsRecipe, known: Any, shape: BaseShape) -> int:
+def _cache_bytes(recipe: AtsRecipe, layout: Any, shape: BaseShape) -> int:
     from_logits = any(head.needs_logits for head in recipe.heads)
-    fields = shapes(known, shape.hidden, recipe.data.cache_dtype, from_logits).values()
-    return sum(prod(size) * np.dtype(dtype).itemsize for size, dtype in fields)
+    arrays = shapes(layout, shape.hidden, recipe.data.cache_dtype, from_logits).values()
+    return sum(prod(size) * np.dtype(dtype).itemsize for size, dtype in arrays)
 
 
 def _gib(count: float) -> float:
@@ -110,10 +118,10 @@ def _tokens(tokenizer: Any, marked: Any) -> tuple[Token, ...]:
     return tuple(Token(text, mark) for text, mark in zip(texts, marked.response, strict=True))
 
 
-def shown(example: tuple[Token, ...]) -> str:
+def bracketed(example: tuple[Token, ...]) -> str:
     """The example as text, what is learnt in brackets.
 
-    >>> shown((Token("Q?", False), Token(" Yes", True), Token(".", True), Token("\\n", False)))
+    >>> bracketed((Token("Q?", False), Token(" Yes", True), Token(".", True), Token("\\n", False)))
     'Q?[[ Yes.]]\\n'
     """
     parts, inside = [], False
@@ -130,7 +138,7 @@ def print_dry_run(plan: Plan) -> None:
     if plan.example:
         learnt = sum(token.response for token in plan.example)
         say(f"--- a sequence of {len(plan.example)} tokens; heads learn from the {learnt} in [[ ]] ---")
-        say(f"{shown(plan.example)}\n")
+        say(f"{bracketed(plan.example)}\n")
         lost = f", {plan.cut} of them cut" if plan.cut else ""
         say(f"{plan.instructions} instructions make {plan.sequences} sequences{lost}")
         say(f"the model reads {plan.tokens:,} tokens once; {plan.response_tokens:,} are learnt from")
@@ -140,3 +148,26 @@ def print_dry_run(plan: Plan) -> None:
         say(f"the head has {plan.head_parameters:,} weights; training takes {plan.training_gib} GiB")
     say_model(plan.precision, plan.weights_gib)
     say_unchecked(plan.unchecked)
+
+
+# The work of a fit's stages, from which a forecast of their time is made.
+
+
+def reading_work(inputs: AtsInputs) -> Work:
+    """The language model's one pass."""
+    return Work(read=int(inputs.rows.layout()["rows"][-1]))
+
+
+def fitting_work(inputs: AtsInputs, config: HeadConfig, tokens: int) -> Work:
+    """Passes of a head over cached features, as if the model were trained on its share of the weights."""
+    share = head_parameters(config, inputs.shape) / inputs.shape.decoder_weights
+    return Work(trained=tokens * inputs.recipe.train.epochs * share)
+
+
+def vector_work(inputs: AtsInputs, tokens: int) -> Work:
+    """The same of vector scaling, which works on whole logits; the other baselines take next to nothing."""
+    settings = inputs.recipe.vector
+    if VECTOR not in inputs.recipe.compare:
+        return Work()
+    share = inputs.shape.hidden * inputs.shape.vocabulary / inputs.shape.decoder_weights
+    return Work(trained=min(tokens, settings.tokens or tokens) * settings.epochs * share)

@@ -33,7 +33,24 @@ from lmtools.core.errors import MachineError, ModelError
 from lmtools.core.files import cache_dir
 from lmtools.core.journal import Journal
 from lmtools.core.progress import progress, say
-from lmtools.models.load import LoadedModel, base_model
+from lmtools.models.files import ModelFiles
+from lmtools.models.load import LoadedModel, base_model, load, may_merge
+from lmtools.models.spec import ModelSpec
+
+# The language model, as heads are fitted on it and put on it.
+
+
+def load_base(spec: ModelSpec, files: ModelFiles | None = None) -> LoadedModel:
+    """Load it with logits at float32, and with an adapter in its weights where they can hold it.
+
+    Args:
+        files: of the model, where ``resolve(spec)`` has given them already.
+
+    Raises:
+        ModelError, MachineError: as ``lmtools.models.load.load``.
+    """
+    return load(spec, files=files, merge=may_merge(spec), float32_logits=True)
+
 
 # From a model's last hidden states to its logits, by the model's own code.
 #
@@ -62,14 +79,14 @@ class OutputLayer:
 
     def __call__(self, states: Tensor) -> Tensor:
         """Logits of states after the final norm: (k, hidden) to (k, vocabulary), at the model's precision."""
-        given = BaseModelOutputWithPast(last_hidden_state=states.to(self.device, self.dtype)[None])
+        output = BaseModelOutputWithPast(last_hidden_state=states.to(self.device, self.dtype)[None])
         unused = torch.zeros(1, 1, dtype=torch.long, device=self.device)
-        self._decoder.forward = lambda *args, **kwargs: given
+        self._decoder.forward = lambda *args, **kwargs: output
         try:
             with torch.no_grad():
                 logits: Tensor = self._model(input_ids=unused, use_cache=False).logits[0]
         finally:
-            del self._decoder.forward  # the class's own comes to light again
+            del self._decoder.forward  # the class's method comes to light again
         return logits
 
 
@@ -99,7 +116,7 @@ DAMAGED = (OSError, ValueError, EOFError)
 def extract(
     sequences: SequenceRows,
     identity: str,
-    load: Callable[[], LoadedModel],
+    open_model: Callable[[], LoadedModel],
     *,
     batch_tokens: int,
     dtype: str = "float16",
@@ -110,7 +127,7 @@ def extract(
     Args:
         sequences: what the model reads.
         identity: the model by content, as ``LoadedModel.identity``.
-        load: opens that model.
+        open_model: opens that model.
         batch_tokens: tokens (padding included) in one forward pass.
         dtype: of the kept hidden states.
         from_logits: also keep, of every row, what features are made of beside the hidden state.
@@ -120,12 +137,12 @@ def extract(
         MachineError: the cache cannot be written.
     """
     folder = cache_dir("ats", cache_key(identity, sequences, dtype, from_logits)[:32])
-    known = sequences.known()
-    names = [*known, "hidden", *SUMMARY, *(FROM_LOGITS if from_logits else ())]
+    layout = sequences.layout()
+    names = [*layout, "hidden", *SUMMARY, *(FROM_LOGITS if from_logits else ())]
     with _alone(folder):
         if (arrays := _finished(folder, names, len(sequences.marked))) is None:
             with _writable(folder):
-                _run(folder, sequences, known, load, batch_tokens, dtype, from_logits)
+                _read(folder, sequences, layout, open_model, batch_tokens, dtype, from_logits)
             arrays = open_arrays(folder, names)
         else:
             say(f"the model's features are in the cache: {folder}")
@@ -139,40 +156,40 @@ def _finished(folder: Path, names: list[str], count: int) -> dict[str, Array] | 
     try:
         arrays = open_arrays(folder, names)
         with Journal(folder / "journal.jsonl") as journal:
-            return arrays if _done(journal) == count else None
+            return arrays if _sequences_read(journal) == count else None
     except DAMAGED:
         shutil.rmtree(folder, ignore_errors=True)
         return None
 
 
-def _done(journal: Journal) -> int:
+def _sequences_read(journal: Journal) -> int:
     """How many sequences were read, from the first on."""
     return max((int((journal.get(key) or {})["end"]) for key in journal), default=0)
 
 
-def _run(
+def _read(
     folder: Path,
     sequences: SequenceRows,
-    known: Mapping[str, Array],
-    load: Callable[[], LoadedModel],
+    layout: Mapping[str, Array],
+    open_model: Callable[[], LoadedModel],
     batch_tokens: int,
     dtype: str,
     from_logits: bool,
 ) -> None:
     """Read what has not been read."""
-    loaded = load()
+    loaded = open_model()
     hidden = int(OutputLayer(loaded).rows.shape[1])
     folder.mkdir(exist_ok=True)
-    arrays = _create(folder, known, shapes(known, hidden, dtype, from_logits))
-    reader = _BatchReader(loaded, arrays, known, from_logits)
-    rows = known["rows"]
+    arrays = _create(folder, layout, shapes(layout, hidden, dtype, from_logits))
+    reader = _BatchReader(loaded, arrays, layout, from_logits)
+    rows = layout["rows"]
     with (
         Journal(folder / "journal.jsonl") as journal,
         progress(int(rows[-1]), "tokens read by the model") as bar,
     ):
-        done = _done(journal)
-        bar.advance(int(rows[done]))
-        for start, end in _batches(np.diff(rows), batch_tokens, done):
+        first = _sequences_read(journal)
+        bar.advance(int(rows[first]))
+        for start, end in _batches(np.diff(rows), batch_tokens, first):
             reader.read(start, [sequences.inputs(index) for index in range(start, end)])
             for array in arrays.values():
                 array.flush()
@@ -192,9 +209,9 @@ class _BatchReader:
     """Runs the model on a batch and writes its rows."""
 
     def __init__(
-        self, loaded: LoadedModel, arrays: Mapping[str, Any], known: Mapping[str, Array], from_logits: bool
+        self, loaded: LoadedModel, arrays: Mapping[str, Any], layout: Mapping[str, Array], from_logits: bool
     ) -> None:
-        self._loaded, self._arrays, self._known = loaded, arrays, known
+        self._loaded, self._arrays, self._layout = loaded, arrays, layout
         self._output = OutputLayer(loaded)
         self._from_logits = from_logits
 
@@ -208,12 +225,12 @@ class _BatchReader:
             valid[row, : len(tokens)] = True
         device = self._loaded.device
         states = last_states(self._loaded, ids.to(device))[valid.to(device)]
-        start, token = int(self._known["rows"][first]), int(self._known["tokens"][first])
+        start, token = int(self._layout["rows"][first]), int(self._layout["tokens"][first])
         self._arrays["hidden"][start : start + len(states)] = _narrow(states, self._arrays["hidden"].dtype)
-        wanted = torch.from_numpy(np.array(self._known["wanted"][start : start + len(states)])).to(device)
+        response = torch.from_numpy(np.array(self._layout["wanted"][start : start + len(states)])).to(device)
         step = max(1, ROOM // len(self._output.rows))
         for part in range(0, len(states), step):
-            chosen = wanted[part : part + step]
+            chosen = response[part : part + step]
             group = states[part : part + step]
             if not self._from_logits:
                 group = group[chosen]
@@ -228,16 +245,16 @@ class _BatchReader:
     def _keep_summaries(self, token: int, logits: Tensor) -> int:
         """Summaries of the response tokens from number ``token`` on; returns the number after the last."""
         end = token + len(logits)
-        labels = torch.from_numpy(self._known["labels"][token:end]).to(logits.device)
+        labels = torch.from_numpy(self._layout["labels"][token:end]).to(logits.device)
         for name, value in vars(summarise(logits, labels)).items():
             self._arrays[name][token:end] = value.cpu().numpy()
         return end
 
     def _keep_features(self, row: int, states: Tensor, logits: Tensor) -> None:
         """What features are made of, of the rows from number ``row`` on."""
-        found = features(("max-logit", "log-std"), states, logits).cpu().numpy()
+        columns = features(("max-logit", "log-std"), states, logits).cpu().numpy().T
         part = slice(row, row + len(logits))
-        self._arrays["max_logit"][part], self._arrays["log_std"][part] = found.T
+        self._arrays["max_logit"][part], self._arrays["log_std"][part] = columns
         self._arrays["argmax"][part] = logits.argmax(dim=-1).cpu().numpy()
 
 
@@ -250,10 +267,10 @@ def _narrow(states: Tensor, dtype: Any) -> Array:
     return kept.numpy()
 
 
-def _create(folder: Path, known: Mapping[str, Array], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """The files, their places on the disk taken; those of an unfinished pass as they are."""
+def _create(folder: Path, layout: Mapping[str, Array], sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """The files, their room on the disk taken; those of an unfinished pass as they are."""
     arrays = {}
-    for name, (shape, dtype) in wanted.items():
+    for name, (shape, dtype) in sizes.items():
         path = folder / f"{name}.npy"
         begun = path.exists() and (folder / "journal.jsonl").exists()
         arrays[name] = np.lib.format.open_memmap(
@@ -263,7 +280,7 @@ def _create(folder: Path, known: Mapping[str, Array], wanted: Mapping[str, Any])
             # A mapped file that finds the disk full would end the process without a word.
             with path.open("r+b") as stream:
                 os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
-    for name, values in known.items():
+    for name, values in layout.items():
         np.save(folder / f"{name}.npy", values, allow_pickle=False)
     return arrays
 

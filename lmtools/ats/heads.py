@@ -1,7 +1,11 @@
-"""Temperature heads, by their configuration.
+"""Temperature heads: features of tokens in, log multipliers of their logits out.
 
-head = build_head(HeadConfig(), base_shape(model.config))
-log_multipliers = head(hidden_states, valid=attention_mask.bool())
+    head = build_head(HeadConfig(), base_shape(model.config))
+    log_multipliers = head(hidden_states, valid=attention_mask.bool())
+
+A token's calibrated logits are ``exp(log multiplier) * logits``; a new head gives a multiplier of exactly 1.
+The transformer head sees the tokens before, and so needs one more layer in the language model's cache
+(``attention_inputs``); the others see the token alone.
 """
 
 import math
@@ -22,14 +26,11 @@ from transformers.models.llama.modeling_llama import (
     rotate_half,
 )
 
-from lmtools.ats.recipe import BaseShape, FeatureName, HeadConfig, HeadKind, base_shape
+from lmtools.ats.recipe import BaseShape, HeadConfig, HeadKind
 from lmtools.core.errors import ModelError
 from lmtools.generation.shared_attention import NAME
 
-# What a head is: features of tokens in, log multipliers of their logits out; and the heads without context.
-#
-# A token's calibrated logits are ``exp(log multiplier) * logits``. A head starts at a multiplier of exactly
-# 1.
+# What a head is, and the heads without context.
 
 SPREAD = 0.02
 """Standard deviation of the weights that do not start at zero, as Llama's do."""
@@ -42,19 +43,19 @@ class TemperatureHead(nn.Module):
         super().__init__()
         self.config, self.shape = config, shape
 
-    def forward(self, features: Tensor, valid: Tensor | None = None, wanted: Tensor | None = None) -> Tensor:
+    def forward(self, features: Tensor, valid: Tensor | None = None, select: Tensor | None = None) -> Tensor:
         """Log multipliers of whole sequences.
 
         Args:
             features: (rows, tokens, features), any float type.
             valid: (rows, tokens), False at padding, on whichever side; None: there is none.
-            wanted: (rows, tokens), bool: which multipliers are needed; None: all.
+            select: (rows, tokens), bool: the tokens whose multipliers are needed; None: all.
 
         Returns:
-            (rows, tokens), or with ``wanted`` those alone, row by row, flat. float32, within the clip; of
+            (rows, tokens), or with ``select`` those alone, row by row, flat. float32, within the clip; of
             padding, without meaning.
         """
-        chosen = features if wanted is None else features[wanted]
+        chosen = features if select is None else features[select]
         return self.clipped(self.raw(chosen.float()))
 
     def raw(self, features: Tensor) -> Tensor:
@@ -132,15 +133,16 @@ ROPE_BASE = 10000.0
 
 
 @dataclass(frozen=True)
-class Context:
-    """What new tokens see beside themselves, in transformers' forms.
+class AttentionInputs:
+    """What attention of new tokens needs beside their states, in transformers' forms.
 
     ``mask`` is what attention ``implementation`` takes, for all new tokens: (rows, 1, new, seen) or None;
-    ``positions`` are the new tokens', (rows or 1, new). ``cache`` holds the tokens before and takes the new.
+    ``position_ids`` are the new tokens', (rows or 1, new). ``cache`` holds the tokens before and takes the
+    new ones.
     """
 
     mask: Tensor | None
-    positions: Tensor
+    position_ids: Tensor
     cache: Cache | None
     implementation: str
 
@@ -159,25 +161,26 @@ class TransformerHead(TemperatureHead):
                 nn.init.normal_(module.weight, std=SPREAD)
         self.output = zero_output(shape.hidden)
 
-    def place(self, layer_index: int) -> None:
-        """Where in a cache the layer's keys and values go."""
+    def use_cache_layer(self, layer_index: int) -> None:
+        """Keep the layer's keys and values under this number of a cache."""
         self.layer.self_attn.layer_idx = layer_index
 
-    def forward(self, features: Tensor, valid: Tensor | None = None, wanted: Tensor | None = None) -> Tensor:
+    def forward(self, features: Tensor, valid: Tensor | None = None, select: Tensor | None = None) -> Tensor:
         """See ``TemperatureHead``."""
-        every = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
-        valid, asked = every if valid is None else valid, every if wanted is None else wanted
-        if not asked.any():
+        everywhere = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
+        valid = everywhere if valid is None else valid
+        selected = everywhere if select is None else select
+        if not selected.any():
             return features.new_zeros(0, dtype=torch.float32)
         states = self._inputs(features)
         normed = self.layer.input_layernorm(states)
         cos, sin = self.rotary(states, (valid.long().cumsum(dim=1) - 1).clamp(min=0))
         keys, values = self._keys_values(normed, cos, sin)
         # Each row's queries side by side, for they are of different numbers.
-        row, token = asked.nonzero(as_tuple=True)
-        slot = (asked.long().cumsum(dim=1) - 1)[asked]
-        flat = self._queries(normed[asked], cos[asked], sin[asked])
-        queries = flat.new_zeros(len(asked), int(slot.max()) + 1, *flat.shape[1:])
+        row, token = selected.nonzero(as_tuple=True)
+        slot = (selected.long().cumsum(dim=1) - 1)[selected]
+        flat = self._queries(normed[selected], cos[selected], sin[selected])
+        queries = flat.new_zeros(len(selected), int(slot.max()) + 1, *flat.shape[1:])
         queries[row, slot] = flat
         query_token = torch.zeros(queries.shape[:2], dtype=torch.long, device=row.device)
         query_token[row, slot] = token
@@ -186,30 +189,30 @@ class TransformerHead(TemperatureHead):
         mixed, _ = sdpa_attention_forward(
             attention, queries.transpose(1, 2), keys, values, mask, scaling=attention.scaling, is_causal=False
         )
-        found = self.clipped(self._rest(states[asked], mixed[row, slot].flatten(1)))
-        return found if wanted is not None else found.view(asked.shape)
+        logs = self.clipped(self._rest(states[selected], mixed[row, slot].flatten(1)))
+        return logs if select is not None else logs.view(selected.shape)
 
-    def step(self, features: Tensor, kept: slice | Tensor, context: Context) -> Tensor:
+    def step(self, features: Tensor, kept: slice | Tensor, inputs: AttentionInputs) -> Tensor:
         """Log multipliers of some of the new tokens; keys and values of all of them go to the cache.
 
         Args:
             features: (rows, new, features), of every new token.
             kept: which of the new tokens, as an index into their dimension.
-            context: the tokens before, and who may see whom.
+            inputs: the tokens before, and who may see whom.
 
         Returns:
             (rows, kept), float32, within the clip.
         """
         states = self._inputs(features)
         normed = self.layer.input_layernorm(states)
-        cos, sin = self.rotary(states, context.positions)
+        cos, sin = self.rotary(states, inputs.position_ids)
         keys, values = self._keys_values(normed, cos, sin)
         attention = self.layer.self_attn
-        if context.cache is not None:
-            keys, values = context.cache.update(keys, values, attention.layer_idx)
+        if inputs.cache is not None:
+            keys, values = inputs.cache.update(keys, values, attention.layer_idx)
         queries = self._queries(normed[:, kept], cos[:, kept], sin[:, kept]).transpose(1, 2)
-        mask = None if context.mask is None else context.mask[:, :, kept]
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(context.implementation, eager_attention_forward)
+        mask = None if inputs.mask is None else inputs.mask[:, :, kept]
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(inputs.implementation, eager_attention_forward)
         mixed, _ = attend(attention, queries, keys, values, mask, scaling=attention.scaling)
         return self.clipped(self._rest(states[:, kept], mixed.flatten(2)))
 
@@ -267,20 +270,7 @@ def _causal(valid: Tensor, query_token: Tensor) -> Tensor:
     return (before | (token == query_token[..., None]))[:, None]
 
 
-__all__ = [
-    "BaseShape",
-    "Context",
-    "FeatureName",
-    "HeadConfig",
-    "HeadKind",
-    "LinearHead",
-    "MlpHead",
-    "ScalarHead",
-    "TemperatureHead",
-    "TransformerHead",
-    "base_shape",
-    "build_head",
-]
+# All kinds, by the name that a recipe has for them.
 
 KINDS: dict[HeadKind, type[TemperatureHead]] = {
     "transformer": TransformerHead,
@@ -305,15 +295,15 @@ def build_head(config: HeadConfig, shape: BaseShape, seed: int = 0) -> Temperatu
         return KINDS[config.kind](config, shape).float()
 
 
-# What a head's own attention layer needs beside the base model's: a place in the cache, a mask, positions.
+# What a head's attention layer needs beside the base model's: a layer of the cache, a mask, positions.
 #
-# All of it is made before the base model runs, for then the cache grows.
+# All of it is computed before the base model runs, for then the cache grows.
 
-KNOWN = ("eager", "sdpa", NAME)
-"""Attention that a float32 layer can share with its base; for any other it takes ``sdpa``."""
+SHARED_ATTENTION = ("eager", "sdpa", NAME)
+"""Implementations of attention that a float32 layer can share with its base; else it takes ``sdpa``."""
 
 
-def make_room(cache: Cache, layer: int) -> None:
+def add_cache_layers(cache: Cache, layer: int) -> None:
     """Give a cache that has exactly the base model's layers one for each up to number ``layer``.
 
     Caches that grow by themselves, or keep no list of layers, are left alone.
@@ -321,14 +311,12 @@ def make_room(cache: Cache, layer: int) -> None:
     if not cache.layers or cache.layer_class_to_replicate is not None:
         return
     # The longest: a sliding layer holds no more than its window.
-    fixed = max(
-        (found.max_cache_len for found in cache.layers if isinstance(found, StaticLayer)), default=None
-    )
+    fixed = max((kept.max_cache_len for kept in cache.layers if isinstance(kept, StaticLayer)), default=None)
     while len(cache.layers) <= layer:
         cache.layers.append(DynamicLayer() if fixed is None else StaticLayer(fixed))
 
 
-def context_of(
+def attention_inputs(
     states: Tensor,
     kept: slice | Tensor,
     attention_mask: Any,
@@ -337,8 +325,8 @@ def context_of(
     layer: int,
     config: Any,
     implementation: str,
-) -> Context:
-    """The context of new tokens, before the base model has seen them.
+) -> AttentionInputs:
+    """The inputs of a head's attention for new tokens, before the base model has seen them.
 
     Args:
         states: anything of shape (rows, new, ...) on the device.
@@ -347,7 +335,7 @@ def context_of(
             or None.
         position_ids: (rows, new), or None for 0, 1, 2 ...: RoPE depends on differences alone.
         cache: the cache, with room for ``layer``.
-        layer: the head's first place in the cache.
+        layer: the number of the head's first layer in the cache.
         config: the configuration of the head's layer.
         implementation: the base model's attention.
 
@@ -361,26 +349,27 @@ def context_of(
             "the cache holds tokens that the temperature head has not seen",
             fix="fill it with the calibrated model, not with the base model",
         )
-    place = cache.layers[layer] if cache is not None and layer < len(cache.layers) else None
-    if isinstance(place, StaticLayer) and before + new > place.max_cache_len:
+    kept_layer = cache.layers[layer] if cache is not None and layer < len(cache.layers) else None
+    if isinstance(kept_layer, StaticLayer) and before + new > kept_layer.max_cache_len:
         raise ModelError(
-            f"the cache has room for {place.max_cache_len} tokens of the head's, not {before + new}",
+            f"the cache has room for {kept_layer.max_cache_len} tokens of the head's, not {before + new}",
             fix="make it longer; if all of the model's layers see a window only, take one that is not static",
         )
     if position_ids is None or position_ids.ndim != 2:
         position_ids = torch.arange(before, before + new, device=states.device)[None]
-    config._attn_implementation = implementation if implementation in KNOWN else "sdpa"
-    given = attention_mask.get("full_attention") if isinstance(attention_mask, dict) else attention_mask
+    config._attn_implementation = implementation if implementation in SHARED_ATTENTION else "sdpa"
+    if isinstance(attention_mask, dict):  # by kind of layer
+        attention_mask = attention_mask.get("full_attention")
     # Without a mask, attention takes the queries for all tokens or, if one, for the last: a slice ends there.
     plain = isinstance(kept, slice) and len(range(new)[kept]) in (1, new)
     mask = create_causal_mask(
         config=config,
         inputs_embeds=torch.empty(rows, new, 0, dtype=torch.float32, device=states.device),
-        attention_mask=given,
+        attention_mask=attention_mask,
         past_key_values=cache,
         layer_idx=layer,
         allow_is_causal_skip=plain,
     )
     if mask is not None and mask.is_floating_point():
         mask = mask.float()
-    return Context(mask, position_ids, cache, config._attn_implementation)
+    return AttentionInputs(mask, position_ids, cache, config._attn_implementation)

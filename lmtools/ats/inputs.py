@@ -19,7 +19,7 @@ from lmtools.models.load import identity, load_tokenizer
 
 @dataclass(frozen=True)
 class Split:
-    """Places of sequences in the cache: to train on, and held out."""
+    """Numbers of sequences in the cache: to train on, and held out."""
 
     train: tuple[int, ...]
     validation: tuple[int, ...]
@@ -31,21 +31,22 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Setup:
-    """What a fit works with; ``inputs`` are the SHA-256 of everything that was read.
+class AtsInputs:
+    """What a fit works with; ``hashes`` are the SHA-256 of everything that was read, by its path or name.
 
-    ``identity`` is the model by content, as ``LoadedModel.identity``.
+    ``identity`` is the model by content, as ``LoadedModel.identity``; ``files`` are those it is loaded from.
     """
 
     recipe: AtsRecipe
     rows: SequenceRows
     split: Split
     identity: str
+    files: ModelFiles
     shape: BaseShape
-    inputs: dict[str, str]
+    hashes: dict[str, str]
 
 
-def prepare(recipe: AtsRecipe) -> Setup:
+def prepare(recipe: AtsRecipe) -> AtsInputs:
     """Read the instructions, make sequences of them, split them, hash the model.
 
     Raises:
@@ -56,18 +57,19 @@ def prepare(recipe: AtsRecipe) -> Setup:
     check_model(recipe)
     instructions = read_instructions(recipe)
     files = resolve(recipe.model)
-    made = make_sequences(recipe, instructions, load_tokenizer(recipe.model, files))
-    if made.cut:
+    texts = make_sequences(recipe, instructions, load_tokenizer(recipe.model, files))
+    if texts.cut:
         say(
-            f"{made.cut} of {len(made.marked)} sequences lose their end: "
+            f"{texts.cut} of {len(texts.marked)} sequences lose their end: "
             f"data.max_tokens={recipe.data.max_tokens}"
         )
-    rows = SequenceRows.of(made.marked)
-    return Setup(
+    rows = SequenceRows.of(texts.marked)
+    return AtsInputs(
         recipe,
         rows,
         split(len(rows.marked), recipe.data.validation, recipe.seed),
         identity(recipe.model, files),
+        files,
         base_shape(model_config(recipe, files)),
         {recipe.data.train: source_hash(recipe.data.train), **model_hashes(recipe.model, files)},
     )
@@ -93,7 +95,7 @@ def read_instructions(recipe: AtsRecipe) -> list[Instruction]:
         DataError: the source is missing or wrong, a response is blank, or none is short enough.
     """
     data = recipe.data
-    found: list[Instruction] = []
+    chosen: list[Instruction] = []
     for number, instruction in enumerate(load_instructions(data.train), start=1):
         turns, response = instruction.split()
         if not response.strip():
@@ -102,15 +104,15 @@ def read_instructions(recipe: AtsRecipe) -> list[Instruction]:
                 fix="write the response, or drop the record",
             )
         if data.max_response_words is None or len(response.split()) <= data.max_response_words:
-            found.append(instruction)
-        if data.limit is not None and len(found) == data.limit:
+            chosen.append(instruction)
+        if data.limit is not None and len(chosen) == data.limit:
             break
-    if not found:
+    if not chosen:
         raise DataError(
             f"{data.train}: no response has at most {data.max_response_words} words",
             fix="raise data.max_response_words, or set it to null",
         )
-    return found
+    return chosen
 
 
 def make_sequences(recipe: AtsRecipe, instructions: list[Instruction], tokenizer: Any) -> Sequences:
@@ -125,15 +127,15 @@ def split(count: int, share: float, seed: int) -> Split:
     Raises:
         DataError: a single sequence is there, and some are to be held out.
     """
-    held = round(count * share) if share == 0 else max(1, round(count * share))
-    if held >= count:
+    held_out = round(count * share) if share == 0 else max(1, round(count * share))
+    if held_out >= count:
         raise DataError(
             f"{count} sequence{'s' if count > 1 else ''} cannot be split into training and validation",
             fix="give more instructions, a smaller data.max_tokens, or set data.validation=0 to do without "
             "early stopping and without held-out figures",
         )
     order = np.random.default_rng(derive(seed, "split")).permutation(count)
-    return Split(tuple(sorted(order[held:].tolist())), tuple(sorted(order[:held].tolist())))
+    return Split(tuple(sorted(order[held_out:].tolist())), tuple(sorted(order[:held_out].tolist())))
 
 
 def model_config(recipe: AtsRecipe, files: ModelFiles) -> Any:

@@ -4,7 +4,8 @@ Written with the multiplier s of each token (calibrated logits are s z) and its 
 ``-log p_y = log Z(s) + s g_y`` and the smoothing term ``-(1/V) sum_i log p_i = log Z(s) + s mean(g)``.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -84,32 +85,29 @@ def selective_smoothing_code(
     return each * n * of_right.where(right, of_wrong)
 
 
-# The loss of a recipe, as a function of summaries and multipliers.
+# The loss of a recipe.
+
+Loss = Callable[[Summary, Tensor], Tensor]
+"""Summaries of n tokens and their multipliers (n,) to the loss of each, (n,), nats."""
 
 
-@dataclass(frozen=True)
-class Objective:
-    """What ``settings`` say is to be made small."""
+def loss_function(settings: LossSettings, masked: int = 0) -> Loss:
+    """What ``settings`` say is to be made small, in the mean over tokens.
 
-    settings: LossSettings
+    Args:
+        masked: tokens beside those that the loss will get, prompts and padding; only the public code's form
+            depends on them.
 
-    def mean(self, summary: Summary, multiplier: Tensor, masked: int = 0) -> Tensor:
-        """The loss of n response tokens: a scalar, nats.
-
-        Args:
-            summary: of the tokens.
-            multiplier: of each, (n,).
-            masked: the tokens beside them, prompts and padding; only the public code's form depends on them.
-        """
-        return self.each(summary, multiplier, masked).mean()
-
-    def each(self, summary: Summary, multiplier: Tensor, masked: int = 0) -> Tensor:
-        """What every token gives to the loss, (n,): their mean is ``mean``."""
-        name, alpha, top_k = self.settings.name, self.settings.alpha, self.settings.over
-        if name == "cross_entropy":
-            return cross_entropy(summary, multiplier)
-        if name == "full_smoothing":
-            return full_smoothing(summary, multiplier, alpha, top_k)
-        if name == "selective_smoothing_code":
-            return selective_smoothing_code(summary, multiplier, alpha, masked, top_k)
-        return selective_smoothing(summary, multiplier, alpha, top_k)
+    >>> from lmtools.ats.cache import summarise
+    >>> summary = summarise(torch.tensor([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]]), torch.tensor([0, 1]))
+    >>> loss_function(LossSettings(alpha=0.5))(summary, torch.ones(2)).mean()
+    tensor(0.4538)
+    """
+    alpha, top_k = settings.alpha, settings.over
+    if settings.name == "cross_entropy":
+        return cross_entropy
+    if settings.name == "full_smoothing":
+        return partial(full_smoothing, alpha=alpha, top_k=top_k)
+    if settings.name == "selective_smoothing_code":
+        return partial(selective_smoothing_code, alpha=alpha, masked=masked, top_k=top_k)
+    return partial(selective_smoothing, alpha=alpha, top_k=top_k)

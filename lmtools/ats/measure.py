@@ -1,4 +1,4 @@
-"""How good each method is on held-out tokens: loss, NLL, calibration error of the top choice, multiplier."""
+"""How good each method is on held-out tokens, and `tokens.jsonl`, which shows a head at work."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,17 +10,56 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lmtools.ats.baselines import InChunks
-from lmtools.ats.cache import Summary
-from lmtools.ats.fit import Fit
+from lmtools.ats.artefact import Baselines, in_order
+from lmtools.ats.baselines import VECTOR
+from lmtools.ats.cache import ChunkedSummary, Summary
+from lmtools.ats.fit import FitData
 from lmtools.ats.heads import TemperatureHead
-from lmtools.ats.losses import Objective
+from lmtools.ats.losses import loss_function
+from lmtools.ats.recipe import LossSettings
 from lmtools.ats.train import log_multipliers
 from lmtools.calibration.scoring import UNCALIBRATED
 from lmtools.core.arrays import Floats
 from lmtools.core.files import write_jsonl
+from lmtools.core.progress import say
 from lmtools.core.results import Difference, Row, bootstrap_mean, paired_difference
 from lmtools.metrics.calibration_intervals import clustered_ece, clustered_ece_difference
+
+# Loss, NLL, calibration error of the top choice and mean multiplier, with intervals clustered by sequence.
+
+VECTOR_TOKENS = 256
+"""Tokens whose whole logits are computed at a time."""
+
+
+def measure_tokens(
+    data: FitData, heads: Mapping[str, TemperatureHead], baselines: Baselines
+) -> tuple[list[Row], list[Difference]]:
+    """A row for every method, on the held-out tokens, or on all where none are held out.
+
+    Args:
+        heads: by method, fitted on ``data``; of a scalar that is a baseline too, the head is measured.
+    """
+    recipe, measured = data.inputs.recipe, data.inputs.split.measured
+    if not data.inputs.split.validation:
+        say("nothing is held out (data.validation=0): every method is measured on what it was fitted on")
+    summary, masked = data.cache.summary(measured), data.masked(measured)
+    # What multiplies logits: one number for all tokens, or a head's for each.
+    numbers = {UNCALIBRATED: 0.0, **{name: s for name, s in baselines.scalars.items() if name not in heads}}
+    logs = {name: torch.full_like(summary.label, value) for name, value in numbers.items()}
+    for name, head in heads.items():
+        logs[name] = log_multipliers(head, data.batches(head.config), measured)
+    scores: dict[str, TokenScores] = {}
+    for name, log in logs.items():
+        scores[name] = multiplier_scores(summary, log.exp(), recipe.loss, masked)
+    # What maps the uncalibrated confidence, and what maps whole logits.
+    base = scores[UNCALIBRATED]
+    for name, confidence_map in baselines.maps.items():
+        scores[name] = TokenScores({}, confidence_map(base.confidence), base.correct)
+    if baselines.vector is not None:
+        scores[VECTOR] = _vector_scores(data, baselines, measured)
+    clusters = np.repeat(np.arange(len(measured)), data.cache.counts()[list(measured)]).tolist()
+    ordered = {name: scores[name] for name in in_order(scores)}
+    return compare_methods(ordered, clusters, recipe.resamples, recipe.seed)
 
 
 @dataclass(frozen=True)
@@ -36,17 +75,19 @@ class TokenScores:
     correct: NDArray[np.bool_]
 
 
-def of_multipliers(summary: Summary, multiplier: Tensor, objective: Objective, masked: int) -> TokenScores:
+def multiplier_scores(
+    summary: Summary, multiplier: Tensor, loss: LossSettings, masked: int = 0
+) -> TokenScores:
     """The scores of multipliers, (n,) one a token.
 
     Args:
-        masked: tokens beside these, see ``Objective``.
+        masked: tokens beside these, see ``loss_function``.
     """
-    parts, s = InChunks(**vars(summary)), multiplier.double()
-    partition = parts.log_partition(s)
+    chunked, s = ChunkedSummary.of(summary), multiplier.double()
+    partition = chunked.log_partition(s)
     return TokenScores(
         {
-            "loss": objective.each(parts, s, masked).numpy(),
+            "loss": loss_function(loss, masked)(chunked, s).numpy(),
             "nll": (partition + s * summary.label).numpy(),
             "multiplier": s.numpy(),
         },
@@ -55,14 +96,34 @@ def of_multipliers(summary: Summary, multiplier: Tensor, objective: Objective, m
     )
 
 
-def of_logits(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _vector_scores(data: FitData, baselines: Baselines, measured: tuple[int, ...]) -> TokenScores:
+    """Vector scaling works on whole logits, a few tokens at a time."""
+    tokens, labels = data.cache.tokens(measured), torch.from_numpy(data.cache.of_tokens("labels", measured))
+    output = data.output
+    assert baselines.vector is not None
+    vector = baselines.vector.to(str(output.device))
+    parts = []
+    for start in range(0, len(tokens), VECTOR_TOKENS):
+        group = slice(start, start + VECTOR_TOKENS)
+        logits = vector(output(data.cache.states(tokens[group])).float())
+        parts.append(logit_scores(logits, labels[group].to(logits.device)))
+    return joined(parts)
+
+
+def logit_scores(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """NLL, top probability and whether the top choice is right, (k,) each, of logits (k, vocabulary)."""
-    chances = logits.float().log_softmax(dim=-1)
-    top, choice = chances.max(dim=-1)
-    return -chances.gather(1, labels[:, None])[:, 0], top.exp(), choice == labels
+    logprobs = logits.float().log_softmax(dim=-1)
+    top, choice = logprobs.max(dim=-1)
+    return -logprobs.gather(1, labels[:, None])[:, 0], top.exp(), choice == labels
 
 
-def table(
+def joined(parts: Sequence[tuple[Tensor, Tensor, Tensor]]) -> TokenScores:
+    """The scores of groups of tokens, as ``logit_scores`` gives them."""
+    nll, confidence, correct = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
+    return TokenScores({"nll": nll.double().numpy()}, confidence.double().numpy(), correct.numpy())
+
+
+def compare_methods(
     scores: Mapping[str, TokenScores], clusters: Sequence[int], resamples: int, seed: int
 ) -> tuple[list[Row], list[Difference]]:
     """A row for each method, and each one's differences from the uncalibrated model.
@@ -73,28 +134,24 @@ def table(
     """
     rows, differences = [], []
     base = scores[UNCALIBRATED]
-    for name, mine in scores.items():
+    for name, method in scores.items():
         metrics = {
-            metric: bootstrap_mean(values, clusters, resamples, seed) for metric, values in mine.means.items()
+            metric: bootstrap_mean(values, clusters, resamples, seed)
+            for metric, values in method.means.items()
         }
-        metrics["token-ece"] = clustered_ece(mine.confidence, mine.correct, clusters, resamples, seed)
+        metrics["token-ece"] = clustered_ece(method.confidence, method.correct, clusters, resamples, seed)
         rows.append(Row(name, metrics))
         if name == UNCALIBRATED:
             continue
-        for metric, values in mine.means.items():
+        for metric, values in method.means.items():
             if metric in base.means and metric != "multiplier":
-                found = paired_difference(values, base.means[metric], clusters, resamples, seed)
-                differences.append(Difference.of(name, UNCALIBRATED, metric, found))
-        both = (mine.confidence, mine.correct, base.confidence, base.correct)
-        found = clustered_ece_difference(*both, clusters, resamples, seed)
-        differences.append(Difference.of(name, UNCALIBRATED, "token-ece", found))
+                difference = paired_difference(values, base.means[metric], clusters, resamples, seed)
+                differences.append(Difference.of(name, UNCALIBRATED, metric, difference))
+        difference = clustered_ece_difference(
+            method.confidence, method.correct, base.confidence, base.correct, clusters, resamples, seed
+        )
+        differences.append(Difference.of(name, UNCALIBRATED, "token-ece", difference))
     return rows, differences
-
-
-def joined(parts: Sequence[tuple[Tensor, Tensor, Tensor]]) -> TokenScores:
-    """The scores of groups of tokens, as ``of_logits`` gives them."""
-    nll, confidence, correct = (torch.cat(column).cpu() for column in zip(*parts, strict=True))
-    return TokenScores({"nll": nll.double().numpy()}, confidence.double().numpy(), correct.numpy())
 
 
 # `tokens.jsonl`: a dozen texts token by token, with what the head makes of each; for the report.
@@ -116,14 +173,13 @@ UNFINISHED = "\ufffd"
 """How a tokenizer writes the first bytes of a character whose others are in the next token."""
 
 
-def write_token_texts(path: Path, found: Fit, method: str, head: TemperatureHead, tokenizer: Any) -> None:
+def write_token_texts(path: Path, data: FitData, method: str, head: TemperatureHead, tokenizer: Any) -> None:
     """Write the file: of the sequences that methods are measured on some long, some short ones."""
-    measured = found.setup.split.measured
-    chosen = [
-        measured[place]
-        for place in sorted(set(np.linspace(0, len(measured) - 1, TEXTS).astype(int).tolist()))
-    ]
-    write_jsonl(path, _lines(found, chosen, method, head, tokenizer))
+    measured = data.inputs.split.measured
+    # The cache's order is by length.
+    positions = sorted(set(np.linspace(0, len(measured) - 1, TEXTS).astype(int).tolist()))
+    chosen = [measured[position] for position in positions]
+    write_jsonl(path, _lines(data, chosen, method, head, tokenizer))
 
 
 def pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:
@@ -131,30 +187,30 @@ def pieces(tokenizer: Any, ids: Sequence[int]) -> list[str]:
 
     The bytes of a character that several tokens share belong to the last of them.
     """
-    found: list[str] = []
+    texts: list[str] = []
     start = end = 0  # what is decoded again so that a token is seen after the one before it; what is written
-    for place in range(len(ids)):
-        before, now = _decoded(tokenizer, ids[start:end]), _decoded(tokenizer, ids[start : place + 1])
-        if now.endswith(UNFINISHED) and place + 1 < len(ids):
-            found.append("")
+    for position in range(len(ids)):
+        before, now = _decoded(tokenizer, ids[start:end]), _decoded(tokenizer, ids[start : position + 1])
+        if now.endswith(UNFINISHED) and position + 1 < len(ids):
+            texts.append("")
             continue
-        found.append(now[len(before) :])
-        start, end = end, place + 1
-    return found
+        texts.append(now[len(before) :])
+        start, end = end, position + 1
+    return texts
 
 
 def _lines(
-    found: Fit, chosen: Sequence[int], method: str, head: TemperatureHead, tokenizer: Any
+    data: FitData, chosen: Sequence[int], method: str, head: TemperatureHead, tokenizer: Any
 ) -> Iterator[dict[str, Any]]:
-    logs = log_multipliers(head, found.batches(head.config), chosen)
-    counts = found.cache.counts()[list(chosen)].tolist()
+    logs = log_multipliers(head, data.batches(head.config), chosen)
+    counts = data.cache.counts()[list(chosen)].tolist()
     for sequence, log in zip(chosen, torch.split(logs, counts), strict=True):
-        marked = found.setup.rows.marked[sequence]
-        ids = marked.ids[: int(found.cache.lengths()[sequence]) + 1][:LONGEST]
-        wanted = [False, *marked.response[1 : len(ids)]]
+        marked = data.inputs.rows.marked[sequence]
+        ids = marked.ids[: int(data.cache.lengths()[sequence]) + 1][:LONGEST]
+        response = [False, *marked.response[1 : len(ids)]]
         columns = {
-            name: _placed(values, wanted)
-            for name, values in _values(found.cache.summary([sequence]), log).items()
+            name: _per_token(values, response)
+            for name, values in _values(data.cache.summary([sequence]), log).items()
         }
         begins = str(tokenizer.decode(list(ids), skip_special_tokens=True))
         yield {
@@ -166,21 +222,21 @@ def _lines(
 
 
 def _values(summary: Summary, log: Tensor) -> dict[str, Tensor]:
-    """What is told of every response token, (n,) each."""
+    """The columns of the response tokens, (n,) each."""
     summary = Summary(**{name: value.double() for name, value in vars(summary).items()})
     after = log.double().exp()
-    found = {"temperature": 1 / after}
+    columns = {"temperature": 1 / after}
     for name, s in (("before", torch.ones_like(after)), ("after", after)):
         partition = summary.log_partition(s)
-        found[name] = (-partition - s * summary.label).exp().clamp(max=1)
-        found[f"top_{name}"] = (-partition).exp().clamp(max=1)
-    return {name: found[name] for name in ("temperature", "before", "after", "top_before", "top_after")}
+        columns[name] = (-partition - s * summary.label).exp().clamp(max=1)
+        columns[f"top_{name}"] = (-partition).exp().clamp(max=1)
+    return {name: columns[name] for name in ("temperature", "before", "after", "top_before", "top_after")}
 
 
-def _placed(values: Tensor, wanted: Sequence[bool]) -> list[float | None]:
-    """The values at the tokens that they belong to, five digits of each."""
-    each = iter(values.tolist())
-    return [float(f"{next(each):.5g}") if mark else None for mark in wanted]
+def _per_token(values: Tensor, response: Sequence[bool]) -> list[float | None]:
+    """The values at the tokens that they belong to, five digits of each; of a prompt's token None."""
+    following = iter(values.tolist())
+    return [float(f"{next(following):.5g}") if mark else None for mark in response]
 
 
 def _decoded(tokenizer: Any, ids: Sequence[int]) -> str:

@@ -343,8 +343,8 @@ class AtsRecipe(Config):
     @property
     def heads(self) -> tuple[HeadConfig, ...]:
         """The main head, then those to compare it with: the same but for their kind."""
-        others = [kind for kind in get_args(HeadKind) if kind in self.compare and kind != self.head.kind]
-        return (self.head.of_kind(self.head.kind), *map(self.head.of_kind, others))
+        compared = [kind for kind in get_args(HeadKind) if kind in self.compare and kind != self.head.kind]
+        return (self.head.of_kind(self.head.kind), *map(self.head.of_kind, compared))
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -55,17 +55,17 @@ def sequences(
     order = list(instructions)
     draw = random.Random(seed)
     draw.shuffle(order)
-    found: list[Marked] = []
+    marked: list[Marked] = []
     cut = 0
     opening = [int(tokenizer.bos_token_id)] if adds_bos(tokenizer) else []
     while order:
         layout = draw.choice(list(layouts))
         ids: list[int] = [] if layout == "chat" else list(opening)
         response: list[bool] = [False] * len(ids)
-        begun = len(ids)
+        start = len(ids)
         while order:
             piece = _piece(tokenizer, layout, order[-1])
-            if len(ids) > begun and (layout == "chat" or len(ids) + len(piece.ids) > max_tokens):
+            if len(ids) > start and (layout == "chat" or len(ids) + len(piece.ids) > max_tokens):
                 break
             order.pop()
             ids += piece.ids
@@ -74,13 +74,13 @@ def sequences(
         ids, response = ids[:max_tokens], response[:max_tokens]
         # The first token has nothing before it to be predicted from.
         if any(response[1:]):
-            found.append(Marked(tuple(ids), tuple(response)))
-    if not found:
+            marked.append(Marked(tuple(ids), tuple(response)))
+    if not marked:
         raise DataError(
             f"no response begins within data.max_tokens={max_tokens} tokens",
             fix="raise data.max_tokens, or give shorter prompts",
         )
-    return Sequences(tuple(found), cut)
+    return Sequences(tuple(marked), cut)
 
 
 def _piece(tokenizer: Any, layout: Layout, instruction: Instruction) -> Marked:
@@ -91,8 +91,8 @@ def _piece(tokenizer: Any, layout: Layout, instruction: Instruction) -> Marked:
         parts = [(prompt, False), (answer + end_of_turn(tokenizer), True)]
     else:
         frame, before = PLAIN[layout]
-        asked = frame.format("\n".join(turn.content for turn in turns).strip())
-        parts = [(asked, False), (before + answer.strip(), True), ("\n", True), ("\n", False)]
+        question = frame.format("\n".join(turn.content for turn in turns).strip())
+        parts = [(question, False), (before + answer.strip(), True), ("\n", True), ("\n", False)]
     ids: list[int] = []
     response: list[bool] = []
     for text, answers in parts:

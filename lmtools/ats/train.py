@@ -12,11 +12,11 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from lmtools.ats.baselines import InChunks
 from lmtools.ats.batches import Batches, by_length, shuffled
+from lmtools.ats.cache import ChunkedSummary
 from lmtools.ats.heads import TemperatureHead
-from lmtools.ats.losses import Objective
-from lmtools.ats.recipe import TrainSettings
+from lmtools.ats.losses import loss_function
+from lmtools.ats.recipe import LossSettings, TrainSettings
 from lmtools.core.errors import ModelError, RunError
 from lmtools.core.files import atomic_writer
 from lmtools.core.progress import Progress, progress, say
@@ -56,8 +56,8 @@ class TrainingState:
 
     def waited(self) -> int:
         """Epochs since the best one; before the first, none."""
-        places = [epoch.number for epoch in self.epochs if epoch.best]
-        return len(self.epochs) - (places[-1] if places else 0)
+        best = [epoch.number for epoch in self.epochs if epoch.best]
+        return len(self.epochs) - (best[-1] if best else 0)
 
     def save(self, path: Path) -> None:
         """Write everything in one step.
@@ -67,12 +67,12 @@ class TrainingState:
         """
         tensors = {f"head.{name}": value for name, value in self.head.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
-        for place, values in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{place}.{name}": value for name, value in values.items()}
-        told = {"epochs": [asdict(epoch) for epoch in self.epochs], "lowest": self.lowest}
+        for number, values in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{name}": value for name, value in values.items()}
+        record = {"epochs": [asdict(epoch) for epoch in self.epochs], "lowest": self.lowest}
         plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         with atomic_writer(path, "wb") as stream:
-            stream.write(save(plain, metadata={"state": json.dumps(told)}))
+            stream.write(save(plain, metadata={"state": json.dumps(record)}))
 
     def load(self, path: Path) -> None:
         """Take up what ``save`` wrote.
@@ -83,15 +83,15 @@ class TrainingState:
         try:
             with safe_open(path, framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                told = json.loads(file.metadata()["state"])
+                record = json.loads(file.metadata()["state"])
             self.head.load_state_dict(_below("head.", tensors))
             self.best = _below("best.", tensors)
             state: dict[int, Weights] = {}
             for name, value in _below("optimizer.", tensors).items():
-                place, _, what = name.partition(".")
-                state.setdefault(int(place), {})[what] = value
+                number, _, key = name.partition(".")
+                state.setdefault(int(number), {})[key] = value
             self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
-            self.epochs, self.lowest = [Epoch(**epoch) for epoch in told["epochs"]], told["lowest"]
+            self.epochs, self.lowest = [Epoch(**epoch) for epoch in record["epochs"]], record["lowest"]
         except Exception as error:  # OSError, SafetensorError, KeyError, RuntimeError ...
             raise RunError(
                 f"{path}: no state of this training: {' '.join(str(error).split())[:200]}",
@@ -112,7 +112,7 @@ def train_head(
     batches: Batches,
     train: Sequence[int],
     validation: Sequence[int],
-    objective: Objective,
+    loss_settings: LossSettings,
     settings: TrainSettings,
     seed: int,
     *,
@@ -127,6 +127,8 @@ def train_head(
         head: a new head, on the device of ``batches``.
         train: sequences to train on.
         validation: sequences that decide when to stop.
+        loss_settings: what it learns from.
+        settings: how it is trained.
         seed: of the order of the sequences.
         state: where to keep the state after every epoch; one that is there is taken up.
         finished: told of every epoch, those taken up included.
@@ -136,7 +138,7 @@ def train_head(
         RunError: ``state`` is broken.
     """
     optimizer = _optimizer(head, settings)
-    start = validation_loss(head, batches, validation, objective) if validation else math.inf
+    start = validation_loss(head, batches, validation, loss_settings) if validation else math.inf
     at = TrainingState(head, optimizer, copy.deepcopy(head.state_dict()), start)
     if state is not None and state.exists():
         at.load(state)
@@ -147,12 +149,13 @@ def train_head(
     with progress(steps * (settings.epochs - len(at.epochs)), f"{head.config.kind}: batches") as bar:
         while len(at.epochs) < settings.epochs and not (validation and at.waited() > settings.patience):
             number = len(at.epochs) + 1
+            # The order is drawn anew from the seed in every epoch, so that a resumed training sees the same.
             order = shuffled(lengths, settings.batch_sequences, derive(seed, "epoch", number))
-            groups = [[train[place] for place in batch] for batch in order]
-            loss = _epoch(at, batches, groups, objective, settings, bar)
-            held = validation_loss(head, batches, validation, objective) if validation else None
-            better, last_rate = held is None or held < at.lowest, optimizer.param_groups[0]["lr"]
-            _conclude(at, Epoch(number, loss, held, better, number * len(groups), last_rate))
+            groups = [[train[position] for position in batch] for batch in order]
+            loss = _epoch(at, batches, groups, loss_settings, settings, bar)
+            held_out = validation_loss(head, batches, validation, loss_settings) if validation else None
+            better, last_rate = held_out is None or held_out < at.lowest, optimizer.param_groups[0]["lr"]
+            _conclude(at, Epoch(number, loss, held_out, better, number * len(groups), last_rate))
             if state is not None:
                 at.save(state)
             finished(at.epochs[-1])
@@ -162,13 +165,13 @@ def train_head(
 
 
 def _conclude(at: TrainingState, epoch: Epoch) -> None:
-    """Add an epoch to the state, and tell of it."""
+    """Add an epoch to the state, and say how it went."""
     if epoch.best:
         at.best = copy.deepcopy(at.head.state_dict())
         at.lowest = at.lowest if epoch.validation is None else epoch.validation
     at.epochs.append(epoch)
-    held = "" if epoch.validation is None else f", validation {epoch.validation:.4f}"
-    say(f"epoch {epoch.number}: loss {epoch.loss:.4f}{held}")
+    validation = "" if epoch.validation is None else f", validation {epoch.validation:.4f}"
+    say(f"epoch {epoch.number}: loss {epoch.loss:.4f}{validation}")
 
 
 def _optimizer(head: TemperatureHead, settings: TrainSettings) -> torch.optim.AdamW:
@@ -188,20 +191,20 @@ def _epoch(
     at: TrainingState,
     batches: Batches,
     groups: list[list[int]],
-    objective: Objective,
+    loss_settings: LossSettings,
     settings: TrainSettings,
     bar: Progress,
 ) -> float:
     """One pass; returns the mean loss of the batches, before each one's step."""
     at.head.train()
-    done, total = len(groups) * len(at.epochs), len(groups) * settings.epochs
+    first, total = len(groups) * len(at.epochs), len(groups) * settings.epochs
     sum_of_losses = 0.0
-    for step, sequences in enumerate(groups, start=done):
+    for step, sequences in enumerate(groups, start=first):
         for group in at.optimizer.param_groups:
             group["lr"] = group["peak"] * rate(step, total, settings)
         batch = batches.make(sequences)
-        multiplier = at.head(batch.features, valid=batch.valid, wanted=batch.wanted).exp()
-        loss = objective.mean(batch.summary, multiplier, batch.masked)
+        multiplier = at.head(batch.features, valid=batch.valid, select=batch.response).exp()
+        loss = loss_function(loss_settings, batch.masked)(batch.summary, multiplier).mean()
         if not torch.isfinite(loss):
             raise ModelError("the loss of the head is not a number", fix="lower train.learning_rate")
         at.optimizer.zero_grad()
@@ -223,21 +226,22 @@ def log_multipliers(head: TemperatureHead, batches: Batches, sequences: Sequence
     """Log multipliers of all response tokens of these sequences, in their order: (n,), on the processor."""
     head.eval()
     counts = batches.cache.counts()[list(sequences)]
-    found: list[Tensor] = [torch.empty(0)] * len(sequences)
+    parts: list[Tensor] = [torch.empty(0)] * len(sequences)
     with torch.no_grad():
-        for places in by_length(batches.cache.lengths()[list(sequences)], EVALUATED):
-            batch = batches.make([sequences[place] for place in places])
-            flat = head(batch.features, valid=batch.valid, wanted=batch.wanted).cpu()
-            for place, values in zip(places, flat.split(counts[places].tolist()), strict=True):
-                found[place] = values
-    return torch.cat(found) if found else torch.empty(0)
+        for positions in by_length(batches.cache.lengths()[list(sequences)], EVALUATED):
+            batch = batches.make([sequences[position] for position in positions])
+            flat = head(batch.features, valid=batch.valid, select=batch.response).cpu()
+            for position, values in zip(positions, flat.split(counts[positions].tolist()), strict=True):
+                parts[position] = values
+    return torch.cat(parts) if parts else torch.empty(0)
 
 
 def validation_loss(
-    head: TemperatureHead, batches: Batches, sequences: Sequence[int], objective: Objective
+    head: TemperatureHead, batches: Batches, sequences: Sequence[int], loss_settings: LossSettings
 ) -> float:
     """The loss of all response tokens of these sequences at once, from their summaries."""
     summary = batches.cache.summary(sequences)
     masked = int(batches.cache.lengths()[list(sequences)].sum()) - len(summary.label)
     multiplier = log_multipliers(head, batches, sequences).exp()
-    return float(objective.mean(InChunks(**vars(summary)), multiplier.double(), masked))
+    loss = loss_function(loss_settings, masked)
+    return float(loss(ChunkedSummary.of(summary), multiplier.double()).mean())

@@ -21,7 +21,8 @@ from vllm.model_executor.models.llama import LlamaAttention, LlamaDecoderLayer
 from vllm.sequence import IntermediateTensors
 
 from lmtools.ats.cache import features
-from lmtools.ats.heads import KINDS, BaseShape, HeadConfig, layer_config
+from lmtools.ats.heads import KINDS, layer_config
+from lmtools.ats.recipe import BaseShape, HeadConfig
 from lmtools.ats.vllm_plugin import PREFIX, SETTINGS
 
 STACKED: dict[str, tuple[str, str | int]] = {
@@ -39,8 +40,9 @@ def __getattr__(name: str) -> Any:
     if not name.startswith(PREFIX):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     base = ModelRegistry.models[name.removeprefix(PREFIX)].load_model_cls()
-    globals()[name] = made = type(name, (Calibrated, base), {"__module__": __name__})
-    return made
+    calibrated = type(name, (Calibrated, base), {"__module__": __name__})
+    globals()[name] = calibrated  # the next look-up ends here
+    return calibrated
 
 
 class Calibrated:
@@ -96,10 +98,10 @@ class Calibrated:
             return None
         logits = logits.float()
         if self._contextual:
-            found = hidden_states[:, self._width :].contiguous().view(torch.float32)
+            logs = hidden_states[:, self._width :].contiguous().view(torch.float32)
         else:
-            found = self.lmtools_ats(features(self._names, hidden, logits)).unsqueeze(-1)
-        return logits.mul_(found.exp())  # its own copy, or of no more use to anyone
+            logs = self.lmtools_ats(features(self._names, hidden, logits)).unsqueeze(-1)
+        return logits.mul_(logs.exp())  # a copy, or of no more use to anyone
 
     @property
     def compute_logits_local(self) -> Any:
@@ -108,19 +110,19 @@ class Calibrated:
 
     def load_weights(self, weights: Iterable[tuple[str, Tensor]]) -> set[str]:
         """Load the base model's weights as it does, then the head's; returns the names of what was loaded."""
-        mine: list[tuple[str, Tensor]] = []
+        head: list[tuple[str, Tensor]] = []
 
-        def rest() -> Iterator[tuple[str, Tensor]]:
+        def base() -> Iterator[tuple[str, Tensor]]:
             for name, tensor in weights:
                 if name.startswith(f"{SETTINGS}."):
-                    mine.append((name.removeprefix(f"{SETTINGS}."), tensor))
+                    head.append((name.removeprefix(f"{SETTINGS}."), tensor))
                 else:
                     yield name, tensor
 
-        loaded: set[str] = super().load_weights(rest())  # type: ignore[misc]
+        loaded: set[str] = super().load_weights(base())  # type: ignore[misc]
         if self.lmtools_ats is None:
             return loaded
-        return loaded | {f"{SETTINGS}.{name}" for name in load_head(self.lmtools_ats, mine)}
+        return loaded | {f"{SETTINGS}.{name}" for name in load_head_weights(self.lmtools_ats, head)}
 
 
 class ContextHead(nn.Module):
@@ -147,8 +149,8 @@ class ContextHead(nn.Module):
     def forward(self, positions: Tensor, hidden: Tensor) -> Tensor:
         """Log multipliers: (tokens, 1), float32, within the clip. ``hidden`` is overwritten."""
         states, residual = self.layer(positions, hidden, None)
-        found: Tensor = self.output(states.float() + residual.float())
-        return found.clamp(self._low, self._high)
+        raw: Tensor = self.output(states.float() + residual.float())
+        return raw.clamp(self._low, self._high)
 
 
 class HeadLayer(LlamaDecoderLayer):  # type: ignore[misc]
@@ -163,13 +165,13 @@ class FullAttention(LlamaAttention):  # type: ignore[misc]
     """Attention to all tokens before, whatever window the base model has."""
 
     def __init__(self, *, cache_config: Any = None, **kwargs: Any) -> None:
-        whole = copy.copy(cache_config)
-        if whole is not None:
-            whole.sliding_window = None
-        super().__init__(cache_config=whole, **kwargs)
+        unlimited = copy.copy(cache_config)
+        if unlimited is not None:
+            unlimited.sliding_window = None
+        super().__init__(cache_config=unlimited, **kwargs)
 
 
-def load_head(head: nn.Module, weights: Iterable[tuple[str, Tensor]]) -> set[str]:
+def load_head_weights(head: nn.Module, weights: Iterable[tuple[str, Tensor]]) -> set[str]:
     """Load a head's tensors, named as in its own file; returns the names of the parameters that got them.
 
     Raises:
@@ -189,7 +191,7 @@ def load_head(head: nn.Module, weights: Iterable[tuple[str, Tensor]]) -> set[str
 
 def _stacked(name: str) -> tuple[str, tuple[str | int, ...]]:
     """Where a tensor goes: the parameter, and which part of it."""
-    for layer, (whole, part) in STACKED.items():
+    for layer, (stacked, part) in STACKED.items():
         if f".{layer}." in name:
-            return name.replace(f".{layer}.", f".{whole}."), (part,)
+            return name.replace(f".{layer}.", f".{stacked}."), (part,)
     return name, ()

@@ -1,4 +1,4 @@
-"""One chunk of a task through a reader: answers, and every method's confidence in them."""
+"""One chunk of a task's questions: a model's answers, and every method's confidence in them."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -6,16 +6,14 @@ from functools import partial
 
 from lmtools.calibration.prompt import LETTERS, Rendering
 from lmtools.calibration.recipe import CalibrationRecipe, ConfidenceName
-from lmtools.calibration.scoring import Reader
+from lmtools.calibration.scoring import Scorer
 from lmtools.calibration.tasks import AnswerItem, Answers, ChoiceItem, Choices
 from lmtools.core.errors import BackendError
 from lmtools.core.seeds import derive
 from lmtools.data.predictions import Prediction
 from lmtools.generation.protocol import Completion, Sampling
 
-# From log-probabilities to one confidence: pure functions.
-#
-# Log-probabilities are natural. A confidence is meant as the probability that the answer is right.
+# From the probabilities of an answer's tokens to one confidence: the probability that the answer is right.
 
 
 def mean(probabilities: Sequence[float]) -> float:
@@ -77,7 +75,7 @@ def shares(logprobs: Sequence[float]) -> list[float]:
 
 
 def ask_choices(
-    task: Choices, items: Sequence[ChoiceItem], reader: Reader, rendering: Rendering
+    task: Choices, items: Sequence[ChoiceItem], scorer: Scorer, rendering: Rendering
 ) -> list[Prediction]:
     """Every method's chosen option, the most probable letter, and its share among the letters.
 
@@ -85,18 +83,19 @@ def ask_choices(
         BackendError: a log-probability is NaN.
         LmtoolsError: the model or the backend failed.
     """
-    found: dict[str, dict[str, tuple[float, ...]]] = {}
+    logprobs: dict[str, dict[str, tuple[float, ...]]] = {}
+    # Questions with as many options are weighed together, against the same letters.
     for count in sorted({len(item.choices) for item in items}):
-        some = [item for item in items if len(item.choices) == count]
+        group = [item for item in items if len(item.choices) == count]
         letters = [rendering.continuation(letter) for letter in LETTERS[:count]]
-        read = reader.options([rendering.text(item.prompt) for item in some], letters)
-        found |= {item.id: values for item, values in zip(some, read, strict=True)}
+        scored = scorer.options([rendering.text(item.prompt) for item in group], letters)
+        logprobs |= {item.id: by_method for item, by_method in zip(group, scored, strict=True)}
     predictions = []
     for item in items:
-        for method in reader.methods:
-            chances = shares(_numbers(found[item.id][method], task.name, item.id, method))
-            best = max(range(len(chances)), key=chances.__getitem__)
-            confidence = _within(reader.adjust(method, chances[best]))
+        for method in scorer.methods:
+            letter_shares = shares(_numbers(logprobs[item.id][method], task.name, item.id, method))
+            best = max(range(len(letter_shares)), key=letter_shares.__getitem__)
+            confidence = _within(scorer.adjust(method, letter_shares[best]))
             predictions.append(
                 Prediction(
                     id=item.id,
@@ -113,33 +112,41 @@ def ask_choices(
 def ask_answers(
     task: Answers,
     items: Sequence[AnswerItem],
-    reader: Reader,
+    scorer: Scorer,
     rendering: Rendering,
     recipe: CalibrationRecipe,
-    given: Mapping[str, tuple[str, ...]] | None,
+    written: Mapping[str, tuple[str, ...]] | None,
 ) -> list[Prediction]:
-    """The model's answers, or the given ones, with every method's confidence in each; raises as above."""
+    """The model's answers, or those written elsewhere, with every method's confidence in each.
+
+    Args:
+        written: question id -> answers to score; None: the model answers.
+
+    Raises:
+        BackendError: a log-probability is NaN.
+        LmtoolsError: the model or the backend failed.
+    """
     prompts = [rendering.text(item.prompt) for item in items]
-    if given is None:
-        answers = reader.generate(prompts, _sampling(task, recipe), recipe.answers.samples)
+    if written is None:
+        answers = scorer.generate(prompts, _sampling(task, recipe), recipe.answers.samples)
     else:
         answers = [
-            [Completion(rendering.continuation(text), finish="length") for text in given[item.id]]
+            [Completion(rendering.continuation(text), finish="length") for text in written[item.id]]
             for item in items
         ]
-    asked = [
+    answered = [
         (item, prompt, answer)
         for item, prompt, group in zip(items, prompts, answers, strict=True)
         for answer in group
     ]
-    read = reader.score([prompt for _, prompt, _ in asked], [answer for _, _, answer in asked])
+    scored = scorer.score([prompt for _, prompt, _ in answered], [answer for _, _, answer in answered])
     predictions = []
-    for (item, _, answer), by_method in zip(asked, read, strict=True):
+    for (item, _, answer), by_method in zip(answered, scored, strict=True):
         text = answer.text.strip()
         right = task.is_right(item, text)
-        for method in reader.methods:
+        for method in scorer.methods:
             values = answer_tokens(_numbers(by_method[method], task.name, item.id, method), answer)
-            probabilities = _probabilities(values, partial(reader.adjust, method))
+            probabilities = _probabilities(values, partial(scorer.adjust, method))
             predictions.append(
                 Prediction(
                     id=item.id,

@@ -60,14 +60,14 @@ def dry_run(
     """
     attempt = Attempts()
     notes = () if methods is None else check_methods(recipe, methods)
-    found = attempt("the questions", lambda: read_inputs(recipe))
+    questions = attempt("the questions", lambda: read_inputs(recipe))
     rendering = attempt("the tokenizer", lambda: open_rendering(recipe.model, recipe.chat))
     weights = None
     if recipe.model.backend != "server":
         weights = attempt("the model's size", lambda: weights_gib(recipe.model))
     if check_head is not None:
         attempt(f"whether {recipe.head} fits the model", check_head)
-    tasks = [_plan(task, rendering, recipe) for task in found[0]] if found and rendering else []
+    tasks = [_plan(task, rendering, recipe) for task in questions[0]] if questions and rendering else []
     gib = round(weights, 2) if weights is not None else None
     return Plan(tuple(tasks), gib, describe_precision(recipe.model), tuple(attempt.unchecked), notes)
 

@@ -18,11 +18,11 @@ SEPARATOR = "\n\n"
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is asked: ``shots`` are (question's text, answer) pairs, ``asked`` is the question's text."""
+    """What is asked: ``question`` is its text, ``shots`` are the demonstrations before it, (text, answer)."""
 
     header: str
     shots: tuple[tuple[str, str], ...]
-    asked: str
+    question: str
 
     def text(self) -> str:
         r"""Plain few-shot text, without a space at its end.
@@ -30,17 +30,17 @@ class Prompt:
         >>> Prompt("Capitals.", (("Q: France?\nA:", "Paris"),), "Q: Japan?\nA:").text()
         'Capitals.\n\nQ: France?\nA: Paris\n\nQ: Japan?\nA:'
         """
-        shown = [f"{asked} {answer}" for asked, answer in self.shots]
-        return SEPARATOR.join(filter(None, [self.header, *shown, self.asked]))
+        shots = [f"{question} {answer}" for question, answer in self.shots]
+        return SEPARATOR.join(filter(None, [self.header, *shots, self.question]))
 
     def messages(self) -> list[Message]:
         """Demonstrations as earlier turns; the header opens the first of the user's."""
         turns = [
             turn
-            for asked, answer in self.shots
-            for turn in (Message("user", asked), Message("assistant", answer))
+            for question, answer in self.shots
+            for turn in (Message("user", question), Message("assistant", answer))
         ]
-        first, *rest = [*turns, Message("user", self.asked)]
+        first, *rest = [*turns, Message("user", self.question)]
         opening = SEPARATOR.join(filter(None, [self.header, first.content]))
         return [Message("user", opening), *rest]
 

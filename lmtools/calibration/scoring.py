@@ -4,7 +4,8 @@ A method is a way to calibrate; the first is always the model as it is, unless a
 A method may end in a confidence map, a function of one probability: ``adjust`` applies it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from lmtools.generation.protocol import Completion, Generator, Sampling
@@ -15,8 +16,8 @@ ByMethod = dict[str, tuple[float, ...]]
 """Method -> natural log-probabilities, one per token or per option."""
 
 
-class Reader(Protocol):
-    """A language model whose probabilities are read under every one of ``methods``."""
+class Scorer(Protocol):
+    """A language model whose probabilities are computed under every one of ``methods``."""
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -54,11 +55,25 @@ class Reader(Protocol):
         ...
 
 
-class GeneratorReader:
+@dataclass(frozen=True)
+class ScorerSource:
+    """What a measurement must know of a scorer before it loads any weights.
+
+    ``methods`` are its rows, ``open`` loads it, ``hashes`` are the SHA-256 of what was fitted, by path. What
+    was fitted may be for another model: ``check`` then raises ModelError, ``open`` does so in any case.
+    """
+
+    methods: tuple[str, ...]
+    open: Callable[[], Scorer]
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    check: Callable[[], None] | None = None
+
+
+class GeneratorScorer:
     """Any generator under one method: its log-probabilities as they come.
 
     Args:
-        generator: the model, on whichever backend; closed with the reader.
+        generator: the model, on whichever backend; closed with the scorer.
         method: the name in tables; another than "uncalibrated" where the backend calibrates by itself, such
             as an exported model.
     """
@@ -70,18 +85,18 @@ class GeneratorReader:
     def generate(
         self, prompts: Sequence[str], sampling: Sampling, samples: int = 1
     ) -> list[list[Completion]]:
-        """See ``Reader``."""
+        """See ``Scorer``."""
         return self._generator.generate(prompts, sampling, samples)
 
     def score(self, prompts: Sequence[str], answers: Sequence[Completion]) -> list[ByMethod]:
-        """See ``Reader``; an answer that brings its log-probabilities is not scored again."""
+        """See ``Scorer``; an answer that brings its log-probabilities is not scored again."""
         pairs = list(zip(prompts, answers, strict=True))
-        asked = [(prompt, answer.text) for prompt, answer in pairs if not answer.logprobs]
-        scored = iter(self._generator.score(asked) if asked else ())
+        unscored = [(prompt, answer.text) for prompt, answer in pairs if not answer.logprobs]
+        scored = iter(self._generator.score(unscored) if unscored else ())
         return [{self.methods[0]: answer.logprobs or next(scored)} for answer in answers]
 
     def options(self, prompts: Sequence[str], options: Sequence[str]) -> list[ByMethod]:
-        """See ``Reader``."""
+        """See ``Scorer``."""
         return [{self.methods[0]: values} for values in self._generator.options(prompts, options)]
 
     def adjust(self, method: str, confidence: float) -> float:

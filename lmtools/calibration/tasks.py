@@ -160,14 +160,14 @@ def _kind_of(path: Path) -> str:
     return "choices" if "choices" in fields else "answers"
 
 
-def _check_fields(setting: str, text: str, known: set[str], needed: set[str]) -> None:
+def _check_fields(setting: str, text: str, allowed: set[str], needed: set[str]) -> None:
     try:
-        found = {name for _, name, _, _ in Formatter().parse(text) if name is not None}
+        used = {name for _, name, _, _ in Formatter().parse(text) if name is not None}
     except ValueError as error:
         raise ValueError(f"{setting}: {error}; write {{{{ for a brace") from error
-    if found - known or needed - found:
-        allowed = ", ".join(f"{{{name}}}" for name in sorted(known)) or "no field at all"
-        raise ValueError(f"{setting}: must have {allowed} and no other field in braces")
+    if used - allowed or needed - used:
+        names = ", ".join(f"{{{name}}}" for name in sorted(allowed)) or "no field at all"
+        raise ValueError(f"{setting}: must have {names} and no other field in braces")
 
 
 # Whether a written answer is right.
@@ -209,10 +209,10 @@ def evenly(ids: Sequence[str], subjects: Sequence[str], limit: int | None, seed:
         members.setdefault(subject, []).append(position)
     if count == len(ids) or len(members) == 1:
         return list(range(count))
-    shares = split_evenly({subject: len(own) for subject, own in sorted(members.items())}, count)
+    shares = split_evenly({subject: len(positions) for subject, positions in sorted(members.items())}, count)
     chosen: list[int] = []
-    for subject, own in members.items():
-        drawn = sorted(own, key=lambda position: derive(seed, ids[position]))
+    for subject, positions in members.items():
+        drawn = sorted(positions, key=lambda position: derive(seed, ids[position]))
         chosen += drawn[: shares[subject]]
     return sorted(chosen)
 
@@ -229,9 +229,9 @@ def split_evenly(sizes: dict[str, int], total: int) -> dict[str, int]:
         open_parts = [part for part, size in sizes.items() if shares[part] < size]
         each = max(1, left // len(open_parts))
         for part in open_parts:
-            given = min(each, sizes[part] - shares[part], left)
-            shares[part] += given
-            left -= given
+            share = min(each, sizes[part] - shares[part], left)
+            shares[part] += share
+            left -= share
     return shares
 
 
@@ -339,8 +339,8 @@ def build_task(name: str, definition: Definition, limit: int | None, seed: int) 
 def _choice_items(definition: ChoicesTask, limit: int | None, seed: int) -> list[ChoiceItem]:
     records = load_choices(definition.source, format=definition.format)
     if definition.demonstrations is None:
-        shown, records = _apart(records, definition.shots, definition.source)
-        by_subject = {record.subject: shown for record in records}
+        shots, records = _apart(records, definition.shots, definition.source)
+        by_subject = {record.subject: shots for record in records}
     else:
         by_subject = _by_subject(definition, {record.subject for record in records})
     _check_letters(records, definition.source)
@@ -349,10 +349,10 @@ def _choice_items(definition: ChoicesTask, limit: int | None, seed: int) -> list
 
 
 def _choice_item(
-    definition: ChoicesTask, record: MultipleChoice, shown: Sequence[MultipleChoice]
+    definition: ChoicesTask, record: MultipleChoice, examples: Sequence[MultipleChoice]
 ) -> ChoiceItem:
     header = definition.header.format(subject=record.subject.replace("_", " "))
-    shots = tuple((_choice_text(definition, other), LETTERS[other.answer]) for other in shown)
+    shots = tuple((_choice_text(definition, example), LETTERS[example.answer]) for example in examples)
     prompt = Prompt(header, shots, _choice_text(definition, record))
     return ChoiceItem(
         record.id, prompt, record.choices, record.answer, record.question.strip(), record.subject
@@ -366,33 +366,33 @@ def _choice_text(definition: ChoicesTask, record: MultipleChoice) -> str:
 def _by_subject(definition: ChoicesTask, subjects: set[str]) -> dict[str, list[MultipleChoice]]:
     """The first demonstrations of each subject."""
     source = definition.demonstrations or ""
-    shown: dict[str, list[MultipleChoice]] = {subject: [] for subject in subjects}
+    examples: dict[str, list[MultipleChoice]] = {subject: [] for subject in subjects}
     for record in load_choices(source, format=definition.format):
-        own = shown.get(record.subject)
-        if own is not None and len(own) < definition.shots:
-            own.append(record)
-    lacking = sorted(subject for subject, own in shown.items() if len(own) < definition.shots)
+        first = examples.get(record.subject)
+        if first is not None and len(first) < definition.shots:
+            first.append(record)
+    lacking = sorted(subject for subject, first in examples.items() if len(first) < definition.shots)
     if lacking:
         raise DataError(
-            f"{source}: {len(shown[lacking[0]])} demonstrations of {lacking[0]!r}, where shots is "
+            f"{source}: {len(examples[lacking[0]])} demonstrations of {lacking[0]!r}, where shots is "
             f"{definition.shots}",
             fix="lower shots, or leave that subject's questions out",
         )
-    return shown
+    return examples
 
 
 def _answer_items(definition: AnswersTask, limit: int | None, seed: int) -> list[AnswerItem]:
     records = _questions(definition)
     _check_answers(records, definition)
-    shown, records = _apart(records, definition.shots, definition.source)
+    examples, records = _apart(records, definition.shots, definition.source)
     shots = [(item.question, item.answer) for item in definition.demonstrations]
-    shots += [(record.question, shown_answer(_accepted(record))) for record in shown]
-    asked = tuple((_question_text(definition, question), answer) for question, answer in shots)
+    shots += [(record.question, shown_answer(_accepted(record))) for record in examples]
+    demonstrations = tuple((_question_text(definition, question), answer) for question, answer in shots)
     chosen = evenly([record.id for record in records], [""] * len(records), limit, seed)
     return [
         AnswerItem(
             record.id,
-            Prompt(definition.header, asked, _question_text(definition, record.question)),
+            Prompt(definition.header, demonstrations, _question_text(definition, record.question)),
             _accepted(record),
             _rejected(record),
             record.question.strip(),
@@ -445,8 +445,8 @@ def _check_answers(records: Sequence[Question], definition: AnswersTask) -> None
     """Make sure that every answer can be graded."""
     bare = [record.id for record in records if not _accepted(record)]
     if bare:
-        shown = ", ".join(map(repr, bare[:5])) + (" ..." if len(bare) > 5 else "")
+        names = ", ".join(map(repr, bare[:5])) + (" ..." if len(bare) > 5 else "")
         raise DataError(
-            f"{definition.source}: {len(bare)} questions have no answer: {shown}",
+            f"{definition.source}: {len(bare)} questions have no answer: {names}",
             fix="add `answer` to them, or leave them out",
         )

@@ -1,41 +1,21 @@
 """``lmtools ats``: fit, eval, export."""
 
-import json as json_module
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lmtools.cli import completion
-from lmtools.cli.artefacts import of_export, of_head, of_last_run, push
-from lmtools.cli.options import (
-    Backend,
-    DryRun,
-    Json,
-    LmEval,
-    Model,
-    Out,
-    Public,
-    PushToHub,
-    Recipe,
-    Resume,
-    Seed,
-    Set,
-    Track,
-    overrides,
-)
-from lmtools.cli.output import emit
-from lmtools.core.errors import RunError
-from lmtools.core.progress import say
-from lmtools.core.run import wrong_run
-from lmtools.models.recipes import load_model_recipe
+from lmtools.cli.eval import show_calibration, show_calibration_plan, task_setting
+from lmtools.cli.options import Json, LmEval, Options, Public, PushToHub, with_options
+from lmtools.cli.output import emit, show_run
 
 if TYPE_CHECKING:
-    from lmtools.ats.recipe import AtsRecipe
+    from lmtools.ats.dry_run import Plan
 
-DEFAULT = "ats/quickstart"
+METRICS = ("loss", "nll", "token-ece", "multiplier")
+"""The columns of the printed table, in their order."""
 app = typer.Typer(no_args_is_help=True, help="Fit a small head that makes a model's probabilities honest.")
 FittedRun = Annotated[
     Path | None,
@@ -65,75 +45,40 @@ class Format(StrEnum):
 
 
 @app.command()
-def fit(
-    recipe: Recipe = None,
-    settings: Set = None,
-    model: Model = None,
-    backend: Backend = None,
-    out: Out = None,
-    seed: Seed = None,
-    dry_run: DryRun = False,
-    json: Json = False,
-    resume: Resume = False,
-    track: Track = None,
-    push_to_hub: PushToHub = None,
-    public: Public = False,
-) -> None:
+@with_options()
+def fit(options: Options, push_to_hub: PushToHub = None, public: Public = False) -> None:
     """Fit a temperature head and all baselines; a few minutes as it stands, on two CPU cores."""
-    from lmtools.ats.recipe import AtsRecipe
+    from lmtools.ats import api
 
-    config = load_model_recipe(AtsRecipe, recipe, overrides(settings, model, backend, seed), default=DEFAULT)
-    if dry_run:
-        _show_plan(config, json)
+    recipe = options.recipe or api.DEFAULT
+    if options.dry_run:
+        show_plan(api.plan(recipe, options.overrides()), options.json)
         return
-    from lmtools.ats.commands import fit as run_fit
-    from lmtools.ats.inputs import prepare
-    from lmtools.cli.runs import finish, open_run
-
-    setup = prepare(config)
-    out = of_last_run("ats", "fit", out, resume, push_to_hub is not None)
-    with open_run(
-        "ats", "fit", config, inputs=setup.inputs, seed=config.seed, out=out, resume=resume, track=track
-    ) as run:
-        results = run_fit(setup, run, recipe or DEFAULT)
-        of_head(run, config, results)
-        closing = f"files: {run.directory}/   next: lmtools ats eval {run.directory}"
-        pushed = partial(push, push_to_hub, public, lambda: {"": run.path("head")})
-        finish(run, results, json, closing, ("loss", "nll", "token-ece", "multiplier"), pushed)
+    run = api.run_fit(
+        recipe, options.out, options.overrides(), push_to_hub=push_to_hub, public=public, **options.run()
+    )
+    closing = f"files: {run.directory}/   next: lmtools ats eval {run.directory}"
+    show_run(run, options.json, closing, METRICS)
 
 
 @app.command(name="eval")
+@with_options()
 def evaluate(
-    run: FittedRun = None,
-    task: Tasks = None,
-    recipe: Recipe = None,
-    settings: Set = None,
-    model: Model = None,
-    backend: Backend = None,
-    out: Out = None,
-    seed: Seed = None,
-    dry_run: DryRun = False,
-    json: Json = False,
-    resume: Resume = False,
-    track: Track = None,
-    lm_eval_out: LmEval = None,
+    *, run: FittedRun = None, task: Tasks = None, options: Options, lm_eval_out: LmEval = None
 ) -> None:
     """Measure a fitted run on questions: `lmtools eval calibration` with its head and all its baselines."""
-    from lmtools.calibration.recipe import CalibrationRecipe
-    from lmtools.cli import eval_run
-    from lmtools.cli.eval import DEFAULT as MEASUREMENT
+    from lmtools.ats import api
+    from lmtools.calibration.api import DEFAULT
 
-    given = eval_run.fitted_model(fitted(run))
-    given += [f"tasks={json_module.dumps(task)}"] if task else []
-    given += overrides(settings, model, backend, seed)
-    config = load_model_recipe(CalibrationRecipe, recipe, given, default=MEASUREMENT)
-    if dry_run:
-        eval_run.show_plan(config, json)
+    fitted = api.find_fit(run)
+    recipe, settings = options.recipe or DEFAULT, [*task_setting(task), *options.overrides()]
+    if options.dry_run:
+        show_calibration_plan(api.plan_evaluation(fitted, settings, recipe=recipe), options.json)
         return
-    eval_run.measure(
-        "ats", "eval", config, recipe or MEASUREMENT, out=out, resume=resume, json=json, track=track,
-        lm_eval_out=lm_eval_out,
-    )  # fmt: skip
+    measured = api.run_evaluation(
+        fitted, options.out, settings, recipe=recipe, lm_eval_out=lm_eval_out, **options.run()
+    )
+    show_calibration(measured, options.json)
 
 
 @app.command()
@@ -160,42 +105,16 @@ def export(
     public: Public = False,
 ) -> None:
     """Write the calibrated model as a directory that another engine serves."""
-    from lmtools.ats.export import export_vllm
-    from lmtools.ats.recipe import AtsRecipe
+    from lmtools.ats import api
 
-    source = fitted(run)
-    config = load_model_recipe(AtsRecipe, str(source / "recipe.yaml"), default=DEFAULT)
-    written = export_vllm(source, to or source / format.value, config.model)
-    of_export(source, written, config)
-    say(f"wrote {written}; serve it with: vllm serve {written}")
-    again = f"`hf upload {push_to_hub} {written}` sends it"
-    pushed = push(push_to_hub, public, lambda: {"": written}, again)
-    emit({"run": str(source), "format": format.value, "path": str(written), **pushed}, json)
+    exported = api.export(api.find_fit(run), to, push_to_hub=push_to_hub, public=public)
+    emit(exported.as_json(), json)
 
 
-def fitted(directory: Path | None, root: Path = Path("runs")) -> Path:
-    """The named fitted run, or the one that was finished last.
-
-    Raises:
-        RunError: it is none, or none is named and there is none.
-    """
-    if directory is not None:
-        if not (directory / "recipe.yaml").is_file() or not (directory / "head" / "head.json").is_file():
-            raise wrong_run(directory, "fitted head", "ats fit")
-        return directory
-    # The last thing that a fit writes, and others write too; a quickstart's fit is a folder of its run.
-    written = (*root.glob("*/metrics.json"), *root.glob("*/ats/metrics.json"))
-    found = [path for path in written if (path.parent / "head" / "head.json").is_file()]
-    if not found:
-        raise RunError(f"no fitted head under {root}/", fix="fit one: lmtools ats fit")
-    return max(found, key=lambda path: path.stat().st_mtime).parent
-
-
-def _show_plan(config: "AtsRecipe", json: bool) -> None:
+def show_plan(plan: "Plan", json: bool) -> None:
     """``--dry-run``."""
-    from lmtools.ats.dry_run import dry_run, print_dry_run
+    from lmtools.ats.dry_run import print_dry_run
 
-    plan = dry_run(config)
     emit(plan, json)
     if not json:
         print_dry_run(plan)

@@ -1,34 +1,28 @@
 """``lmtools eval``: measure a model."""
 
 import json as json_module
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lmtools.cli import completion
-from lmtools.cli.eval_run import measure, show_plan
-from lmtools.cli.options import (
-    Backend,
-    DryRun,
-    Json,
-    LmEval,
-    Model,
-    Options,
-    Out,
-    Recipe,
-    Resume,
-    Seed,
-    Set,
-    Track,
-    overrides,
-    with_options,
-)
+from lmtools.cli.invocation import as_called
+from lmtools.cli.options import LmEval, Options, with_options
 from lmtools.cli.output import emit
 from lmtools.core.progress import say
-from lmtools.models.recipes import load_model_recipe
+from lmtools.core.recipe import parse_yaml
+from lmtools.core.run import RECIPE
 
-DEFAULT = "calibration/quickstart"
+if TYPE_CHECKING:
+    from lmtools.calibration.dry_run import Plan
+    from lmtools.core.results import Results
+    from lmtools.runs import FinishedRun
+
+METRICS = ("accuracy", "ece", "brier", "auroc")
+"""The metrics of the printed tables; the result file has them all."""
 app = typer.Typer(
     no_args_is_help=True,
     help="Measure a model: is it right as often as it is sure? Does it rank as users do?",
@@ -63,40 +57,26 @@ def evaluate() -> None:
 
 
 @app.command()
+@with_options()
 def calibration(
-    task: Tasks = None,
-    head: Head = None,
-    recipe: Recipe = None,
-    settings: Set = None,
-    model: Model = None,
-    backend: Backend = None,
-    out: Out = None,
-    seed: Seed = None,
-    dry_run: DryRun = False,
-    json: Json = False,
-    resume: Resume = False,
-    track: Track = None,
-    lm_eval_out: LmEval = None,
+    *, task: Tasks = None, head: Head = None, options: Options, lm_eval_out: LmEval = None
 ) -> None:
     """Is the model right as often as it says? Accuracy, ECE, Brier, AUROC ... with intervals and diagrams.
 
     As it stands: the built-in model on the bundled questions, about 2 minutes on two CPU cores.
     """
-    from lmtools.calibration.recipe import CalibrationRecipe
-    from lmtools.cli.eval_run import fitted_model
+    from lmtools.ats.api import head_settings, open_head
+    from lmtools.calibration import api
 
-    given = [] if head is None else fitted_model(head)
-    if task:
-        given.append(f"tasks={json_module.dumps(task)}")
-    given += overrides(settings, model, backend, seed)
-    config = load_model_recipe(CalibrationRecipe, recipe, given, default=DEFAULT)
-    if dry_run:
-        show_plan(config, json)
+    recipe = options.recipe or api.DEFAULT
+    settings = [*head_settings(head), *task_setting(task), *options.overrides()]
+    if options.dry_run:
+        show_calibration_plan(api.plan(recipe, settings, open_head=open_head), options.json)
         return
-    measure(
-        "eval", "calibration", config, recipe or DEFAULT, out=out, resume=resume, json=json, track=track,
-        lm_eval_out=lm_eval_out,
-    )  # fmt: skip
+    run = api.run_evaluation(
+        recipe, options.out, settings, lm_eval_out=lm_eval_out, open_head=open_head, **options.run()
+    )
+    show_calibration(run, options.json)
 
 
 @app.command()
@@ -159,3 +139,49 @@ def reward(
         say(f"{name:<32} {value.value:.3f} [{value.low:.3f}, {value.high:.3f}]  n = {value.n}")
     say(f"\nfiles: {measured.directory}/   (metrics.json)")
     emit(measured.as_json(), options.json)
+
+
+def task_setting(tasks: Sequence[str] | None) -> list[str]:
+    """The setting that ``--task`` stands for."""
+    return [f"tasks={json_module.dumps(tasks)}"] if tasks else []
+
+
+def show_calibration(run: "FinishedRun", json: bool) -> None:
+    """A finished measurement: a table for each task, what to do next, and with ``json`` all on stdout."""
+    print_tables(run.results)
+    recipe = parse_yaml((run.directory / RECIPE).read_text(encoding="utf-8"), str(run.directory / RECIPE))
+    head = recipe.get("head")
+    following = f"lmtools ats export {head}" if head else f"lmtools ats fit --model {recipe['model']['name']}"
+    files = f"files: {run.directory}/   (predictions.jsonl, metrics.json)"
+    say(as_called(f"\n{files}   next: {following}"))
+    emit(run.as_json(), json)
+
+
+def print_tables(results: "Results") -> None:
+    """A table for each task, on stderr."""
+    from lmtools.report.markdown import print_table
+
+    tasks = dict.fromkeys(name.rpartition("/")[0] for row in results.rows for name in row.metrics)
+    for task in tasks:
+        rows = [
+            replace(
+                row,
+                metrics={
+                    name: row.metrics[full] for name in METRICS if (full := f"{task}/{name}") in row.metrics
+                },
+            )
+            for row in results.rows
+        ]
+        count = results.rows[0].metrics[f"{task}/accuracy"].n
+        say(f"\n{task} ({count} answers)")
+        present = [name for name in METRICS if any(name in row.metrics for row in rows)]
+        print_table(replace(results, rows=tuple(rows)), present)
+
+
+def show_calibration_plan(plan: "Plan", json: bool) -> None:
+    """``--dry-run``."""
+    from lmtools.calibration.dry_run import print_dry_run
+
+    emit(plan, json)
+    if not json:
+        print_dry_run(plan)

@@ -108,13 +108,13 @@ def generate(
         raise LmtoolsError(
             "--confidence needs --calibrated HEAD", fix="name a run of `lmtools ats fit`, or leave it out"
         )
-    own = {"max_tokens": max_tokens, "temperature": temperature, "samples": samples, "raw": raw or None}
+    named = {"max_tokens": max_tokens, "temperature": temperature, "samples": samples, "raw": raw or None}
     ranker = None
     if best_of is not None or reward is not None or weights is not None:
         check(best_of, reward, weights, samples, raw, temperature)
-        own |= sampling(best_of or 1, temperature)
+        named |= sampling(best_of or 1, temperature)
     settings = [*_model_of(calibrated), *(settings or [])]
-    config = resolve_dtypes(_config(settings, model, backend, seed, own))
+    config = resolve_dtypes(_config(settings, model, backend, seed, named))
     requests = _requests(prompt, input)
     from lmtools.generation.requests import answer
 
@@ -123,7 +123,7 @@ def generate(
     if reward is not None and weights is not None:
         ranker = open_ranker(reward, weights, config.system)
     answered = list(answer(requests, config, opened))
-    rows = [row(request, found, kind) for request, found in answered]
+    rows = [row(request, completions, kind) for request, completions in answered]
     if ranker is not None:
         ranker.rank([request for request, _ in answered], rows)
     if output is not None:
@@ -131,8 +131,8 @@ def generate(
         say(f"wrote {output}: {len(rows)} prompts")
     emit({"results": rows, "output": output}, json)
     if output is None and not json:
-        for found in rows:
-            typer.echo(json_module.dumps(found, ensure_ascii=False) if input else texts(found))
+        for result in rows:
+            typer.echo(json_module.dumps(result, ensure_ascii=False) if input else texts(result))
 
 
 def row(
@@ -143,30 +143,35 @@ def row(
     With a kind of ``confidence``, each completion has one, and the ``probabilities`` of its tokens.
     """
     answers = [
-        {"text": done.text, "finish": done.finish, "tokens": len(done.tokens), "logprob": sum(done.logprobs)}
-        | ({} if confidence is None else certainty(done, confidence))
-        for done in completions
+        {
+            "text": completion.text,
+            "finish": completion.finish,
+            "tokens": len(completion.tokens),
+            "logprob": sum(completion.logprobs),
+        }
+        | ({} if confidence is None else certainty(completion, confidence))
+        for completion in completions
     ]
     return {**request.model_dump(mode="json", by_alias=True, exclude_none=True), "completions": answers}
 
 
-def certainty(done: "Completion", kind: "ConfidenceName") -> dict[str, Any]:
+def certainty(completion: "Completion", kind: "ConfidenceName") -> dict[str, Any]:
     """The ``confidence`` in a completion, and the ``probabilities`` of all its tokens."""
     from lmtools.calibration.answering import answer_confidence, answer_tokens
 
-    probabilities = [math.exp(value) for value in done.logprobs]
-    value = answer_confidence(answer_tokens(probabilities, done), kind)
+    probabilities = [math.exp(value) for value in completion.logprobs]
+    value = answer_confidence(answer_tokens(probabilities, completion), kind)
     return {"confidence": value, "confidence_kind": kind, "probabilities": probabilities}
 
 
-def texts(found: dict[str, Any]) -> str:
+def texts(result: dict[str, Any]) -> str:
     """The completions of one prompt, numbered where there are several, with their confidence if they have."""
     answers = [
         completion["text"].strip()
         + (f"\n(confidence {completion['confidence']:.2f})" if "confidence" in completion else "")
-        for completion in found["completions"]
+        for completion in result["completions"]
     ]
-    if "reward" in found["completions"][0]:  # the best one is first
+    if "reward" in result["completions"][0]:  # the best one is first
         return str(answers[0])
     if len(answers) == 1:
         return str(answers[0])
@@ -177,10 +182,9 @@ def _model_of(fitted: Path | None) -> list[str]:
     """The setting that names the model of a fitted run; none for a head alone."""
     if fitted is None:
         return []
-    from lmtools.cli.eval_run import fitted_model
+    from lmtools.ats.api import model_settings
 
-    named = [setting for setting in fitted_model(fitted) if setting.startswith("model=")]
-    return [*named, "model.dtype=auto"]  # a head may run at another precision than it was fitted at
+    return [*model_settings(fitted), "model.dtype=auto"]  # not bound to the precision it was fitted at
 
 
 def _opener(head: Path) -> "Opener":
@@ -213,24 +217,28 @@ def _config(
     model: str | None,
     backend: BackendName | None,
     seed: int | None,
-    own: dict[str, Any],
+    named: dict[str, Any],
 ) -> "GenerateConfig":
     """The settings, from the options and ``--set``; every fault at once."""
     from lmtools.generation.requests import GenerateConfig
 
-    given = [f"{key}={json_module.dumps(value)}" for key, value in own.items() if value is not None]
+    named_settings = [
+        f"{key}={json_module.dumps(value)}" for key, value in named.items() if value is not None
+    ]
     data: dict[str, Any] = {}
-    places: dict[tuple[str | int, ...], str] = {(): "lmtools generate"}
-    for override in [*given, *overrides(settings, model, backend, seed)]:
+    sources: dict[tuple[str | int, ...], str] = {(): "lmtools generate"}
+    for override in [*named_settings, *overrides(settings, model, backend, seed)]:
         keys, data = apply_override(data, override)
         option = (
-            f"--{override.partition('=')[0].replace('_', '-')}" if override in given else f"--set {override}"
+            f"--{override.partition('=')[0].replace('_', '-')}"
+            if override in named_settings
+            else f"--set {override}"
         )
-        places[keys] = option
+        sources[keys] = option
     try:
         return GenerateConfig.model_validate(data)
     except ValidationError as error:
-        faults = describe_faults(GenerateConfig, error, places)
+        faults = describe_faults(GenerateConfig, error, sources)
         raise RecipeError("\n".join(faults), fix="mend the options above") from error
 
 
@@ -288,23 +296,25 @@ class Ranker:
         """
         from lmtools.models.features import AnsweredPrompt
 
-        places = [
-            (row, place)
-            for row, one in enumerate(rows)
-            for place, completion in enumerate(one["completions"])
+        written = [
+            (row, number)
+            for row, result in enumerate(rows)
+            for number, completion in enumerate(result["completions"])
             if completion["text"].strip()
         ]
         answered = [
-            AnsweredPrompt(self._turns(requests[row]), rows[row]["completions"][place]["text"])
-            for row, place in places
+            AnsweredPrompt(self._turns(requests[row]), rows[row]["completions"][number]["text"])
+            for row, number in written
         ]
-        rewards = dict(zip(places, self.reward(answered), strict=True)) if answered else {}
+        rewards = dict(zip(written, self.reward(answered), strict=True)) if answered else {}
         self.reward.reader.close()
-        for row, one in enumerate(rows):
-            for place, completion in enumerate(one["completions"]):
-                value = rewards.get((row, place))
+        for row, result in enumerate(rows):
+            for number, completion in enumerate(result["completions"]):
+                value = rewards.get((row, number))
                 completion["reward"] = None if value is None else float(value)
-            one["completions"].sort(key=lambda done: (done["reward"] is None, -(done["reward"] or 0.0)))
+            result["completions"].sort(
+                key=lambda completion: (completion["reward"] is None, -(completion["reward"] or 0.0))
+            )
 
     def _turns(self, request: "Request") -> tuple[Any, ...]:
         from lmtools.models.chat import Message

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lmtools.cli.artefacts import of_head, of_policy
 from lmtools.cli.invocation import as_called
 from lmtools.cli.leret_run import open_run, read_recipe, search_line
 from lmtools.cli.options import Backend, DryRun, Json, Model, Out, Resume, Seed, Set, Track, overrides
@@ -63,6 +62,7 @@ def quickstart(
         return
     from lmtools.ats.recipe import method_name
     from lmtools.leret.api import train
+    from lmtools.leret.card import write_cards
 
     say("LeReT: a small language model learns to write search queries by trying them.")
     say(f"Fetching the model {recipe.model.name} if it is not there yet ...")
@@ -81,7 +81,7 @@ def quickstart(
         measured = _calibrate(run, *second)
         say(_calibrated(measured, method_name(second[0].head.kind, second[0].loss.name), run.directory))
         personal = _personalise(run, third)
-        of_policy(run, recipe, results)
+        write_cards(run, recipe, results)
         run.finish(results)
         say(_personalised(personal, third.name, run.directory))
         parts = {"ats": asdict(measured), "hyre": asdict(personal)}
@@ -154,25 +154,21 @@ def _show_plans(
 
 def _calibrate(whole: "Run", recipe: "AtsRecipe", measurement: "CalibrationRecipe") -> "Results":
     """Fit a temperature head and measure it, in folders of the run."""
-    from lmtools.ats.commands import fit
-    from lmtools.ats.inputs import prepare
-    from lmtools.cli import eval_run, runs
+    from lmtools.ats import api
+    from lmtools.cli.eval import print_tables
 
     say("\nATS: a small head learns when the model's next word is a guess, and lowers its confidence there.")
-    setup, fitted, own = prepare(recipe), whole.path("ats"), PartTracker(whole.tracker, "ats")
-    with runs.open_run(
-        "ats", "fit", recipe, inputs=setup.inputs, seed=recipe.seed, out=fitted, resume=True, track=own
-    ) as run:
-        results = fit(setup, run, FIT)
-        of_head(run, recipe, results)
-        run.finish(results)
-    config = measurement.model_copy(update={"head": str(fitted)})
-    folder, own = whole.path("ats-eval"), PartTracker(whole.tracker, "ats-eval")
-    with eval_run.measurement("ats", "eval", config, MEASUREMENT, out=folder, resume=True, track=own) as (
-        _,
-        measured,
-    ):
-        return measured
+    command = ["lmtools", *sys.argv[1:]]
+    fitted = api.run_fit(
+        recipe, whole.path("ats"), name=FIT, resume=True, track=PartTracker(whole.tracker, "ats"),
+        command=command,
+    ).directory  # fmt: skip
+    measured = api.run_evaluation(
+        fitted, whole.path("ats-eval"), recipe=measurement, name=MEASUREMENT, resume=True,
+        track=PartTracker(whole.tracker, "ats-eval"), command=command,
+    )  # fmt: skip
+    print_tables(measured.results)
+    return measured.results
 
 
 def _personalise(whole: "Run", recipe: "HyreRecipe") -> "Results":

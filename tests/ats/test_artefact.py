@@ -8,7 +8,7 @@ from tiny import save_adapter, save_tiny_llama
 from tiny_heads import fitted
 
 from lmtools.ats.artefact import BaseInfo, find_head, head_digest, load_head, read_settings, save_head
-from lmtools.ats.heads import base_shape
+from lmtools.ats.recipe import base_shape
 from lmtools.core.errors import ModelError
 from lmtools.models.load import load
 from lmtools.models.spec import ModelSpec

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from lmtools.ats import baselines as scalar_module
-from lmtools.ats import losses
+from lmtools.ats import cache, losses
 from lmtools.ats.baselines import (
     VectorScaling,
     VectorSettings,
@@ -82,7 +81,7 @@ def test_the_scalar_of_summaries_is_that_of_the_logits():
 def test_a_scalar_does_not_depend_on_the_chunks(monkeypatch):
     summary = summarise(*tokens(100))
     whole = fit_scalar(summary, LOSSES["code form"])
-    monkeypatch.setattr(scalar_module, "CHUNK", 7)
+    monkeypatch.setattr(cache, "CHUNK", 7)
     assert fit_scalar(summary, LOSSES["code form"]) == pytest.approx(whole, abs=1e-9)
 
 

@@ -18,7 +18,8 @@ from tiny_calibrated import (
 
 from lmtools.ats.artefact import BaseInfo, save_head
 from lmtools.ats.calibrated import CalibratedLM, calibrate
-from lmtools.ats.heads import base_shape, build_head
+from lmtools.ats.heads import build_head
+from lmtools.ats.recipe import base_shape
 from lmtools.core.errors import ModelError
 from lmtools.generation.hf import HfGenerator
 from lmtools.generation.protocol import Sampling

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lmtools.ats import batches
 from lmtools.ats.batches import ExactSummary, log_partition
-from lmtools.ats.losses import Objective
+from lmtools.ats.losses import loss_function
 from lmtools.ats.recipe import LossSettings
 
 CACHE = small_cache()
@@ -53,11 +53,11 @@ def test_the_derivative_is_autograds(logits, multiplier):
 @pytest.mark.parametrize("smoothing", ["uniform", "top_k"])
 def test_losses_and_gradients_are_those_of_the_summaries(name, smoothing, monkeypatch):
     monkeypatch.setattr(batches, "ROOM", 7 * SHAPE.vocabulary)
-    objective = Objective(LossSettings(name=name, smoothing=smoothing))
+    loss_of = loss_function(LossSettings(name=name, smoothing=smoothing), masked=40)
     found = []
     for summary in pair():
         log_s = torch.linspace(math.log(0.05), math.log(10), len(summary.label)).requires_grad_()
-        each = objective.each(summary, log_s.exp(), masked=40)
+        each = loss_of(summary, log_s.exp())
         each.sum().backward()
         found.append((each.detach(), log_s.grad))
     (loss, gradient), (exact_loss, exact_gradient) = found

@@ -15,7 +15,7 @@ from tiny_heads import fitted
 from lmtools.ats import export
 from lmtools.ats.artefact import BaseInfo, save_head
 from lmtools.ats.export import export_vllm
-from lmtools.ats.heads import base_shape
+from lmtools.ats.recipe import base_shape
 from lmtools.ats.vllm_plugin import PREFIX, SUPPORTED, register
 from lmtools.core.errors import ModelError, RunError
 from lmtools.models.files import resolve

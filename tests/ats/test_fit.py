@@ -5,9 +5,8 @@ import json
 import pytest
 from tiny_fit import run_fit, tiny_recipe
 
-from lmtools.ats import commands, fit
-from lmtools.ats.artefact import head_digest, read_settings
-from lmtools.ats.fit import load_methods
+from lmtools.ats import extract, fit
+from lmtools.ats.artefact import head_digest, load_methods, read_settings
 from lmtools.ats.inputs import prepare, split
 from lmtools.core.errors import DataError, ModelError
 from lmtools.core.results import read_results
@@ -81,14 +80,14 @@ def test_a_fit_that_is_killed_between_or_inside_heads_ends_with_the_same_weights
 def test_a_finished_run_is_only_read(tiny_llama, tmp_path, monkeypatch):
     recipe = tiny_recipe(tiny_llama, tmp_path, compare=())
     first = run_fit(recipe, tmp_path / "run")
-    monkeypatch.setattr(commands, "read", lambda *_: pytest.fail("the model was read again"))
+    monkeypatch.setattr(fit, "read_features", lambda *_, **__: pytest.fail("the model was read again"))
     assert run_fit(recipe, tmp_path / "run", resume=True) == first
     assert read_results(tmp_path / "run" / "metrics.json") == first
 
 
 def test_two_fits_share_one_pass_of_the_model(tiny_llama, tmp_path, monkeypatch):
     run_fit(tiny_recipe(tiny_llama, tmp_path, compare=("Platt",)), tmp_path / "a")
-    monkeypatch.setattr(commands, "load", lambda *_, **__: pytest.fail("the model was loaded again"))
+    monkeypatch.setattr(extract, "load", lambda *_, **__: pytest.fail("the model was loaded again"))
     other = tiny_recipe(tiny_llama, tmp_path, compare=("linear",), loss={"alpha": 0.7}, seed=3)
     run_fit(other, tmp_path / "b")
 
@@ -140,8 +139,8 @@ def test_no_instructions(tiny_llama, tmp_path):
 
 def test_a_sequence_that_is_cut_is_told(tiny_llama, tmp_path, capsys):
     recipe = tiny_recipe(tiny_llama, tmp_path, data={"max_tokens": 30})
-    setup = prepare(recipe)
-    longest = max(len(one.ids) for one in setup.rows.marked)
+    inputs = prepare(recipe)
+    longest = max(len(one.ids) for one in inputs.rows.marked)
     assert longest == 30
     assert "lose their end: data.max_tokens=30" in capsys.readouterr().err
 

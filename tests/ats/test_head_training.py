@@ -11,15 +11,14 @@ from hypothesis import strategies as st
 from small_cache import OUTPUT, SHAPE, small_cache
 
 from lmtools.ats.batches import Batches, by_length, shuffled
-from lmtools.ats.heads import HeadConfig, build_head
-from lmtools.ats.losses import Objective
-from lmtools.ats.recipe import LossSettings, TrainSettings
+from lmtools.ats.heads import build_head
+from lmtools.ats.recipe import HeadConfig, LossSettings, TrainSettings
 from lmtools.ats.train import log_multipliers, rate, train_head, validation_loss
 from lmtools.core.errors import ModelError, RunError
 
 CACHE = small_cache()
 TRAIN, HELD = tuple(range(18)), tuple(range(18, 24))
-OBJECTIVE = Objective(LossSettings())
+LOSS = LossSettings()
 SETTINGS = TrainSettings(
     epochs=4, batch_sequences=4, learning_rate=0.01, output_learning_rate=0.01, warmup=2, patience=9
 )
@@ -38,7 +37,7 @@ def start(kind="linear", settings=SETTINGS, held=HELD, exact=False, **more):
     config = HeadConfig(kind=kind)
     batches = Batches(CACHE, config, "cpu", Output() if exact else None, exact)
     head = build_head(config, SHAPE, seed=1)
-    return head, train_head(head, batches, TRAIN, held, OBJECTIVE, settings, 5, **more), batches
+    return head, train_head(head, batches, TRAIN, held, LOSS, settings, 5, **more), batches
 
 
 def same(a, b):
@@ -48,9 +47,9 @@ def same(a, b):
 @pytest.mark.parametrize("kind", ["transformer", "mlp", "linear"])
 def test_it_learns_who_is_right_from_the_states(kind):
     head, state, batches = start(kind)
-    first = validation_loss(build_head(head.config, SHAPE), batches, HELD, OBJECTIVE)
+    first = validation_loss(build_head(head.config, SHAPE), batches, HELD, LOSS)
     assert state.lowest < first - 0.05
-    assert validation_loss(head, batches, HELD, OBJECTIVE) == pytest.approx(state.lowest)
+    assert validation_loss(head, batches, HELD, LOSS) == pytest.approx(state.lowest)
 
 
 def test_the_output_layer_has_a_rate_of_its_own():
@@ -109,9 +108,9 @@ def test_it_stops_when_nothing_gets_better_and_keeps_the_best():
     head, state, batches = start(settings=wild)
     assert len(state.epochs) < 9
     assert state.waited() == 2
-    values = [validation_loss(build_head(head.config, SHAPE), batches, HELD, OBJECTIVE)]
+    values = [validation_loss(build_head(head.config, SHAPE), batches, HELD, LOSS)]
     values += [epoch.validation for epoch in state.epochs]
-    assert validation_loss(head, batches, HELD, OBJECTIVE) == pytest.approx(min(values))
+    assert validation_loss(head, batches, HELD, LOSS) == pytest.approx(min(values))
 
 
 def test_without_held_out_sequences_the_last_epoch_counts():
@@ -126,7 +125,7 @@ def test_a_loss_that_is_no_number_ends_it():
     broken.arrays["mean"][:] = math.nan
     batches = Batches(broken, HeadConfig(kind="linear"), "cpu")
     with pytest.raises(ModelError, match="not a number"):
-        train_head(build_head(HeadConfig(kind="linear"), SHAPE), batches, TRAIN, (), OBJECTIVE, SETTINGS, 0)
+        train_head(build_head(HeadConfig(kind="linear"), SHAPE), batches, TRAIN, (), LOSS, SETTINGS, 0)
 
 
 def test_multipliers_come_in_the_order_of_the_sequences():
@@ -141,7 +140,7 @@ def test_a_batch_is_padded_on_the_right_and_counts_what_is_masked():
     batch = Batches(CACHE, HeadConfig(kind="linear"), "cpu").make([0, 5])
     lengths = CACHE.lengths()[[0, 5]].tolist()
     assert batch.valid.sum(dim=1).tolist() == lengths
-    assert not (batch.wanted & ~batch.valid).any()
+    assert not (batch.response & ~batch.valid).any()
     assert batch.masked == 2 * max(lengths) - CACHE.counts()[[0, 5]].sum()
     assert torch.equal(batch.summary.label, CACHE.summary([0, 5]).label)
 

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from tiny_heads import SHAPE, fitted
 from transformers import Gemma2Config, GPT2Config, LlamaConfig
 
-from lmtools.ats.heads import BaseShape, Context, HeadConfig, TransformerHead, base_shape, build_head
+from lmtools.ats.heads import AttentionInputs, TransformerHead, build_head
+from lmtools.ats.recipe import BaseShape, HeadConfig, base_shape
 from lmtools.core.errors import ModelError
 
 KINDS = ["transformer", "mlp", "linear", "scalar"]
@@ -75,7 +76,7 @@ def test_the_layers_rope_has_base_10000_and_its_norms_1e_6():
 def test_wanted_positions_alone_get_what_all_of_them_get(kind, seed, share):
     head, features, valid = fitted(kind=kind, seed=2), states(seed=seed), padded()
     wanted = valid & (torch.rand(valid.shape, generator=torch.Generator().manual_seed(seed)) < share)
-    some = head(features, valid=valid, wanted=wanted)
+    some = head(features, valid=valid, select=wanted)
     assert some.shape == (int(wanted.sum()),)
     assert torch.allclose(some, head(features, valid=valid)[wanted], atol=1e-5)
 
@@ -111,7 +112,7 @@ def test_the_other_heads_see_a_token_alone(kind):
 
 def test_gradients_reach_every_weight_and_padding_makes_no_nan():
     head, features, valid = fitted(features=JOINED), states(width=66), padded()
-    head(features, valid=valid, wanted=valid).sum().backward()
+    head(features, valid=valid, select=valid).sum().backward()
     for name, parameter in head.named_parameters():
         assert torch.isfinite(parameter.grad).all(), name
         assert parameter.grad.abs().sum() > 0, name
@@ -128,12 +129,12 @@ def test_steps_with_a_cache_are_the_whole():
     from transformers import DynamicCache
 
     head, features = fitted(), states(2, 8)
-    head.place(0)
+    head.use_cache_layer(0)
     cache, found = DynamicCache(), []
     for start, end in ((0, 5), (5, 6), (6, 8)):
         mask = (torch.arange(end) <= torch.arange(start, end)[:, None]).expand(2, 1, -1, -1)
-        context = Context(mask, torch.arange(start, end)[None], cache, "sdpa")
-        found.append(head.step(features[:, start:end], slice(0, None), context))
+        inputs = AttentionInputs(mask, torch.arange(start, end)[None], cache, "sdpa")
+        found.append(head.step(features[:, start:end], slice(0, None), inputs))
     assert torch.allclose(torch.cat(found, dim=1), head(features), atol=1e-5)
 
 

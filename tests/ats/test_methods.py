@@ -7,10 +7,18 @@ import pytest
 import torch
 from small_run import NAMES, some_baselines, write_run
 
-from lmtools.ats.artefact import BaseInfo, Baselines, load_baselines, save_baselines, save_head
+from lmtools.ats.artefact import (
+    BaseInfo,
+    Baselines,
+    in_order,
+    load_baselines,
+    load_methods,
+    save_baselines,
+    save_head,
+)
 from lmtools.ats.baselines import VectorScaling, save_vector
-from lmtools.ats.fit import in_order, load_methods
-from lmtools.ats.heads import HeadConfig, base_shape, build_head
+from lmtools.ats.heads import build_head
+from lmtools.ats.recipe import HeadConfig, base_shape
 from lmtools.core.errors import ModelError, RecipeError, RunError
 from lmtools.models.load import LoadedModel, load
 from lmtools.models.spec import ModelSpec

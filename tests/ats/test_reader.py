@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from small_run import NAMES, write_run
 from tiny import save_tiny_llama
 
-from lmtools.ats.calibrated import AtsReader, open_reader
-from lmtools.ats.fit import Methods, load_methods
+from lmtools.ats.artefact import FittedMethods, load_methods
+from lmtools.ats.calibrated import AtsScorer, open_scorer
 from lmtools.core.errors import ModelError, RecipeError
 from lmtools.generation import hf
 from lmtools.generation.hf import HfGenerator
@@ -39,7 +39,7 @@ def methods(run, loaded):
 
 @pytest.fixture
 def reader(loaded, methods):
-    return AtsReader(loaded, methods)
+    return AtsScorer(loaded, methods)
 
 
 def ids_of(loaded, text):
@@ -126,9 +126,9 @@ def test_an_answers_numbers_depend_on_nothing_beside_it(
     prompts, answers = [prompt for prompt, _ in chosen], [Completion(text) for _, text in chosen]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hf, "LOGITS", held * 384)
-        together = AtsReader(loaded, methods, batch_tokens).score(prompts, answers)
+        together = AtsScorer(loaded, methods, batch_tokens).score(prompts, answers)
     monkeypatch.setenv("LMTOOLS_CACHE", str(tmp_path_factory.mktemp("alone")))
-    reader = AtsReader(loaded, methods)
+    reader = AtsScorer(loaded, methods)
     for prompt, answer, by_method in zip(prompts, answers, together, strict=True):
         [alone] = reader.score([prompt], [answer])
         for name in NAMES:
@@ -166,9 +166,9 @@ def test_a_second_evaluation_runs_no_model(loaded, methods, reader, passes):
     answers = [Completion(" the Seine")] * 5
     first = reader.score(PROMPTS, answers), reader.options(PROMPTS, ["A", "B"])
     assert passes == [5, 5]
-    again = AtsReader(loaded, methods)
+    again = AtsScorer(loaded, methods)
     assert (again.score(PROMPTS, answers), again.options(PROMPTS, ["A", "B"])) == first
-    some = AtsReader(loaded, methods.only(("mlp", "Platt")))
+    some = AtsScorer(loaded, methods.only(("mlp", "Platt")))
     assert some.score(PROMPTS, answers)[0] == {
         name: first[0][0][name] for name in ("uncalibrated", "Platt", "mlp")
     }
@@ -181,8 +181,8 @@ def test_a_second_evaluation_runs_no_model(loaded, methods, reader, passes):
 def test_another_head_is_not_answered_from_the_cache(loaded, methods, reader, passes):
     answer = [Completion("x")]
     [before] = reader.score(PROMPTS[:1], answer)
-    changed = Methods({"linear": methods.heads["mlp"]}, digests={"linear": "another"})
-    other = AtsReader(loaded, changed)
+    changed = FittedMethods({"linear": methods.heads["mlp"]}, digests={"linear": "another"})
+    other = AtsScorer(loaded, changed)
     [after] = other.score(PROMPTS[:1], answer)
     assert passes == [1, 1]
     assert after["uncalibrated"] == pytest.approx(before["uncalibrated"], abs=1e-5)
@@ -208,22 +208,22 @@ def test_a_shared_prefix_is_run_once(loaded, reader, monkeypatch):
 
 def test_opening_a_run(tiny_llama, run, methods):
     spec = ModelSpec(name=str(tiny_llama), device="cpu")
-    reader = open_reader(spec, run, ("transformer",))
+    reader = open_scorer(spec, run, ("transformer",))
     assert reader.methods == ("uncalibrated", "transformer")
     [found] = reader.options(PROMPTS[:1], ["A"])
     assert set(found) == {"uncalibrated", "transformer"}
     reader.close()
     reader.close()
     with pytest.raises(RecipeError, match="none of the methods that were fitted"):
-        open_reader(spec, run, ("temperature",))
+        open_scorer(spec, run, ("temperature",))
     with pytest.raises(RecipeError, match="read by hf, not by vllm"):
-        open_reader(spec.model_copy(update={"backend": "vllm"}), run)
+        open_scorer(spec.model_copy(update={"backend": "vllm"}), run)
 
 
 def test_a_run_of_another_model_is_an_error(tmp_path, run):
     other = save_tiny_llama(tmp_path / "other", seed=9)
     with pytest.raises(ModelError, match="other weights"):
-        open_reader(ModelSpec(name=str(other), device="cpu"), run)
+        open_scorer(ModelSpec(name=str(other), device="cpu"), run)
 
 
 @pytest.mark.parametrize("heads", [True, False])
@@ -234,7 +234,7 @@ def test_a_model_whose_logits_are_not_numbers_is_an_error(tmp_path, methods, hea
     some = methods if heads else methods.only(("scalar (NLL)", "Platt"))
     model = LoadedModel(broken.model, broken.tokenizer, "broken", "cpu")
     with pytest.raises(ModelError, match="NaN or infinity"):
-        AtsReader(model, some).score(PROMPTS[:1], [Completion("x")])
+        AtsScorer(model, some).score(PROMPTS[:1], [Completion("x")])
 
 
 def test_bad_questions_are_errors(reader):

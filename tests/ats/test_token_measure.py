@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmtools.ats.cache import summarise
-from lmtools.ats.losses import Objective
-from lmtools.ats.measure import TokenScores, joined, of_logits, of_multipliers, table
+from lmtools.ats.measure import TokenScores, compare_methods, joined, logit_scores, multiplier_scores
 from lmtools.ats.recipe import LossSettings
 from lmtools.metrics.calibration import ece
 
@@ -24,7 +23,7 @@ def test_by_hand():
         "uncalibrated": scores([0.9, 0.9, 0.2], [True, False, False], [1.0, 2.0, 3.0]),
         "Platt": scores([0.5, 0.5, 0.0], [True, False, False]),
     }
-    (base, mapped), differences = table(both, [0, 0, 1], 200, 0)
+    (base, mapped), differences = compare_methods(both, [0, 0, 1], 200, 0)
     assert base.metrics["token-ece"].value == pytest.approx(1 / 3)
     assert base.metrics["nll"].value == pytest.approx(2)
     assert base.metrics["nll"].n == 3
@@ -40,7 +39,7 @@ def test_by_hand():
 )
 def test_the_token_error_is_the_metric_and_lies_in_its_interval(tokens):
     confidence, correct, clusters = map(list, zip(*tokens, strict=True))
-    [row], _ = table({"uncalibrated": scores(confidence, correct)}, clusters, 100, 0)
+    [row], _ = compare_methods({"uncalibrated": scores(confidence, correct)}, clusters, 100, 0)
     found = row.metrics["token-ece"]
     assert found.value == pytest.approx(float(ece(confidence, correct)), abs=1e-9)
     assert 0 <= found.low <= found.high <= 1
@@ -52,8 +51,8 @@ def test_multipliers_and_logits_give_the_same_scores():
     labels = torch.cat([logits.argmax(-1)[:6], torch.arange(6)])
     summary = summarise(logits, labels)
     s = torch.full((12,), 0.6)
-    a = of_multipliers(summary, s, Objective(LossSettings(name="cross_entropy")), masked=3)
-    b = joined([of_logits(0.6 * logits[:5], labels[:5]), of_logits(0.6 * logits[5:], labels[5:])])
+    a = multiplier_scores(summary, s, LossSettings(name="cross_entropy"), masked=3)
+    b = joined([logit_scores(0.6 * logits[:5], labels[:5]), logit_scores(0.6 * logits[5:], labels[5:])])
     assert np.allclose(a.means["nll"], b.means["nll"], atol=1e-3)
     assert np.allclose(a.means["loss"], a.means["nll"])
     assert np.allclose(a.confidence, b.confidence, atol=1e-3)

@@ -82,14 +82,14 @@ def test_every_figure_is_that_of_the_model_with_the_head(tiny_llama, tmp_path, s
 
 
 def test_a_fit_that_is_killed_before_its_end_writes_the_texts(tiny_llama, tmp_path, monkeypatch):
-    from lmtools.ats import commands
+    from lmtools.ats import measure
 
     def killed(*_):
         raise KeyboardInterrupt
 
     recipe = tiny_recipe(tiny_llama, tmp_path, compare=())
     with monkeypatch.context() as patch:
-        patch.setattr(commands, "write_token_texts", killed)
+        patch.setattr(measure, "write_token_texts", killed)
         with pytest.raises(KeyboardInterrupt):
             run_fit(recipe, tmp_path / "run")
     assert not (tmp_path / "run" / FILE).exists()

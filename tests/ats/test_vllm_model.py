@@ -19,7 +19,8 @@ from tiny_heads import fitted
 from lmtools.ats.artefact import BaseInfo, save_head
 from lmtools.ats.calibrated import calibrate
 from lmtools.ats.export import export_vllm
-from lmtools.ats.heads import HeadConfig, base_shape, build_head
+from lmtools.ats.heads import build_head
+from lmtools.ats.recipe import HeadConfig, base_shape
 from lmtools.cli.app import run
 from lmtools.data.predictions import grouped, read_predictions
 from lmtools.generation.hf import HfGenerator

@@ -8,7 +8,7 @@ from quiz import answer_records, choice_records, write_lines
 from lmtools.calibration.evaluate import predict
 from lmtools.calibration.inputs import prepare
 from lmtools.calibration.recipe import CalibrationRecipe
-from lmtools.calibration.scoring import GeneratorReader
+from lmtools.calibration.scoring import GeneratorScorer
 from lmtools.core.journal import Journal
 from lmtools.generation.open import open_generator
 from lmtools.generation.protocol import Sampling
@@ -40,7 +40,7 @@ def predictions(request, tmp_path, model):
         recipe = CalibrationRecipe(tasks=tasks, chat=request.param, model=spec)
         setup = prepare(recipe)
         journal = Journal(tmp_path / "unused.jsonl", writable=False)
-        return predict(setup, journal, lambda: GeneratorReader(open_generator(recipe.model)))
+        return predict(setup, journal, lambda: GeneratorScorer(open_generator(recipe.model)))
 
     return make
 

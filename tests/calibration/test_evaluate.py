@@ -4,10 +4,10 @@ import json
 import math
 
 import pytest
-from quiz import QuizReader, answer_records, choice_records, write_lines
+from quiz import QuizScorer, answer_records, choice_records, write_lines
 
-from lmtools.calibration.evaluate import evaluate, make_table, predict
-from lmtools.calibration.inputs import Setup, read_inputs
+from lmtools.calibration.evaluate import evaluate_calibration, make_table, predict
+from lmtools.calibration.inputs import CalibrationInputs, read_inputs
 from lmtools.calibration.prompt import Rendering
 from lmtools.calibration.recipe import CalibrationRecipe
 from lmtools.core.errors import BackendError, DataError
@@ -34,7 +34,7 @@ def setup(tmp_path):
             tasks=[str(files[name]) for name in tasks], chunk=4, resamples=100, **settings
         )
         tasks, given = read_inputs(recipe)
-        return Setup(recipe, tasks, Rendering(), given, {})
+        return CalibrationInputs(recipe, tasks, Rendering(), given, {})
 
     return make
 
@@ -50,9 +50,9 @@ def open_run(tmp_path):
 
 
 def test_rows_by_method_and_metrics_by_task(setup, open_run):
-    ready, reader = setup(compare=("uncalibrated", "map", "absent")), QuizReader()
+    ready, reader = setup(compare=("uncalibrated", "map", "absent")), QuizScorer()
     with open_run(ready) as run:
-        results = evaluate(ready, run, lambda: reader, "mine")
+        results = evaluate_calibration(ready, run, lambda: reader, "mine")
         run.finish(results)
     assert reader.closed
     assert [row.name for row in results.rows] == ["uncalibrated", "flatter", "map"]
@@ -72,7 +72,7 @@ def test_rows_by_method_and_metrics_by_task(setup, open_run):
 def test_every_figure_can_be_recomputed_from_the_predictions(setup, open_run, tmp_path):
     ready = setup()
     with open_run(ready) as run:
-        results = evaluate(ready, run, QuizReader, "mine")
+        results = evaluate_calibration(ready, run, QuizScorer, "mine")
         run.finish(results)
     predictions = read_predictions(tmp_path / "run" / "predictions.jsonl")
     recipe = ready.recipe
@@ -88,7 +88,7 @@ def test_every_figure_can_be_recomputed_from_the_predictions(setup, open_run, tm
 def test_predictions_have_the_fields_of_the_contract(setup, open_run, tmp_path):
     ready = setup()
     with open_run(ready) as run:
-        evaluate(ready, run, QuizReader, "mine")
+        evaluate_calibration(ready, run, QuizScorer, "mine")
     lines = (tmp_path / "run" / "predictions.jsonl").read_text().splitlines()
     assert len(lines) == 2 * 10 * 3
     rows = [json.loads(line) for line in lines]
@@ -99,7 +99,7 @@ def test_predictions_have_the_fields_of_the_contract(setup, open_run, tmp_path):
 def test_the_text_of_every_question_stands_beside_the_predictions(setup, open_run, tmp_path):
     ready = setup()
     with open_run(ready) as run:
-        evaluate(ready, run, QuizReader, "mine")
+        evaluate_calibration(ready, run, QuizScorer, "mine")
     asked = {(one.task, one.id): one for one in read_asked(tmp_path / "run" / "questions.jsonl")}
     assert set(asked) == {(p.task, p.id) for p in read_predictions(tmp_path / "run" / "predictions.jsonl")}
     choice, written = asked["choices", "c1"], asked["answers", "a1"]
@@ -112,7 +112,7 @@ def test_the_text_of_every_question_stands_beside_the_predictions(setup, open_ru
 
 def test_worked_confidences(setup):
     ready = setup()
-    found = {(p.id, p.method): p for p in predict(ready, _journal(), QuizReader)}
+    found = {(p.id, p.method): p for p in predict(ready, _journal(), QuizScorer)}
     # c0 lists Paris first: logits 2, 0, 0, .5.
     e = math.exp
     share = e(2) / (e(2) + 1 + 1 + e(0.5))
@@ -120,7 +120,7 @@ def test_worked_confidences(setup):
     assert found["c0", "map"].confidence == pytest.approx(share - 0.1)
     assert found["c0", "flatter"].confidence == pytest.approx(e(1) / (e(1) + 1 + 1 + e(0.25)))
     # Of the three tokens of a0 the last is the newline that ended it.
-    [[answer]] = QuizReader().generate([ready.tasks[1].items[0].prompt.text()], None)
+    [[answer]] = QuizScorer().generate([ready.tasks[1].items[0].prompt.text()], None)
     tokens = [e(value) for value in answer.logprobs[:2]]
     assert found["a0", "uncalibrated"].confidence == pytest.approx(sum(tokens) / 2)
     assert found["a0", "map"].confidence == pytest.approx(sum(tokens) / 2 - 0.1)
@@ -132,15 +132,15 @@ def test_worked_confidences(setup):
 )
 def test_other_confidences(setup, name, expected):
     ready = setup(tasks=["answers"], confidence=name)
-    first = predict(ready, _journal(), QuizReader)[0]
-    [[answer]] = QuizReader().generate([ready.tasks[0].items[0].prompt.text()], None)
+    first = predict(ready, _journal(), QuizScorer)[0]
+    [[answer]] = QuizScorer().generate([ready.tasks[0].items[0].prompt.text()], None)
     assert first.confidence == pytest.approx(expected([math.exp(x) for x in answer.logprobs[:2]]))
 
 
 def test_several_samples_are_several_answers_to_one_question(setup, open_run):
     ready = setup(tasks=["answers"], answers={"temperature": 1.0, "samples": 3})
     with open_run(ready) as run:
-        results = evaluate(ready, run, QuizReader, "mine")
+        results = evaluate_calibration(ready, run, QuizScorer, "mine")
     accuracy = results.rows[0].metrics["answers/accuracy"]
     assert accuracy.n == 30
     assert accuracy.value == pytest.approx(5 * 2 / 30)  # every second sample says too much
@@ -149,19 +149,19 @@ def test_several_samples_are_several_answers_to_one_question(setup, open_run):
 def test_killed_and_resumed_it_asks_only_what_is_missing(setup, open_run, tmp_path):
     ready = setup()
     with open_run(ready, name="whole") as run:
-        whole = evaluate(ready, run, QuizReader, "mine")
+        whole = evaluate_calibration(ready, run, QuizScorer, "mine")
 
-    class Dies(QuizReader):
+    class Dies(QuizScorer):
         def score(self, prompts, answers):
             if any("Norway" in prompt for prompt in prompts):
                 raise KeyboardInterrupt
             return super().score(prompts, answers)
 
     with open_run(ready) as run, pytest.raises(KeyboardInterrupt):
-        evaluate(ready, run, Dies, "mine")
-    again = QuizReader()
+        evaluate_calibration(ready, run, Dies, "mine")
+    again = QuizScorer()
     with open_run(ready, resume=True) as run:
-        results = evaluate(ready, run, lambda: again, "mine")
+        results = evaluate_calibration(ready, run, lambda: again, "mine")
         run.finish(results)
     assert [call for call, _ in again.calls] == ["generate", "score"] * 2  # 3 chunks, the first was done
     assert (results.rows, results.differences) == (whole.rows, whole.differences)
@@ -172,14 +172,14 @@ def test_killed_and_resumed_it_asks_only_what_is_missing(setup, open_run, tmp_pa
         raise AssertionError("a finished run needs no model")
 
     with open_run(ready, resume=True) as run:
-        assert evaluate(ready, run, no_reader, "mine").rows == whole.rows
+        assert evaluate_calibration(ready, run, no_reader, "mine").rows == whole.rows
 
 
 @pytest.mark.parametrize("known", [0, 10])
 def test_all_right_or_all_wrong_has_no_auroc(setup, open_run, known):
     ready = setup(tasks=["answers"])
     with open_run(ready) as run:
-        results = evaluate(ready, run, lambda: QuizReader(known), "mine")
+        results = evaluate_calibration(ready, run, lambda: QuizScorer(known), "mine")
         run.finish(results)
     for row in results.rows:
         assert set(row.metrics) == {f"answers/{name}" for name in METRICS - {"auroc"}}
@@ -190,13 +190,13 @@ def test_all_right_or_all_wrong_has_no_auroc(setup, open_run, known):
 def test_one_question(setup, open_run):
     ready = setup(limit=1)
     with open_run(ready) as run:
-        results = evaluate(ready, run, QuizReader, "mine")
+        results = evaluate_calibration(ready, run, QuizScorer, "mine")
         run.finish(results)  # writes no NaN
     assert results.rows[0].metrics["choices/accuracy"].n == 1
 
 
 def test_numbers_that_are_none_name_question_and_method(setup):
-    class Broken(QuizReader):
+    class Broken(QuizScorer):
         def options(self, prompts, options):
             rows = super().options(prompts, options)
             rows[1]["flatter"] = (math.nan,) * len(options)
@@ -207,7 +207,7 @@ def test_numbers_that_are_none_name_question_and_method(setup):
 
 
 def test_an_empty_answer_is_wrong_and_as_sure_as_its_end(setup):
-    class Silent(QuizReader):
+    class Silent(QuizScorer):
         def _written(self, prompt, sample):
             from lmtools.generation.protocol import Completion
 
@@ -221,7 +221,7 @@ def test_an_empty_answer_is_wrong_and_as_sure_as_its_end(setup):
 def test_given_answers_are_scored_and_nothing_is_generated(setup, tmp_path, capsys):
     lines = [{"id": "a1", "answer": "Tokyo"}, {"id": "a0", "answer": "Paris"}, {"id": "a0", "answer": "Nice"}]
     file = write_lines(tmp_path / "given.jsonl", lines)
-    reader = QuizReader()
+    reader = QuizScorer()
     ready = setup(tasks=["answers"], answers={"file": str(file)})
     found = [p for p in predict(ready, _journal(), lambda: reader) if p.method == "uncalibrated"]
     assert [(p.id, p.answer, p.correct) for p in found] == [

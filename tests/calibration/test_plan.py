@@ -8,7 +8,7 @@ from small_run import write_run
 from tiny import save_tiny_llama
 from transformers import AutoModelForCausalLM
 
-from lmtools.ats.fit import check_fits, fitted_methods
+from lmtools.ats.artefact import check_fits, load_methods
 from lmtools.calibration.dry_run import dry_run
 from lmtools.calibration.recipe import CalibrationRecipe
 from lmtools.cli.app import run
@@ -110,7 +110,7 @@ def test_names_to_compare_with_that_are_not_measured(measure, fitted):
 
 
 def test_methods_of_a_run_and_of_a_head(fitted):
-    assert fitted_methods(fitted, ("mlp", "Platt")) == ("uncalibrated", "Platt", "mlp")
-    assert fitted_methods(fitted / "head") == ("uncalibrated", "transformer")
+    assert load_methods(fitted).only(("mlp", "Platt")).names == ("uncalibrated", "Platt", "mlp")
+    assert load_methods(fitted / "head").names == ("uncalibrated", "transformer")
     with pytest.raises(RecipeError):
-        fitted_methods(fitted / "head", ("Platt",))
+        load_methods(fitted / "head").only(("Platt",))

@@ -11,8 +11,8 @@ import tiny_hyre
 import yaml
 from fake_hub import fake_hub
 
+from lmtools.ats.api import fit_hashes
 from lmtools.cli.app import run
-from lmtools.cli.eval_run import head_hashes
 from lmtools.core.recipe import dump_recipe
 from lmtools.hyre.ensemble import ensemble_digest
 
@@ -97,7 +97,7 @@ def fitted(tiny_llama, tmp_path_factory):
 def test_the_card_of_a_head_is_no_part_of_its_identity(fitted):
     directory, _ = fitted
     path = directory / "head" / "README.md"
-    card, hashes = path.read_text(), head_hashes(directory)
+    card, hashes = path.read_text(), fit_hashes(directory)
     assert front(path)["tags"] == ["lmtools", "ats", "calibration", "temperature-scaling"]
     assert "| uncalibrated |" in card
     assert "token-ece" in card
@@ -105,7 +105,7 @@ def test_the_card_of_a_head_is_no_part_of_its_identity(fitted):
     assert str(directory.parent) not in card
     text = path.read_text()
     path.write_text("mine")
-    assert head_hashes(directory) == hashes
+    assert fit_hashes(directory) == hashes
     path.write_text(text)
 
 

@@ -8,7 +8,7 @@ import torch
 from tiny_heads import fitted
 
 from lmtools.ats.artefact import BaseInfo, save_head
-from lmtools.ats.heads import base_shape
+from lmtools.ats.recipe import base_shape
 from lmtools.cli.app import run
 from lmtools.cli.generate import row, texts
 from lmtools.core.files import write_jsonl

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lmtools.ats import commands as ats_commands
+from lmtools.ats import measure as ats_measure
 from lmtools.cli import quickstart as quickstart_module
 from lmtools.cli.app import run
 from lmtools.core import tracking
@@ -129,7 +129,7 @@ def test_interrupted_in_its_second_part_it_goes_on_there(quickstart, tmp_path, c
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(ats_commands, "measure", stop)
+        patch.setattr(ats_measure, "measure_tokens", stop)
         assert quickstart() == 130
     head = tmp_path / "runs/leret-quickstart/ats/head/head.safetensors"
     written = head.stat().st_mtime_ns

@@ -91,13 +91,13 @@ def test_without_a_tracker_the_curve_is_there_all_the_same(fit, tmp_path, monkey
 
 
 def test_a_run_begun_without_a_tracker_goes_on_with_one(fit, sent, tmp_path, monkeypatch):
-    from lmtools.ats import commands
+    from lmtools.ats import fit as fitting
 
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(commands, "fit_baselines", interrupt)
+        patch.setattr(fitting, "fit_baselines", interrupt)
         assert run(fit) == 130
     assert set(in_file(tmp_path / "runs" / "ats-fit")) == {"linear", "mlp"}
     assert run([*fit, "--resume", "--track", "trackio"]) == 0

@@ -5,11 +5,11 @@ import random
 
 import numpy as np
 import pytest
-from quiz import QuizReader, answer_records, choice_records, write_lines
+from quiz import QuizScorer, answer_records, choice_records, write_lines
 from sample_page import HOSTILE
 
-from lmtools.calibration.evaluate import evaluate
-from lmtools.calibration.inputs import Setup, read_inputs
+from lmtools.calibration.evaluate import evaluate_calibration
+from lmtools.calibration.inputs import CalibrationInputs, read_inputs
 from lmtools.calibration.prompt import Rendering
 from lmtools.calibration.recipe import CalibrationRecipe
 from lmtools.core.errors import DataError
@@ -37,9 +37,9 @@ def quiz_run(tmp_path):
 
 def measure(recipe, directory):
     tasks, given = read_inputs(recipe)
-    setup = Setup(recipe, tasks, Rendering(), given, {})
+    setup = CalibrationInputs(recipe, tasks, Rendering(), given, {})
     with Run.create(directory, recipe, command=["lmtools"], inputs={}, resume=False, seed=0) as run:
-        run.finish(evaluate(setup, run, QuizReader, "mine"))
+        run.finish(evaluate_calibration(setup, run, QuizScorer, "mine"))
     return directory
 
 
@@ -70,10 +70,10 @@ def test_every_task_has_figures_diagrams_and_curves_of_every_method(quiz_run):
     results = read_source(quiz_run).results
     assert dict(dots[1].rows) == {row.name: row.metrics["choices/brier"] for row in results.rows}
     diagrams = parts(found[:1], Reliability)
-    assert [one.title.partition(":")[0] for one in diagrams] == list(QuizReader.methods)
+    assert [one.title.partition(":")[0] for one in diagrams] == list(QuizScorer.methods)
     assert all(sum(one.counts) == 10 for one in diagrams)
     [curves] = parts(found[:1], Lines)
-    assert [line.name for line in curves.lines] == list(QuizReader.methods)
+    assert [line.name for line in curves.lines] == list(QuizScorer.methods)
     assert curves.strong == "map"
     accuracy = results.row("map").metrics["choices/accuracy"].value
     assert curves.lines[2].points[-1] == pytest.approx((1.0, 1 - accuracy))
@@ -91,7 +91,7 @@ def test_a_click_on_any_bin_finds_the_answers_that_it_counts(quiz_run):
     checked = 0
     for task in ("choices", "answers"):
         charts = [one for section in found if task in section.title for one in parts([section], Reliability)]
-        for method, chart in zip(QuizReader.methods, charts, strict=True):
+        for method, chart in zip(QuizScorer.methods, charts, strict=True):
             assert chart.browser == browser.name
             for place, count in enumerate(chart.counts):
                 [(name, option)] = chart.picks[place].items()
@@ -119,7 +119,7 @@ def test_an_answer_is_told_with_its_question_and_every_confidence(quiz_run):
     marked = {item.mark: item.text for item in choices.items}
     assert marked["gold"] == wrong.cells[3]
     assert marked["bad"] == f"{wrong.cells[1]} (chosen)"
-    assert [item.text.partition(":")[0] for item in confidence.items] == list(QuizReader.methods)
+    assert [item.text.partition(":")[0] for item in confidence.items] == list(QuizScorer.methods)
     assert confidence.items[0].text == f"uncalibrated: {wrong.cells[4]}"
     assert wrong.options["map is"] == "less sure"
     written = next(e for e in browser.entries if e.detail[1].heading == "Accepted answers")
