@@ -67,6 +67,7 @@ def browser_json(browser: Browser, budget: ByteBudget) -> dict[str, Any]:
         name: {option: n for n, option in enumerate(options)} for name, options in browser.filters.items()
     }
     allowance, spent, kept, left_count = budget.next(), 0, [], 0
+    # The first entry that does not fit ends the list: what follows would be less informative ones.
     for entry in browser.entries:
         if left_count == 0:
             packed, size = _packed(entry, codes, budget)
@@ -88,6 +89,7 @@ def browser_json(browser: Browser, budget: ByteBudget) -> dict[str, Any]:
 
 def _packed(entry: Entry, codes: dict[str, dict[str, int]], budget: ByteBudget) -> tuple[list[Any], int]:
     """An entry as the script reads it, and its bytes."""
+    # Options by number, long texts by number: each stands in the page once.
     options = [_coded(entry.options.get(name), option_codes) for name, option_codes in codes.items()]
     detail, size = [], 0
     for block in entry.detail:

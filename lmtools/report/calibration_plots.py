@@ -233,6 +233,7 @@ def risk_coverage_svg(chart: Lines, heading: str = "") -> str:
             coverage, risk = np.array(curve.points).T
             name = short(curve.name, 28)
             axes.plot(coverage, risk, color=colour, linestyle=dash, linewidth=1.1, label=name)
+            # Single sure answers that are wrong may stand far above; they may leave the figure.
             highest = max(highest, risk[coverage >= STEADY].max())
         axes.set(xlim=(0, 1), ylim=(0, 1.08 * highest or 1), xticks=np.arange(0, 1.1, 0.25))
         axes.set_xlabel("coverage: share of questions answered", labelpad=2)

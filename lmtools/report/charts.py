@@ -90,6 +90,7 @@ def chart_table(chart: Chart) -> tuple[Sequence[str], Rows]:
 
 
 def _lines_table(chart: Lines) -> tuple[Sequence[str], Rows]:
+    # A row for each x that any line has; flat lines have the same value in all rows.
     xs = sorted({point[0] for line in chart.lines if not line.flat for point in line.points})
     step = math.ceil(len(xs) / MOST_ROWS) if xs else 1
     xs = xs[:: step or 1] or [0.0]

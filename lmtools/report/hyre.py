@@ -59,6 +59,7 @@ def sections(run: Source) -> list[Section]:
         "Accuracy by distribution": _scored(run.results) if run.results else [],
     }
     sections = [Section(title, parts) for title, parts in titled.items() if parts]
+    # What kind of run it is, its files say: weights of one user, margins of draws, or pairs alone.
     if run.path(WEIGHTS).is_file():
         return sections + _adapted(run)
     if run.results and run.path("measured").is_dir():
@@ -80,6 +81,7 @@ def outcomes(run: Source) -> dict[str, dict[str, dict[str, float]]]:
         return {run.results.rows[0].name: _of_margins(pairs, names)} if pairs else {}
     if not run.path(WEIGHTS).is_file():
         return {}
+    # An adaptation: only the pairs that were not labelled test it.
     tested = [(name, pair) for name, pair in zip(names, pairs, strict=True) if pair.role == TESTED]
     labels = sum(pair.role == LABELLED for pair in pairs)
     sides = {"before @0": "before", f"hyre @{labels}": "after"}
@@ -91,6 +93,7 @@ def outcomes(run: Source) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def _of_margins(pairs: Sequence[Pair], names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Metric -> pair -> whether a reward model orders it right: over all pairs, and target by target."""
     metrics: dict[str, dict[str, float]] = {SCORED: {}}
     for name, pair in zip(names, pairs, strict=True):
         if pair.margin is not None:
@@ -161,6 +164,7 @@ def _users(run: Source) -> list[Part]:
 
 
 def _in_words(fit: Weights) -> str:
+    """How many labels a fit has, as ``5 labels``."""
     count = len(fit.examples)
     return "1 label" if count == 1 else f"{count} labels"
 
@@ -180,6 +184,7 @@ def _changes(pairs: Sequence[Pair]) -> Iterator[Part]:
 
 
 def _disagreement(pairs: Sequence[Pair], labels: str) -> list[Part]:
+    """How much the heads disagree on the tested pairs, without labels and with them."""
     tested = [pair for pair in pairs if pair.role == TESTED and pair.disagreement is not None]
     values = {
         "without labels": [pair.disagreement for pair in tested if pair.disagreement is not None],

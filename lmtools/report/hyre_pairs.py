@@ -174,6 +174,7 @@ def measured_browser(pairs: Sequence[Pair], before: Floats, after: Floats, names
     ways = ["more often right", "more often wrong", "the same"]
     gain = after - before
     entries = []
+    # By the size of the change; of equal ones, and of pairs that were never tested, target by target in turn.
     for index in np.lexsort([_numbers_in_target(pairs), -np.abs(np.nan_to_num(gain))])[:MOST_ENTRIES]:
         pair, values = pairs[index], (float(before[index]), float(after[index]))
         options = dict.fromkeys(targets, pair.target)
@@ -271,6 +272,7 @@ class MeasuredTarget:
                 raise ValueError(f"{correct.shape} values for {len(self.indices)} pairs")
         except (*BROKEN, KeyError) as error:
             raise _damage(self.path, error) from error
+        # (draws, n), NaN where a draw does not test a pair.
         tested = np.isfinite(correct)
         times = tested.sum(axis=0)
         total = np.where(tested, correct, 0.0).sum(axis=0)

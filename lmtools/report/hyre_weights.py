@@ -313,6 +313,7 @@ def head_weights_svg(chart: Bars) -> str:
     """
     weights, before = np.array([value for _, value in chart.rows]), np.array(chart.before)
     colours = _colours(chart.groups)
+    # Names stand in as many rows as they need under the bars, and the figure grows with the rows.
     spans = [(source, len(list(heads))) for source, heads in groupby(chart.groups)]
     inches = WIDTH - LEFT - RIGHT
     spots = _spots(spans, inches / len(weights))
@@ -335,6 +336,7 @@ def head_weights_svg(chart: Bars) -> str:
             axes.stairs(before, edges, color=BLACK, linewidth=0.8, label="before any example")
         if weights.min() < 0:
             axes.axhline(0, color=GREY, linewidth=0.6)
+        # A head needs no tick: its source is named below, and the heaviest heads above.
         axes.set(xlim=(-0.5, len(weights) - 0.5), xticks=())
         axes.set_ylabel(chart.y, labelpad=4)
         axes.grid(True, axis="y")
@@ -364,6 +366,7 @@ def weights_over_labels_svg(shares: Lines, effective: Lines, heads: int) -> str:
     if len(x) < 2:
         raise ValueError("a figure of weights over labels needs the weights of two or more steps")
     colours = _colours([line.group for line in shares.lines])
+    # The labels beside the areas decide how much room is left for both plots.
     height = 0.45 + PLOT + 0.2 + 1.0 + 0.42
     right = 0.25 + CHARACTER * max(len(_label(line)) for line in shares.lines)
 
@@ -374,6 +377,7 @@ def weights_over_labels_svg(shares: Lines, effective: Lines, heads: int) -> str:
         _stack(above, x, shares.lines, colours)
         dot = 3 if len(x) < 40 else 0
         below.plot(x, counts, color=BLACK, linewidth=1.4, marker="o", markersize=dot, clip_on=False)
+        # One axis of labels for both plots, named under the lower one.
         for axes in (above, below):
             axes.set(xlim=(x[0], x[-1]))
             axes.xaxis.get_major_locator().set_params(integer=True)

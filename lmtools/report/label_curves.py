@@ -192,6 +192,7 @@ def label_curves_svg(charts: Sequence[Lines]) -> str:
         raise ValueError("a figure of label curves needs at least one curve with a point")
     if not np.isfinite([point[1:] for line in lines for point in line.points]).all():
         raise ValueError("the values of a curve must be finite")
+    # Ticks, looks and ranges are worked out over all panels, so that these can be compared.
     ylabel, highlight = AXES.get(charts[0].y, charts[0].y), charts[0].strong
     counts = sorted({point[0] for line in lines for point in line.points})
     looks = _looks(lines, highlight)
@@ -215,6 +216,7 @@ def label_curves_svg(charts: Sequence[Lines]) -> str:
             axes = figure.add_axes((left / width, base / height, side / width, tall / height))
             _frame(axes, counts, view, chance=ylabel == "accuracy")
             _lines(axes, lines, counts, looks, banded[index])
+            # The axes are named once: the vertical one at the left, the other under the last of a column.
             axes.set_title(short(title, int((side + 0.25) / 0.075)), size=8, weight="bold", loc="left", pad=5)
             if column == 0:
                 axes.set_ylabel(ylabel)
@@ -268,6 +270,7 @@ def _views(
             high = min(high, max(2 * float(np.median(values)), low))  # a line may leave the panel
         views.append((low, high))
     if ylabel == "accuracy":
+        # The widest range for all, centred on each panel's own and kept inside [0, 1].
         span = max(0.1, *(high - low for low, high in views))
         starts = [np.clip((low + high - span) / 2, 0, max(0, 1 - span)) for low, high in views]
         views = [(float(start), float(start) + span) for start in starts]

@@ -232,6 +232,7 @@ def _explorer_table(run: Source) -> Table | None:
 
 
 def _explorers(path: Path) -> Iterator[tuple[str, tuple[float, float, float]]]:
+    """(prompt, (queries, mean reward, share among the best of its group)); none where the file is absent."""
     if not path.is_file():
         return
     try:
@@ -243,6 +244,7 @@ def _explorers(path: Path) -> Iterator[tuple[str, tuple[float, float, float]]]:
 
 
 def _browser(run: Source, samples: Samples) -> list[Part]:
+    """The list of questions, with notes on what it lacks; those whose queries found least come first."""
     questions = explored_questions(run)
     parts: list[Part] = []
     if not questions:
@@ -290,6 +292,7 @@ def _entry(
             most_gold,
             *(len(gold.intersection(context).union(gold.intersection(tried.titles))) for _, tried in queries),
         )
+    # Without gold titles the reward of the best query says how much was found.
     if with_gold and gold:
         outcome = 0 if most_gold == 0 else 2 if most_gold == len(gold) else 1
     else:
@@ -297,13 +300,7 @@ def _entry(
     options = {"Best query found": ((NONE, SOME, ALL) if with_gold else REWARDED)[outcome]}
     of_gold = [f"{most_gold} of {len(gold)}" if gold else "–"] if with_gold else []
     text = question.text if question else name
-    cells = [
-        text,
-        _query_text(best[0]),
-        format_value(best[1], "rate"),
-        *of_gold,
-        f"{count:,}",
-    ]
+    cells = [text, _query_text(best[0]), format_value(best[1], "rate"), *of_gold, f"{count:,}"]
     sought = [Item(title, "gold") for title in sorted(gold)]
     head = [
         Block("To be found", f"Answer: {question.answer}" if question and question.answer else "", sought)

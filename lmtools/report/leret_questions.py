@@ -237,6 +237,7 @@ def _entry(row: Compared, before: str, after: str, passages: Mapping[str, str], 
         figures = f"{row.before} → {row.after} of {size}"
         cells = [row.question.text, _queries(row, before), _queries(row, after), figures]
     roles = {before: "Before, ", after: "After, "} if before != after else {}
+    # The two policies that are compared come first, then the rest from the least taught on.
     order = sorted(row.traces, key=lambda kind: (kind != before, kind != after, KINDS.index(kind)))
     blocks = [_gold(row)]
     for kind in order:

@@ -65,6 +65,7 @@ def write_report(directories: Sequence[Path], page: Path | None = None) -> Path:
         title = " and ".join(run.name for run in runs) if len(runs) == 2 else f"{len(runs)} runs"
         chapters = [Chapter(title, comparison_sections(runs, outcomes))]
     write_text(page, page_html(title, chapters, budget))
+    # What lists leave out goes beside the page; such a file of an earlier page belongs to nothing now.
     if budget.left_out:
         write_jsonl(beside, budget.left_out)
     else:
@@ -231,6 +232,7 @@ def _figures(runs: Sequence[Source]) -> list[Part]:
     metrics = dict.fromkeys(m for run in runs if run.results for m in headline_metrics(run.results))
     parts: list[Part] = []
     for metric in islice(metrics, MOST_CHARTS):
+        # Row by row, the runs under each other.
         dots = [
             (f"{row.name} · {run.name}", row.metrics[metric])
             for name in dict.fromkeys(row.name for run in runs if run.results for row in run.results.rows)
@@ -259,6 +261,7 @@ def _all(runs: Sequence[Source]) -> Part:
 
 
 def _paired(runs: Sequence[Source], outcomes: Callable[[Source], Outcomes]) -> list[Part]:
+    """Every other run less the first one, in sentences and as charts."""
     first, *rest = runs
     base = outcomes(first)
     parts: list[Part] = []
@@ -288,6 +291,7 @@ def _differences(
             before = first_outcomes.get(row, {}).get(metric, {})
             shared = [name for name in values if name in before]
             if shared:
+                # The more examples, the fewer resamples: time is their product, and intervals are tighter.
                 resamples = min(max(DRAWS // len(shared), RESAMPLES[0]), RESAMPLES[1])
                 interval = paired_difference(
                     [values[name] for name in shared], [before[name] for name in shared], shared, resamples
@@ -296,6 +300,7 @@ def _differences(
 
 
 def _origins(runs: Sequence[Source]) -> list[Part]:
+    """What was run, a column for each run, and the versions of libraries that are not the same."""
     origins = [facts(run) for run in runs]
     names = dict.fromkeys(name for run_facts in origins for name in run_facts)
     rows = [(name, *(run_facts.get(name, "–") for run_facts in origins)) for name in names]

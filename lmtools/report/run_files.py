@@ -94,6 +94,7 @@ def records(path: Path, parse: Callable[[dict[str, Any]], T]) -> Iterator[T]:
             if not isinstance(value, dict):
                 raise TypeError("no JSON object")
             record = parse(value)
+        # All that ``parse`` raises on a line that was edited or half written.
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
             what = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise DataError(f"{path}:{number}: damaged: {what}", fix=FIX) from error
