@@ -213,7 +213,7 @@ class Asked:  # the session, but for what imports torch
 
 session = Asked()
 try:
-    print("DONE", ask(session, wanted=2, tell=lambda w: ""), session.labelled)
+    print("DONE", ask(session, 2, note=lambda w: ""), session.labelled)
 except KeyboardInterrupt:
     print("INTERRUPTED", session.labelled)
 """
@@ -309,7 +309,7 @@ def test_without_a_terminal_lines_answer_and_stdout_stays_clean():
 def test_a_closed_input_is_its_end(monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     session = SimpleNamespace(labelled=[], next=lambda: pairs(1)[0], weights=lambda: ([], []))
-    assert not ask(session, wanted=2, tell=lambda w: "", console=screen())
+    assert not ask(session, 2, note=lambda w: "", console=screen())
 
 
 def test_the_commands_import_nothing_heavy_for_it():
