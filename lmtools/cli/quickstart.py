@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmtools.cli.invocation import as_called
-from lmtools.cli.leret_run import open_run, read_recipe, search_line
-from lmtools.cli.options import Backend, DryRun, Json, Model, Out, Resume, Seed, Set, Track, overrides
-from lmtools.cli.output import emit
-from lmtools.cli.runs import ending
+from lmtools.cli.leret import search_line
+from lmtools.cli.options import Options, overrides, with_options
+from lmtools.cli.output import emit, show_results
 from lmtools.core.progress import say, working
 from lmtools.core.run import METRICS
 from lmtools.core.tracking import PartTracker
@@ -32,60 +31,61 @@ PARTS = ("ats.", "calibration.", "hyre.")
 """What ``--set`` begins with where it is not for the LeReT recipe."""
 
 
-def quickstart(
-    settings: Set = None,
-    model: Model = None,
-    backend: Backend = None,
-    out: Out = None,
-    seed: Seed = None,
-    dry_run: DryRun = False,
-    json: Json = False,
-    resume: Resume = False,
-    track: Track = None,
-) -> None:
+@with_options("recipe")
+def quickstart(options: Options) -> None:
     """A query writer, honest probabilities, a reward model for each user: under 15 minutes on two CPU cores.
 
     `--set` changes the recipe leret/quickstart; with `ats.`, `calibration.` or `hyre.` before the key, that
     of the other parts. A quickstart that was interrupted is continued, with or without --resume.
     """
     from lmtools.leret.inputs import check_trainable
+    from lmtools.leret.recipe import LeretRecipe
 
-    given = settings or []
-    own = [setting for setting in given if not setting.startswith(PARTS)]
-    recipe = read_recipe(RECIPE, own, model, backend, seed)
+    settings = options.settings or []
+    leret_settings = [setting for setting in settings if not setting.startswith(PARTS)]
+    changes = overrides(leret_settings, options.model, options.backend, options.seed)
+    recipe = load_model_recipe(LeretRecipe, RECIPE, changes, default=RECIPE)
     check_trainable(recipe)
-    options = overrides((), model, None, seed)
-    second = _read_second(given, options)
-    third = _read_third(given, options)
-    if dry_run:
-        _show_plans(recipe, *second, third, json)
+    # All recipes are read before the first part begins: a mistake in the last is told at once.
+    shared = overrides((), options.model, None, options.seed)
+    fit, measurement = _read_second(settings, shared)
+    ensemble = _read_third(settings, shared)
+    if options.dry_run:
+        _show_plans(recipe, fit, measurement, ensemble, options.json)
         return
     from lmtools.ats.recipe import method_name
-    from lmtools.leret.api import train
+    from lmtools.leret import api
     from lmtools.leret.card import write_cards
+    from lmtools.leret.inputs import prepare
+    from lmtools.leret.processes import agree
+    from lmtools.runs import open_run
 
     say("LeReT: a small language model learns to write search queries by trying them.")
     say(f"Fetching the model {recipe.model.name} if it is not there yet ...")
+    inputs = prepare(recipe)
     with (
-        open_run("quickstart", recipe, out, resume, pick_up=True, track=track) as (setup, run),
+        open_run(
+            "leret", "quickstart", recipe, inputs=inputs.inputs, seed=recipe.seed, out=options.out,
+            pick_up=True, agree=agree, **options.run(),
+        ) as run,
         foreseeing(run, recipe.model),
-    ):
+    ):  # fmt: skip
         say(
-            f"{len(setup.train)} questions to learn from, {len(setup.test)} to measure on; "
+            f"{len(inputs.train)} questions to learn from, {len(inputs.test)} to measure on; "
             f"files go to {run.directory}/"
         )
-        results = train(setup, run, RECIPE)
-        ending(results, _searching(results, run.directory, setup.test[0].question))
+        results = api.train(inputs, run, RECIPE)
+        show_results(results, _searching(results, run.directory, inputs.test[0].question))
         if not run.writes:
             return
-        measured = _calibrate(run, *second)
-        say(_calibrated(measured, method_name(second[0].head.kind, second[0].loss.name), run.directory))
-        personal = _personalise(run, third)
+        measured = _calibrate(run, fit, measurement)
+        say(_calibrated(measured, method_name(fit.head.kind, fit.loss.name), run.directory))
+        personal = _personalise(run, ensemble)
         write_cards(run, recipe, results)
         run.finish(results)
-        say(_personalised(personal, third.name, run.directory))
+        say(_personalised(personal, ensemble.name, run.directory))
         parts = {"ats": asdict(measured), "hyre": asdict(personal)}
-        emit({"run": str(run.directory), **asdict(results), **parts}, json)
+        emit({"run": str(run.directory), **asdict(results), **parts}, options.json)
 
 
 @contextmanager
@@ -122,7 +122,7 @@ def _read_third(settings: Sequence[str], options: Sequence[str]) -> "HyreRecipe"
 
 def _part(name: str, settings: Sequence[str], options: Sequence[str]) -> list[str]:
     """What the settings change in the part of that name, and the options that hold for all."""
-    return [*(one.removeprefix(name) for one in settings if one.startswith(name)), *options]
+    return [*(setting.removeprefix(name) for setting in settings if setting.startswith(name)), *options]
 
 
 def _show_plans(
@@ -209,10 +209,10 @@ def _searching(results: "Results", directory: Path, question: str) -> str:
     """What LeReT found, where the files are, and how to use the policy."""
     from lmtools.leret.evaluate import finding, last_recall
 
-    found = finding(results, last_recall(results)) if results.rows else ""
+    sentence = finding(results, last_recall(results)) if results.rows else ""
     return (
-        f"{found}\n\nEverything is in {directory}/: what was tried (samples.jsonl), what was learnt from it "
-        f"(sft.jsonl), the policy (policy/) and the figures (metrics.json).\n"
+        f"{sentence}\n\nEverything is in {directory}/: what was tried (samples.jsonl), what was learnt from "
+        f"it (sft.jsonl), the policy (policy/) and the figures (metrics.json).\n"
         f"Ask it something:\n  {search_line(directory, question)}"
     )
 
