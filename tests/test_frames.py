@@ -18,11 +18,11 @@ MOST = 7
 
 
 def frames_above(frame):
-    """The functions of lmtools on the stack, the innermost first, up to the command line's own start."""
+    """The functions of lmtools on the stack, the innermost first, up to the command's own."""
     names = []
     while frame is not None:
         file, name = frame.f_code.co_filename, frame.f_code.co_name
-        if file == f"{PACKAGE}/cli/app.py":
+        if file == f"{PACKAGE}/cli/options.py":  # it has parsed, and calls the command's function
             break
         # A comprehension is a frame of its own before Python 3.12, and no call.
         if file.startswith(PACKAGE) and not name.startswith("<"):

@@ -65,7 +65,7 @@ def quickstart(options: Options) -> None:
     inputs = prepare(recipe)
     with (
         open_run(
-            "leret", "quickstart", recipe, inputs=inputs.inputs, seed=recipe.seed, out=options.out,
+            "leret", "quickstart", recipe, inputs=inputs.hashes, seed=recipe.seed, out=options.out,
             pick_up=True, agree=agree, **options.run(),
         ) as run,
         foreseeing(run, recipe.model),

@@ -60,32 +60,32 @@ def run_training(
     """
     name, config = named_recipe(LeretRecipe, recipe, settings, default=DEFAULT)
     check_trainable(config)
-    setup = prepare(config)
+    inputs = prepare(config)
     options.setdefault("command", ["lmtools.leret.run_training", name, *settings])
     reopen = merge or push_to_hub is not None
     with open_run(
-        "leret", "train", config, inputs=setup.inputs, seed=config.seed, out=out, reopen=reopen, agree=agree,
+        "leret", "train", config, inputs=inputs.hashes, seed=config.seed, out=out, reopen=reopen, agree=agree,
         **options,
     ) as run:  # fmt: skip
-        results = train(setup, run, name)
+        results = train(inputs, run, name)
         write_cards(run, config, results, merge)
         files = partial(published, run.directory, merge)
         return finish(run, results, files, push_to_hub=push_to_hub, public=public)
 
 
-def train(setup: LeretInputs, run: Run, recipe_name: str) -> Results:
+def train(inputs: LeretInputs, run: Run, recipe_name: str) -> Results:
     """The work of ``run_training`` in a run that is open. A finished run is only read.
 
     Raises:
         ModelError: the recipe's backend cannot run a checkpoint of this run.
     """
-    check_trainable(setup.recipe)
-    setup = keeping_passages(setup, run)
+    check_trainable(inputs.recipe)
+    inputs = keeping_passages(inputs, run)
     if run.path(METRICS).exists():
         return read_results(run.path(METRICS))
-    train_policy(setup, run)
-    with run.stage("measure", partial(measuring, setup.recipe, setup.test)):
-        return evaluate(setup, run, run.directory, recipe_name) if run.writes else run.results("", ())
+    train_policy(inputs, run)
+    with run.stage("measure", partial(measuring, inputs.recipe, inputs.test)):
+        return evaluate(inputs, run, run.directory, recipe_name) if run.writes else run.results("", ())
 
 
 def run_exploration(
@@ -102,32 +102,32 @@ def run_exploration(
     True
     """
     name, config = named_recipe(LeretRecipe, recipe, settings, default=DEFAULT)
-    setup = prepare(config)
+    inputs = prepare(config)
     options.setdefault("command", ["lmtools.leret.run_exploration", name, *settings])
     with open_run(
-        "leret", "explore", config, inputs=setup.inputs, seed=config.seed, out=out, agree=agree, **options
+        "leret", "explore", config, inputs=inputs.hashes, seed=config.seed, out=out, agree=agree, **options
     ) as run:
-        results = explore(setup, run, name)
+        results = explore(inputs, run, name)
         if not run.writes:
             return FinishedRun(run.directory, results)
         write_data_card(run.directory, config, run.manifest)
         return finish(run, results)
 
 
-def explore(setup: LeretInputs, run: Run, recipe_name: str) -> Results:
+def explore(inputs: LeretInputs, run: Run, recipe_name: str) -> Results:
     """The work of ``run_exploration`` in a run that is open."""
-    questions = slices(setup.train, setup.recipe.train.iterations)[0]
+    questions = slices(inputs.train, inputs.recipe.train.iterations)[0]
     if not run.writes:
         return run.results(recipe_name, ())
     samples = run.path("samples.jsonl")
     if not samples.exists():
-        setup = keeping_passages(setup, run)
-        with run.stage("explore", partial(exploring, setup.recipe, questions)):
-            explore_iteration(setup, setup.recipe.model, 1, questions, run, run.directory)
-    return run.results(recipe_name, exploration_rows(samples, setup))
+        inputs = keeping_passages(inputs, run)
+        with run.stage("explore", partial(exploring, inputs.recipe, questions)):
+            explore_iteration(inputs, inputs.recipe.model, 1, questions, run, run.directory)
+    return run.results(recipe_name, exploration_rows(samples, inputs))
 
 
-def exploration_rows(path: Path, setup: LeretInputs) -> list[Row]:
+def exploration_rows(path: Path, inputs: LeretInputs) -> list[Row]:
     """One row per prompt id: the mean reward of its queries, clustered by question."""
     rewards: dict[str, tuple[list[float], list[str]]] = {}
     with path.open(encoding="utf-8") as stream:
@@ -136,7 +136,7 @@ def exploration_rows(path: Path, setup: LeretInputs) -> list[Row]:
             values, question_ids = rewards.setdefault(sample["prompt_id"], ([], []))
             values.append(sample["reward"])
             question_ids.append(sample["question_id"])
-    resamples, seed = setup.recipe.eval.resamples, setup.recipe.seed
+    resamples, seed = inputs.recipe.eval.resamples, inputs.recipe.seed
     return [
         Row(name, {"reward": bootstrap_mean(values, question_ids, resamples, seed)})
         for name, (values, question_ids) in sorted(rewards.items())
@@ -164,11 +164,11 @@ def run_evaluation(
     trained = Path(trained)
     source = str(trained / "recipe.yaml") if recipe is None else recipe
     name, config = named_recipe(LeretRecipe, source, settings, default=DEFAULT)
-    inputs = policy_hash(trained)
-    setup = prepare(config)
+    policy = policy_hash(trained)
+    inputs = prepare(config)
     options.setdefault("command", ["lmtools.leret.run_evaluation", str(trained), *settings])
     with open_run(
-        "leret", "eval", config, inputs={**setup.inputs, **inputs}, seed=config.seed, out=out, agree=agree,
+        "leret", "eval", config, inputs={**inputs.hashes, **policy}, seed=config.seed, out=out, agree=agree,
         **options,
     ) as run:  # fmt: skip
         if not run.writes:
@@ -176,8 +176,8 @@ def run_evaluation(
         if run.path(METRICS).exists():
             results = read_results(run.path(METRICS))
         else:
-            with run.stage("measure", partial(measuring, config, setup.test)):
-                results = evaluate(keeping_passages(setup, run), run, trained, name)
+            with run.stage("measure", partial(measuring, config, inputs.test)):
+                results = evaluate(keeping_passages(inputs, run), run, trained, name)
         write_lm_eval(lm_eval_out, run, results, config.model, "leret", config.eval.resamples)
         return finish(run, results)
 

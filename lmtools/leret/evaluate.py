@@ -143,36 +143,36 @@ NAMES = {
 }
 
 
-def evaluate(setup: LeretInputs, run: Run, trained: Path, recipe_name: str) -> Results:
+def evaluate(inputs: LeretInputs, run: Run, trained: Path, recipe_name: str) -> Results:
     """Every row of the recipe's table on the test questions; `traces/` has what each policy asked and found.
 
     Args:
         trained: the training run whose policy, SFT checkpoint and few-shot prompts are measured.
     """
-    recipe = setup.recipe
+    recipe = inputs.recipe
     traces: dict[str, list[Trace]] = {}
     for kind in recipe.eval.policies:
-        policy_traces = _traces(kind, setup, run, trained)
+        policy_traces = _traces(kind, inputs, run, trained)
         if policy_traces is not None:
             traces[kind] = policy_traces
             write_traces(run.path("traces"), kind, row_name(kind, trained), policy_traces)
-    write_questions(run.path("traces", "questions.jsonl"), setup.test)
-    write_passages(run.path("traces", "passages.jsonl"), traces, setup.retriever)
+    write_questions(run.path("traces", "questions.jsonl"), inputs.test)
+    write_passages(run.path("traces", "passages.jsonl"), traces, inputs.retriever)
     # After the last policy has been closed: its memory is the answerer's now.
-    answers = _answers(traces, setup, run) if recipe.eval.answers else {}
+    answers = _answers(traces, inputs, run) if recipe.eval.answers else {}
     table: dict[str, Scores] = {}
     for row_kind, rolled in traces.items():
-        policy_scores = scores(rolled, setup.test) | answers.get(row_kind, {})
+        policy_scores = scores(rolled, inputs.test) | answers.get(row_kind, {})
         table[row_name(row_kind, trained)] = policy_scores
     resamples, seed = recipe.eval.resamples, recipe.seed
-    rows = [row(name, values, setup.test, resamples, seed) for name, values in table.items()]
+    rows = [row(name, values, inputs.test, resamples, seed) for name, values in table.items()]
     if not table:
         raise RunError(
             f"{trained}: holds nothing of eval.policies ({', '.join(recipe.eval.policies)})",
             fix="--set eval.policies=[question,zero-shot]",
         )
     best = max(table, key=(*NAMES.values(), "preference").index)  # the most taught, in whatever order
-    return run.results(recipe_name, rows, differences(table, best, setup.test, resamples, seed))
+    return run.results(recipe_name, rows, differences(table, best, inputs.test, resamples, seed))
 
 
 @contextmanager
@@ -192,20 +192,20 @@ def _when_needed(spec: ModelSpec, recipe: LeretRecipe) -> Iterator[Callable[[], 
             policy.close()
 
 
-def _answers(traces: Mapping[str, Sequence[Trace]], setup: LeretInputs, run: Run) -> dict[str, Scores]:
+def _answers(traces: Mapping[str, Sequence[Trace]], inputs: LeretInputs, run: Run) -> dict[str, Scores]:
     """`em` and `f1` for each row, from one answerer."""
     journal = run.journal()
-    with _when_needed(answerer_spec(setup.recipe), setup.recipe) as answerer:
+    with _when_needed(answerer_spec(inputs.recipe), inputs.recipe) as answerer:
         for kind, policy_traces in traces.items():
             if f"answers/{kind}" not in journal:
-                journal.append(f"answers/{kind}", answer_scores(policy_traces, setup, answerer()))
+                journal.append(f"answers/{kind}", answer_scores(policy_traces, inputs, answerer()))
     return {kind: journal.get(f"answers/{kind}") or {} for kind in traces}
 
 
-def _traces(kind: str, setup: LeretInputs, run: Run, trained: Path) -> list[Trace] | None:
-    recipe = setup.recipe
+def _traces(kind: str, inputs: LeretInputs, run: Run, trained: Path) -> list[Trace] | None:
+    recipe = inputs.recipe
     if kind == "question":
-        return question_as_query(setup.test, setup.retriever, recipe.hop)
+        return question_as_query(inputs.test, inputs.retriever, recipe.hop)
     prompts = (ZERO_SHOT, ZERO_SHOT)
     directory = None
     if kind == "few-shot":
@@ -218,7 +218,7 @@ def _traces(kind: str, setup: LeretInputs, run: Run, trained: Path) -> list[Trac
         if directory is None:
             return None
     with _when_needed(policy_spec(recipe, directory), recipe) as policy:
-        return rollout(kind, policy, prompts, setup.test, setup.retriever, recipe.hop, run.journal())
+        return rollout(kind, policy, prompts, inputs.test, inputs.retriever, recipe.hop, run.journal())
 
 
 def checkpoint(trained: Path, kind: str) -> Path | None:
@@ -246,11 +246,11 @@ def last_stage(trained: Path, stage: str) -> Path | None:
     return max(folders, key=lambda path: int(path.parent.name), default=None)
 
 
-def answer_scores(traces: Sequence[Trace], setup: LeretInputs, answerer: Policy) -> Scores:
+def answer_scores(traces: Sequence[Trace], inputs: LeretInputs, answerer: Policy) -> Scores:
     """`em` and `f1` of the answers that a generator gives from each trace's last context."""
-    contexts = [show(setup.retriever, trace.contexts[-1], setup.recipe.hop) for trace in traces]
-    answers = answerer.answer([question.question for question in setup.test], contexts)
-    pairs = [(answer, accepted_answers(q)) for answer, q in zip(answers, setup.test, strict=True)]
+    contexts = [show(inputs.retriever, trace.contexts[-1], inputs.recipe.hop) for trace in traces]
+    answers = answerer.answer([question.question for question in inputs.test], contexts)
+    pairs = [(answer, accepted_answers(q)) for answer, q in zip(answers, inputs.test, strict=True)]
     return {"em": [exact_match(*pair) for pair in pairs], "f1": [f1(*pair) for pair in pairs]}
 
 

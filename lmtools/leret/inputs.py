@@ -151,13 +151,13 @@ class KeptPassages:
 
 @dataclass(frozen=True)
 class LeretInputs:
-    """What a run works with; ``inputs`` are the SHA-256 of everything that was read."""
+    """What a run works with; ``hashes`` are the SHA-256 of everything that was read."""
 
     recipe: LeretRecipe
     train: tuple[Question, ...]
     test: tuple[Question, ...]
     retriever: Retriever
-    inputs: dict[str, str]
+    hashes: dict[str, str]
 
 
 def prepare(recipe: LeretRecipe, *, weights: bool = True) -> LeretInputs:
@@ -177,16 +177,16 @@ def prepare(recipe: LeretRecipe, *, weights: bool = True) -> LeretInputs:
         models |= {f"answerer {name}": digest for name, digest in model_hashes(recipe.answerer).items()}
     retriever = open_retriever(recipe.retriever, data.corpus)
     sources = (recipe.data.train, recipe.data.test, recipe.data.corpus)
-    inputs = {source: source_hash(source) for source in sources if source is not None}
-    inputs |= {**models, "retriever": retriever.identity}
-    return LeretInputs(recipe, data.train, data.test, retriever, inputs)
+    hashes = {source: source_hash(source) for source in sources if source is not None}
+    hashes |= {**models, "retriever": retriever.identity}
+    return LeretInputs(recipe, data.train, data.test, retriever, hashes)
 
 
-def keeping_passages(setup: LeretInputs, run: Run) -> LeretInputs:
-    """The setup for a run: where there is no corpus at hand, what the service finds is kept in the run."""
-    if setup.recipe.data.corpus is not None:
-        return setup
-    return replace(setup, retriever=KeptPassages(setup.retriever, run.journal("passages.jsonl")))
+def keeping_passages(inputs: LeretInputs, run: Run) -> LeretInputs:
+    """The inputs for a run: where there is no corpus at hand, what the service finds is kept in the run."""
+    if inputs.recipe.data.corpus is not None:
+        return inputs
+    return replace(inputs, retriever=KeptPassages(inputs.retriever, run.journal("passages.jsonl")))
 
 
 def check_trainable(recipe: LeretRecipe) -> None:

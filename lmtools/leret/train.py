@@ -43,12 +43,12 @@ FILES = ("samples.jsonl", "sft.jsonl", "preferences.jsonl")
 
 
 def explorers_for(
-    setup: LeretInputs, policy: Policy, answerer: Policy | None, questions: Sequence[Question], run: Run
+    inputs: LeretInputs, policy: Policy, answerer: Policy | None, questions: Sequence[Question], run: Run
 ) -> Explorers:
     """The explorers of an iteration; few-shot prompts are bootstrapped once a run, with its first policy."""
-    recipe = setup.recipe
+    recipe = inputs.recipe
     explorers = Explorers(
-        policy, setup.retriever, reward_for(setup, answerer), {"first": (), "later": ()}, recipe.hop,
+        policy, inputs.retriever, reward_for(inputs, answerer), {"first": (), "later": ()}, recipe.hop,
         recipe.explore, recipe.seed,
     )  # fmt: skip
     if "few-shot" in (*recipe.explore.first, *recipe.explore.later):
@@ -58,12 +58,12 @@ def explorers_for(
     return explorers
 
 
-def reward_for(setup: LeretInputs, answerer: Policy | None) -> Reward:
+def reward_for(inputs: LeretInputs, answerer: Policy | None) -> Reward:
     """The recipe's reward; an answer reward asks the answerer."""
-    name = setup.recipe.explore.reward
+    name = inputs.recipe.explore.reward
     if answerer is None:
         return title_reward(name)
-    return answer_reward(name, answerer, setup.retriever, setup.recipe.hop)
+    return answer_reward(name, answerer, inputs.retriever, inputs.recipe.hop)
 
 
 def answerer_beside(policy: Policy, spec: ModelSpec, recipe: LeretRecipe) -> Policy | None:
@@ -82,32 +82,32 @@ def answerer_beside(policy: Policy, spec: ModelSpec, recipe: LeretRecipe) -> Pol
 
 
 def explore_iteration(
-    setup: LeretInputs, spec: ModelSpec, iteration: int, questions: Sequence[Question], run: Run, folder: Path
+    inputs: LeretInputs,
+    spec: ModelSpec,
+    iteration: int,
+    questions: Sequence[Question],
+    run: Run,
+    folder: Path,
 ) -> None:
     """Explore a slice of questions and write the iteration's three files, each in one step."""
     with ExitStack() as opened:
-        policy = open_policy(spec, setup.recipe)
+        policy = open_policy(spec, inputs.recipe)
         opened.callback(policy.close)
-        answerer = answerer_beside(policy, spec, setup.recipe)
+        answerer = answerer_beside(policy, spec, inputs.recipe)
         if answerer is not None:
             opened.callback(answerer.close)
-        explorers = explorers_for(setup, policy, answerer, setup.train, run)
+        explorers = explorers_for(inputs, policy, answerer, inputs.train, run)
         with progress(len(questions), f"exploring, iteration {iteration}") as bar:
             groups = list(explorers.explore(questions, iteration, run.journal(), bar))
-        _write_files(setup, policy, groups, questions, folder)
+        by_id = {question.id: question for question in questions}
+        build = (groups, by_id, policy, inputs.retriever, inputs.recipe)
+        write_jsonl(folder / "sft.jsonl", list(sft_rows(*build)))
+        write_jsonl(folder / "preferences.jsonl", list(preference_rows(*build)))
+        write_json(folder / "explorers.json", earnings(groups))
+        write_questions(folder / "samples.questions.jsonl", questions)
+        # Last, since its presence says that all the others are there.
+        write_jsonl(folder / "samples.jsonl", sample_rows(groups))
     report_explorers(groups)
-
-
-def _write_files(
-    setup: LeretInputs, policy: Policy, groups: Sequence[Group], questions: Sequence[Question], folder: Path
-) -> None:
-    by_id = {question.id: question for question in questions}
-    build = (groups, by_id, policy, setup.retriever, setup.recipe)
-    write_jsonl(folder / "sft.jsonl", sft_rows(*build))
-    write_jsonl(folder / "preferences.jsonl", preference_rows(*build))
-    write_json(folder / "explorers.json", earnings(groups))
-    write_questions(folder / "samples.questions.jsonl", questions)
-    write_jsonl(folder / "samples.jsonl", sample_rows(groups))  # last: its presence says that all are there
 
 
 def report_explorers(groups: Sequence[Group]) -> None:
@@ -117,17 +117,17 @@ def report_explorers(groups: Sequence[Group]) -> None:
         say(f"{name:<24}{row['queries']:>9.0f}{row['reward']:>9.3f}{row['best']:>8.1%}")
 
 
-def train_policy(setup: LeretInputs, run: Run) -> Path:
+def train_policy(inputs: LeretInputs, run: Run) -> Path:
     """All iterations of a run; returns the final policy's directory. What is there already is not redone."""
-    recipe = setup.recipe
+    recipe = inputs.recipe
     directory: Path | None = None
-    for iteration, questions in enumerate(slices(setup.train, recipe.train.iterations), 1):
+    for iteration, questions in enumerate(slices(inputs.train, recipe.train.iterations), 1):
         folder = run.path("iterations", str(iteration))
         if not (folder / "samples.jsonl").exists():
             with run.stage(f"explore {iteration}", partial(exploring, recipe, questions)):
                 if run.writes:
                     explore_iteration(
-                        setup, policy_spec(recipe, directory), iteration, questions, run, folder
+                        inputs, policy_spec(recipe, directory), iteration, questions, run, folder
                     )
         wait_for_everyone()
         for stage in ("sft", "policy"):

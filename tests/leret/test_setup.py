@@ -64,7 +64,7 @@ def test_the_answerer_is_the_base_model_and_an_input(tiny_recipe, tiny_llama, tm
     assert answerer_spec(recipe).name == "other"
     assert answerer_spec(LeretRecipe()) == LeretRecipe().model
     file = tiny_recipe({"answerer": {"name": str(tiny_llama)}, "eval.answers": True})
-    inputs = prepare(load_recipe(LeretRecipe, str(file), default="")).inputs
+    inputs = prepare(load_recipe(LeretRecipe, str(file), default="")).hashes
     assert inputs[f"answerer {tiny_llama}"] == inputs[str(tiny_llama)]
 
 

@@ -31,7 +31,7 @@ SHORT = {"train.preference.enabled": False, "eval.policies": ["question"]}
 def run_train(recipe_file, out, resume=False, command=train):
     recipe = load_recipe(LeretRecipe, str(recipe_file), default="")
     setup = prepare(recipe)
-    with Run.create(out, recipe, command=["lmtools"], inputs=setup.inputs, resume=resume, seed=0) as run:
+    with Run.create(out, recipe, command=["lmtools"], inputs=setup.hashes, resume=resume, seed=0) as run:
         results = command(setup, run, "r")
         run.finish(results)
     return recipe, results

@@ -345,7 +345,7 @@ def test_long_curves_are_thinned_to_their_end(source):
 def run_of(recipe_file, out, command):
     recipe = load_recipe(LeretRecipe, str(recipe_file), default="")
     setup = prepare(recipe)
-    with Run.create(out, recipe, command=["lmtools"], inputs=setup.inputs, resume=False, seed=0) as run:
+    with Run.create(out, recipe, command=["lmtools"], inputs=setup.hashes, resume=False, seed=0) as run:
         run.finish(command(setup, run, "r"))
     return read_source(out)
 
