@@ -27,11 +27,10 @@ from typing import Any, Unpack
 import numpy as np
 
 from lmtools.core.errors import RunError
-from lmtools.core.files import file_name, sha256_file, sha256_text, write_jsonl
+from lmtools.core.files import file_name, sha256_file, write_jsonl
 from lmtools.core.progress import say
-from lmtools.core.results import Results, Row, bootstrap, bootstrap_mean, read_results
+from lmtools.core.results import Results, read_results
 from lmtools.core.run import METRICS, Run
-from lmtools.data.records import Preference
 from lmtools.data.sources import load_instructions, source_hash
 from lmtools.hyre.adapt import Margins, Weights, head_prior, informativeness, posterior, weights_file
 from lmtools.hyre.card import ensemble_card, published
@@ -43,10 +42,10 @@ from lmtools.hyre.dry_run import (
     dry_run,
     reward_plan,
 )
-from lmtools.hyre.ensemble import EnsembleInfo, ensemble_digest
+from lmtools.hyre.ensemble import ensemble_digest
 from lmtools.hyre.evaluate import evaluate
-from lmtools.hyre.inputs import PairInputs, prepare, tuned_inputs
-from lmtools.hyre.pairs import PairFeatures, content, messages, read_features, read_targets, reading
+from lmtools.hyre.inputs import PairInputs, prepare, train_on_pairs, training_rows, tuned_inputs
+from lmtools.hyre.pairs import content, contract_record, messages, read_features, read_targets
 from lmtools.hyre.personal import (
     User,
     acquisition,
@@ -75,18 +74,9 @@ from lmtools.hyre.reward import (
 )
 from lmtools.hyre.session import PAIRS, STEPS, Adaptation, Session, keep_margins
 from lmtools.hyre.tabular import measure_tables, read_tables
-from lmtools.hyre.train import (
-    MAIN,
-    SINGLE_HEAD,
-    Ensembles,
-    check_trained,
-    load_ensembles,
-    train_ensembles,
-)
-from lmtools.metrics.preference import correct, pairwise_disagreement
+from lmtools.hyre.train import MAIN, check_trained, ensemble_hashes, load_ensembles
 from lmtools.models.features import AnsweredPrompt
-from lmtools.models.files import fingerprint, model_hashes
-from lmtools.models.load import pick_device
+from lmtools.models.files import model_hashes
 from lmtools.models.precision import describe_precision
 from lmtools.models.publish import write_card
 from lmtools.models.recipes import load_model_recipe, named_recipe
@@ -96,8 +86,6 @@ from lmtools.runs import FinishedRun, RunOptions, finish, open_run, write_lm_eva
 
 DEFAULT, REWARD = "hyre/quickstart", "hyre/reward"
 """The recipes where none is named: of ensembles, and of the measurement of a reward model."""
-DIAGNOSED = 512
-"""Training pairs over which disagreement is measured."""
 
 
 def run_training(
@@ -170,34 +158,6 @@ def train(inputs: PairInputs, run: Run, recipe_name: str) -> Results:
     return run.results(recipe_name, training_rows(features, ensembles, inputs.recipe))
 
 
-def train_on_pairs(inputs: PairInputs, run: Run) -> tuple[PairFeatures, Ensembles]:
-    """The features of the training pairs, and the ensembles; what is there already is only read."""
-    recipe, reader = inputs.recipe, inputs.reader
-    with run.stage("features of the training pairs", partial(reading, reader, inputs.train)):
-        features = read_features(reader, {"train": inputs.train}, "training pairs")["train"]
-    info = EnsembleInfo(
-        task="preference", groups=(), backbone=recipe.model.name, identity=reader.identity,
-        features=recipe.features,
-    )  # fmt: skip
-    device = pick_device(recipe.model.device)
-    return features, train_ensembles(recipe, features.training(), info, run, reader.own_head, device)
-
-
-def training_rows(features: PairFeatures, ensembles: Ensembles, recipe: HyreRecipe) -> list[Row]:
-    """How each ensemble fits the training pairs: whether it has learned and is diverse, not its quality."""
-    resampling = recipe.eval.resamples, recipe.seed
-    rows = []
-    for name, ensemble in {**ensembles.by_name, SINGLE_HEAD: ensembles.single}.items():
-        margins = ensemble.outputs(features.chosen) - ensemble.outputs(features.rejected)
-        metrics = {
-            "train-accuracy": bootstrap_mean(correct(margins.mean(axis=1)), None, *resampling),
-            "heads-train-accuracy": bootstrap_mean(correct(margins).mean(axis=1), None, *resampling),
-            "disagreement": bootstrap(pairwise_disagreement, [margins[:DIAGNOSED]], None, 200, recipe.seed),
-        }
-        rows.append(Row(name, metrics))
-    return rows
-
-
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedRun(FinishedRun):
     """A finished evaluation; ``ensemble`` is the name of the main one in its rows."""
@@ -267,12 +227,6 @@ def _finish_evaluation(
     finished = finish(run, results)
     write_lm_eval(lm_eval_out, run, results, recipe.model, "hyre", recipe.eval.resamples)
     return EvaluatedRun(run.directory, finished.results, ensemble=recipe.name)
-
-
-def ensemble_hashes(run: Path) -> dict[str, str]:
-    """SHA-256 of every ensemble of a trained run."""
-    folders = sorted(path.parent for path in run.rglob("ensemble.json"))
-    return {str(folder): sha256_text(fingerprint(folder)) for folder in folders}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -451,20 +405,13 @@ def query(
         gains = informativeness(kind, pool, seen, mode, settings, seed)
     order = [index for index in np.argsort(-gains, kind="stable") if keys[index] not in examples][:count]
     rows = [
-        {"id": keys[index], "score": float(gains[index]), **_contract(features.pairs[index])}
+        {"id": keys[index], "score": float(gains[index]), **contract_record(features.pairs[index])}
         for index in order
     ]
     if output is not None:
         write_jsonl(Path(output), rows)
         say(f"wrote {output}: {len(rows)} pairs")
     return Query(name, by, rows, None if output is None else Path(output))
-
-
-def _contract(pair: Preference) -> dict[str, Any]:
-    """The pair as a contract record, its answers in their order in the file."""
-    turns, chosen, rejected = pair.split()
-    prompt = turns[0].content if len(turns) == 1 else [turn.model_dump(mode="json") for turn in turns]
-    return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,33 @@
-"""From a recipe to what training and measuring work with: the pairs, the reader of features, the hashes."""
+"""From a recipe to the ensembles of a run: pairs and a reader of features, a tuned backbone, heads.
+
+    prepare          reads the pairs and finds the model, before a run is opened; loads no weights
+    tuned_inputs     the same with the backbone fine-tuned, where the recipe says so
+    train_on_pairs   the features of the training pairs, and every ensemble
+
+What is in the run directory already is only read.
+"""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
+from lmtools.core.results import Row, bootstrap, bootstrap_mean
 from lmtools.core.run import Run
 from lmtools.data.records import Preference
 from lmtools.data.sources import source_hash
 from lmtools.generation.open import open_features
+from lmtools.hyre.ensemble import EnsembleInfo
 from lmtools.hyre.lora import STATE, check_lora, train_adapter
-from lmtools.hyre.pairs import read_targets, read_training
+from lmtools.hyre.pairs import PairFeatures, read_features, read_targets, read_training, reading
 from lmtools.hyre.recipe import HyreRecipe
+from lmtools.hyre.train import SINGLE_HEAD, Ensembles, train_ensembles
 from lmtools.hyre.tuned import ADAPTER, with_adapter
+from lmtools.metrics.preference import correct, pairwise_disagreement
 from lmtools.models.features import FeatureReader
 from lmtools.models.files import model_hashes
+from lmtools.models.load import pick_device
+
+DIAGNOSED = 512
+"""Training pairs over which disagreement is measured."""
 
 
 @dataclass(frozen=True)
@@ -72,3 +88,31 @@ def tuned_inputs(inputs: PairInputs, run: Run) -> PairInputs:
     run.path(STATE).unlink(missing_ok=True)
     tuned = recipe.model_copy(update={"model": with_adapter(recipe.model, run.directory)})
     return replace(inputs, recipe=tuned, reader=open_features(tuned.model, tuned.features))
+
+
+def train_on_pairs(inputs: PairInputs, run: Run) -> tuple[PairFeatures, Ensembles]:
+    """The features of the training pairs, and the ensembles; what is there already is only read."""
+    recipe, reader = inputs.recipe, inputs.reader
+    with run.stage("features of the training pairs", partial(reading, reader, inputs.train)):
+        features = read_features(reader, {"train": inputs.train}, "training pairs")["train"]
+    info = EnsembleInfo(
+        task="preference", groups=(), backbone=recipe.model.name, identity=reader.identity,
+        features=recipe.features,
+    )  # fmt: skip
+    device = pick_device(recipe.model.device)
+    return features, train_ensembles(recipe, features.training(), info, run, reader.own_head, device)
+
+
+def training_rows(features: PairFeatures, ensembles: Ensembles, recipe: HyreRecipe) -> list[Row]:
+    """How each ensemble fits the training pairs: whether it has learned and is diverse, not its quality."""
+    resampling = recipe.eval.resamples, recipe.seed
+    rows = []
+    for name, ensemble in {**ensembles.by_name, SINGLE_HEAD: ensembles.single}.items():
+        margins = ensemble.outputs(features.chosen) - ensemble.outputs(features.rejected)
+        metrics = {
+            "train-accuracy": bootstrap_mean(correct(margins.mean(axis=1)), None, *resampling),
+            "heads-train-accuracy": bootstrap_mean(correct(margins).mean(axis=1), None, *resampling),
+            "disagreement": bootstrap(pairwise_disagreement, [margins[:DIAGNOSED]], None, 200, recipe.seed),
+        }
+        rows.append(Row(name, metrics))
+    return rows

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,6 +102,13 @@ def answers(pairs: Sequence[Preference]) -> list[AnsweredPrompt]:
 def messages(turns: Sequence[Turn]) -> tuple[Message, ...]:
     """Turns of a file as the turns of a conversation with a model."""
     return tuple(Message(turn.role, turn.content) for turn in turns)
+
+
+def contract_record(pair: Preference) -> dict[str, Any]:
+    """A pair as a record of a data file, its answers in their order there."""
+    turns, chosen, rejected = pair.split()
+    prompt = turns[0].content if len(turns) == 1 else [turn.model_dump(mode="json") for turn in turns]
+    return {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
 
 MARKUP = 30

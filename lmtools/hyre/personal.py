@@ -1,10 +1,12 @@
 """One user: their pairs, the weights that a few labelled ones give, and how good these are on the others.
 
-read_user, split_user    the pairs of a user, some of them as labelled examples
-labels_of_file           margins, and the weights after each label, from the labels in the file
-labels_of_session        the same from what a person answered (``session.Session``)
-fit_weights              the weights that all labels give
-held_out_accuracy, difference_from_prior     what they are worth on pairs that were not learned from
+    read_user, split_user    the pairs of a user, some of them as labelled examples
+    labels_of_file           margins, and the weights after each label, from the labels in the file
+    labels_of_session        the same from what a person answered (``session.Session``)
+    fit_weights              the weights that all labels give
+    held_out_accuracy, difference_from_prior     what they are worth on pairs that were not learned from
+
+Margins (n, K) are the heads' rewards of the chosen answer less those of the rejected one.
 """
 
 from collections.abc import Sequence

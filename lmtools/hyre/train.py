@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from lmtools.core.arrays import Floats
+from lmtools.core.files import sha256_text
 from lmtools.core.progress import Work
 from lmtools.core.run import Run, wrong_run
 from lmtools.core.seeds import derive
@@ -33,6 +34,7 @@ from lmtools.hyre.recipe import HyreRecipe, SourceName, SourceSettings
 from lmtools.hyre.reweighting import class_losses, pair_losses, squared_losses
 from lmtools.hyre.settings import AdaptSettings, TrainSettings
 from lmtools.hyre.sources import SOURCES
+from lmtools.models.files import fingerprint
 
 # One ensemble: standardise the data, make the heads of each source, measure their margins and losses
 
@@ -225,6 +227,12 @@ def check_trained(directory: Path) -> None:
     parts = (directory / MAIN / SETTINGS, directory / SINGLE / SETTINGS, directory / "recipe.yaml")
     if not all(path.is_file() for path in parts):
         raise wrong_run(directory, "trained ensemble", "hyre train")
+
+
+def ensemble_hashes(run: Path) -> dict[str, str]:
+    """SHA-256 of every ensemble of a trained run."""
+    folders = sorted(path.parent for path in run.rglob(SETTINGS))
+    return {str(folder): sha256_text(fingerprint(folder)) for folder in folders}
 
 
 def is_ensemble(name: str) -> bool:

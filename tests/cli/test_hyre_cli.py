@@ -8,7 +8,7 @@ import pytest
 from tiny_hyre import USERS, recipe_file, records, tiny_recipe, trained_once, write
 
 from lmtools.cli.app import run
-from lmtools.hyre import api
+from lmtools.hyre import api, inputs
 from lmtools.hyre import evaluate as evaluate_module
 
 
@@ -80,7 +80,7 @@ def test_training_prints_its_figures_and_what_to_do_next(made, capsys):
 
 def test_interrupted_training_is_130_and_goes_on(made, capsys, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(api, "train_ensembles", stop)
+        patch.setattr(inputs, "train_ensembles", stop)
         assert run(["hyre", "train", "--recipe", made[0]]) == 130
     assert "--resume" in capsys.readouterr().err
     value, _ = call(capsys, "train", "--recipe", made[0], "--resume")
