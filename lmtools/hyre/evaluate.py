@@ -19,6 +19,7 @@ from lmtools.core.files import atomic_writer, file_name, write_jsonl
 from lmtools.core.progress import Work, progress, say
 from lmtools.core.results import Results
 from lmtools.core.run import Run
+from lmtools.hyre.adapt import head_prior
 from lmtools.hyre.ensemble import Ensemble, Features
 from lmtools.hyre.heads import SharedBase
 from lmtools.hyre.inputs import PairInputs
@@ -72,7 +73,8 @@ def evaluate(inputs: PairInputs, run: Run, ensembles: Ensembles, recipe_name: st
                 }
                 measured = measure(views, choices, methods, settings.examples)
                 # The main ensemble again, with labels asked for one at a time in place of drawn ones.
-                adapt, train_loss = adaptation_of(main, recipe), ensembles.main.train_loss
+                adapt = adaptation_of(main, recipe)
+                prior = head_prior(ensembles.main.train_loss, adapt)
                 smallest = min(len(choice.pool) for choice in choices)
                 counts = [n for n in settings.examples if 0 < n <= smallest]
                 for kind in settings.active:
@@ -80,9 +82,9 @@ def evaluate(inputs: PairInputs, run: Run, ensembles: Ensembles, recipe_name: st
                     for choice in choices:
                         most = max(counts, default=0)
                         in_order.append(
-                            informative_draw(views[main], train_loss, choice, kind, adapt, most, recipe.seed)
+                            informative_draw(views[main], prior, choice, kind, adapt, most, recipe.seed)
                         )
-                    method: Method[PairView] = hyre_method(f"hyre/{main} ({kind})", main, train_loss, adapt)
+                    method: Method[PairView] = hyre_method(f"hyre/{main} ({kind})", main, prior, adapt)
                     more = measure(views, in_order, [method], counts)
                     measured.scores.update(more.scores)
                     measured.effective.update(more.effective)
@@ -109,7 +111,8 @@ def methods_of(recipe: HyreRecipe, ensembles: Ensembles) -> list[Method[PairView
     methods: list[Method[PairView]] = []
     for source, ensemble in ensembles.by_name.items():
         settings = adaptation_of(source, recipe)
-        methods.append(hyre_method(f"hyre/{source}", source, ensemble.train_loss, settings))
+        prior = head_prior(ensemble.train_loss, settings)
+        methods.append(hyre_method(f"hyre/{source}", source, prior, settings))
         if is_ensemble(source):
             methods += pair_methods(source)
     methods += shared_methods(recipe.name)

@@ -27,7 +27,7 @@ from scipy.special import expit, softmax
 
 from lmtools.core.arrays import Floats
 from lmtools.core.seeds import derive
-from lmtools.hyre.adapt import Labelled, Margins, head_prior, informativeness, posterior
+from lmtools.hyre.adapt import Labelled, Margins, informativeness, posterior
 from lmtools.hyre.label_draws import Draw
 from lmtools.hyre.reweighting import Acquisition, LossName, pair_losses, posterior_mode
 from lmtools.hyre.settings import AdaptSettings
@@ -107,11 +107,10 @@ class Method(Generic[V]):
 # The methods of an ensemble
 
 
-def hyre_method(name: str, ensemble: str, train_loss: Floats, settings: AdaptSettings) -> Method[V]:
-    """The reweighting rule on an ensemble; ``train_loss`` (K,) is each head's mean loss in training."""
+def hyre_method(name: str, ensemble: str, prior: Floats, settings: AdaptSettings) -> Method[V]:
+    """The rule of the settings on an ensemble; ``prior`` (K,) is that of its heads, ``adapt.head_prior``."""
     # Without examples a normal prior has no direction to prefer.
     needs = 1 if settings.rule == "gaussian" else 0
-    prior = head_prior(train_loss, settings)
     return Method(name, ensemble, needs, weigh=partial(posterior, prior=prior, settings=settings))
 
 
@@ -259,14 +258,13 @@ def measure(
 
 
 def informative_draw(
-    view: PairView, train_loss: Floats, draw: Draw, kind: Acquisition, settings: AdaptSettings, most: int,
+    view: PairView, prior: Floats, draw: Draw, kind: Acquisition, settings: AdaptSettings, most: int,
     seed: int,
 ) -> Draw:  # fmt: skip
     """The same draw with its pool in the order in which labels would be asked for, up to ``most`` of them.
 
     After each label the weights are computed anew, and the most informative of the pairs left is next.
     """
-    prior = head_prior(train_loss, settings)
     left = list(draw.pool)
     order: list[int] = []
     while left and len(order) < most:

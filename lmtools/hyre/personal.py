@@ -148,7 +148,7 @@ def labels_of_session(name: str, session: Session) -> Adaptation:
     """What a person answered. The other pairs have no labels, so there is nothing to test on."""
     labelled = [answered_pair(candidate, choice) for candidate, choice in session.labelled]
     margins = session.margins_labelled()
-    history = [session.prior_weights(), *session.history]
+    history = [session.weights(0)[0], *session.history]
     return Adaptation(name, labelled, (), margins, margins[:0], history)
 
 

@@ -25,7 +25,7 @@ from lmtools.core.files import sha256_text, write_jsonl
 from lmtools.core.journal import Journal
 from lmtools.core.seeds import derive
 from lmtools.data.records import Preference, Turn
-from lmtools.hyre.adapt import Margins, head_prior, informativeness, posterior, prior_weights
+from lmtools.hyre.adapt import Margins, head_prior, informativeness, posterior
 from lmtools.hyre.pairs import content
 from lmtools.hyre.reweighting import Acquisition
 from lmtools.hyre.settings import AdaptSettings
@@ -121,7 +121,7 @@ class Session:
         self._indices = {candidate.key: index for index, candidate in enumerate(self.candidates)}
         if len(self._indices) != len(self.candidates):
             raise ValueError("two candidates have the same key")
-        self._train_loss, self._settings, self._kind, self._seed = train_loss, settings, kind, seed
+        self._settings, self._kind, self._seed = settings, kind, seed
         self._prior = head_prior(train_loss, settings)
         self._journal = journal
         self._decisions: list[Decision] = []
@@ -176,13 +176,9 @@ class Session:
         self._take_back()
         return self.next()
 
-    def prior_weights(self) -> Floats:
-        """The weights (K,) before any answer."""
-        return prior_weights(self._train_loss, self._settings)
-
-    def weights(self) -> tuple[Floats, Floats]:
-        """The weights (K,) that the answers so far give, and the heads' losses (K,) over them."""
-        return posterior(Margins(self.margins_labelled()), self._prior, self._settings)
+    def weights(self, count: int | None = None) -> tuple[Floats, Floats]:
+        """The weights (K,) by the first ``count`` answers, or by all, and the heads' losses (K,) on them."""
+        return posterior(Margins(self.margins_labelled()[:count]), self._prior, self._settings)
 
     @property
     def history(self) -> list[Floats]:

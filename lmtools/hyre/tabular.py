@@ -23,6 +23,7 @@ from lmtools.core.run import Run
 from lmtools.core.seeds import derive
 from lmtools.core.tracking import CurveCallback, no_curve
 from lmtools.data.tabular import Table, load_table
+from lmtools.hyre.adapt import head_prior
 from lmtools.hyre.ensemble import Ensemble, EnsembleInfo, Features, save_ensemble
 from lmtools.hyre.label_draws import Draw, draws
 from lmtools.hyre.methods import Method, ensemble_methods, hyre_method, measure
@@ -323,7 +324,8 @@ def table_methods(ensembles: Mapping[str, Ensemble], recipe: HyreRecipe) -> list
     methods: list[Method[RowView]] = []
     for name, ensemble in ensembles.items():
         baselines: list[Method[RowView]] = list(ensemble_methods(name))
-        hyre: Method[RowView] = hyre_method(f"hyre/{name}", name, ensemble.train_loss, recipe.adapt)
+        prior = head_prior(ensemble.train_loss, recipe.adapt)
+        hyre: Method[RowView] = hyre_method(f"hyre/{name}", name, prior, recipe.adapt)
         methods += [baselines[0], hyre, *baselines[1:]]
     methods.append(Method("ridge", next(iter(ensembles)), 1, ridge_alone))
     chosen = {*recipe.eval.methods, f"uniform/{recipe.name}"}

@@ -17,7 +17,7 @@ from lmtools.hyre.methods import (
 from lmtools.hyre.settings import AdaptSettings
 
 PLAIN, GAUSSIAN = AdaptSettings(), AdaptSettings(rule="gaussian")
-FIT = np.array([0.1, 0.5, 0.7, 0.9])
+FIT, PRIOR = np.array([0.1, 0.5, 0.7, 0.9]), np.full(4, 0.25)
 
 
 def target(n: int = 30, seed: int = 0) -> PairView:
@@ -31,7 +31,7 @@ CHOICES = draws([str(i) for i in range(30)], 6, 0.5, 0, "target")
 
 
 def test_rows_are_named_by_method_and_number():
-    methods = [hyre_method("hyre/pca", "pca", FIT, PLAIN), *pair_methods("pca"), *shared_methods("pca")]
+    methods = [hyre_method("hyre/pca", "pca", PRIOR, PLAIN), *pair_methods("pca"), *shared_methods("pca")]
     found = measure({"pca": PAIRS}, CHOICES, methods, [0, 1, 5])
     assert set(found.scores) == {
         *(f"hyre/pca @{n}" for n in (0, 1, 5)),
@@ -88,13 +88,13 @@ def test_more_labels_keep_the_earlier_ones():
 @pytest.mark.parametrize("settings", [PLAIN, GAUSSIAN])
 def test_more_labels_than_a_pool_has_are_left_out(settings):
     few = [*CHOICES, Draw(np.array([0, 1, 2]), np.array([3, 4]))]
-    found = measure({"pca": PAIRS}, few, [hyre_method("hyre", "pca", FIT, settings)], [0, 3, 4, 15, 16])
+    found = measure({"pca": PAIRS}, few, [hyre_method("hyre", "pca", PRIOR, settings)], [0, 3, 4, 15, 16])
     expected = {"hyre @3"} if settings is GAUSSIAN else {"hyre @0", "hyre @3"}
     assert set(found.scores) == expected
 
 
 def test_hyre_is_the_rule_on_the_labelled_pairs():
-    found = measure({"pca": PAIRS}, CHOICES, [hyre_method("hyre", "pca", FIT, PLAIN)], [5])
+    found = measure({"pca": PAIRS}, CHOICES, [hyre_method("hyre", "pca", PRIOR, PLAIN)], [5])
     for draw, choice in enumerate(CHOICES):
         weights, _ = adapted(PAIRS.outputs[choice.pool[:5]], FIT, PLAIN)
         right = PAIRS.outputs[choice.test] @ weights > 0
@@ -103,7 +103,7 @@ def test_hyre_is_the_rule_on_the_labelled_pairs():
 
 
 def test_without_labels_hyre_is_the_uniform_mean():
-    methods = [hyre_method("hyre/pca", "pca", FIT, PLAIN), *pair_methods("pca")]
+    methods = [hyre_method("hyre/pca", "pca", PRIOR, PLAIN), *pair_methods("pca")]
     found = measure({"pca": PAIRS}, CHOICES, methods, [0])
     hyre, uniform = found.scores["hyre/pca @0"], found.scores["uniform/pca @0"]
     assert np.array_equal(hyre, uniform, equal_nan=True)
@@ -113,7 +113,7 @@ def test_without_labels_hyre_is_the_uniform_mean():
 
 def test_a_tie_is_half_right():
     blank = PairView(np.zeros((30, 4)), PAIRS.features, PAIRS.single, PAIRS.inner)
-    found = measure({"pca": blank}, CHOICES, [hyre_method("hyre", "pca", FIT, PLAIN)], [2])
+    found = measure({"pca": blank}, CHOICES, [hyre_method("hyre", "pca", PRIOR, PLAIN)], [2])
     right = found.scores["hyre @2"]
     assert set(right[np.isfinite(right)].tolist()) == {0.5}
 
@@ -128,7 +128,7 @@ def test_each_method_sees_its_own_ensemble():
 def test_labels_help_the_rule_to_its_head():
     many = target(400)
     choices = draws([str(i) for i in range(400)], 5, 0.5, 0, "target")
-    found = measure({"pca": many}, choices, [hyre_method("hyre", "pca", FIT, PLAIN)], [0, 64])
+    found = measure({"pca": many}, choices, [hyre_method("hyre", "pca", PRIOR, PLAIN)], [0, 64])
     before, after = (np.nanmean(found.scores[f"hyre @{n}"]) for n in (0, 64))
     assert after > before + 0.1
 
@@ -137,13 +137,13 @@ def test_labels_help_the_rule_to_its_head():
 @pytest.mark.parametrize("kind", ["entropy", "bald", "variance", "random"])
 def test_asking_in_turn_reorders_the_pool(kind, settings):
     choice = CHOICES[0]
-    found = informative_draw(PAIRS, FIT, choice, kind, settings, 6, seed=0)
+    found = informative_draw(PAIRS, PRIOR, choice, kind, settings, 6, seed=0)
     assert found.test.tolist() == choice.test.tolist()
     assert len(set(found.pool.tolist())) == 6
     assert set(found.pool) <= set(choice.pool)
-    again = informative_draw(PAIRS, FIT, choice, kind, settings, 6, seed=0)
+    again = informative_draw(PAIRS, PRIOR, choice, kind, settings, 6, seed=0)
     assert found.pool.tolist() == again.pool.tolist()
-    more = informative_draw(PAIRS, FIT, choice, kind, settings, 100, seed=0)
+    more = informative_draw(PAIRS, PRIOR, choice, kind, settings, 100, seed=0)
     assert more.pool[:6].tolist() == found.pool.tolist()
     assert sorted(more.pool) == sorted(choice.pool)
 
@@ -153,14 +153,14 @@ def test_the_first_question_is_the_most_telling():
     margins[CHOICES[0].pool[4]] = [30, -30, 30, -30]
     split = PairView(margins, PAIRS.features, PAIRS.single, PAIRS.inner)
     for kind in ("bald", "variance"):
-        assert informative_draw(split, FIT, CHOICES[0], kind, PLAIN, 1, 0).pool[0] == CHOICES[0].pool[4]
+        assert informative_draw(split, PRIOR, CHOICES[0], kind, PLAIN, 1, 0).pool[0] == CHOICES[0].pool[4]
 
 
 def test_questions_do_not_depend_on_labels_that_are_not_known_yet():
     """Pairs of the pool that were not asked about may be turned around; nothing changes."""
-    first = informative_draw(PAIRS, FIT, CHOICES[0], "bald", PLAIN, 5, 0).pool
+    first = informative_draw(PAIRS, PRIOR, CHOICES[0], "bald", PLAIN, 5, 0).pool
     margins = PAIRS.outputs.copy()
     unasked = [i for i in range(30) if i not in first]
     margins[unasked] *= -1
     turned = PairView(margins, PAIRS.features, PAIRS.single, PAIRS.inner)
-    assert informative_draw(turned, FIT, CHOICES[0], "bald", PLAIN, 5, 0).pool.tolist() == first.tolist()
+    assert informative_draw(turned, PRIOR, CHOICES[0], "bald", PLAIN, 5, 0).pool.tolist() == first.tolist()

@@ -208,7 +208,7 @@ def test_methods_by_hand():
     assert best_head(known, asked) == [9.0]
     assert oracle_head(known, asked) == [0.0]
     # The first head's loss is (2^2 + 4^2) / 2 = 10, the second one's 0.
-    weights, _ = hyre_method("hyre", "", np.zeros(2), settings).weigh(known)
+    weights, _ = hyre_method("hyre", "", np.full(2, 0.5), settings).weigh(known)
     assert asked.blended(weights) == pytest.approx(9 / (1 + np.exp(-10)))
     assert rows.scores(outputs[:, 0]).tolist() == [4, 16, 0]
 
