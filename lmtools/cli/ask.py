@@ -206,7 +206,7 @@ def ask(
 
         console = Console(stderr=True)
     note = note or weight_line(session.sources)
-    decided = False
+    decided = False  # whether this sitting has anything to take back
     with _standard_input() if keys is None else nullcontext(keys) as source:
         while True:
             answers, candidate = len(session.labelled), session.next()
@@ -217,6 +217,7 @@ def ask(
                 session.undo()
                 continue
             show_pair(console, candidate, f"answer {answers + 1} of {count}", note(session.weights()[0]))
+            # Keys that ask for more to read, or mean nothing, leave the pair as it is.
             action: Action | None = "help"
             while action in ("help", "more", None):
                 console.print(KEYS, style="dim", highlight=False)

@@ -222,6 +222,7 @@ def read_weights(path: Path, ensemble: str, count: int) -> Weights:
         ModelError: the weights are for another ensemble.
     """
     file = weights_file(path)
+    # Whatever is wrong with the content is one fault: this is no such file.
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
         settings = AdaptSettings.model_validate(
@@ -244,6 +245,7 @@ def read_weights(path: Path, ensemble: str, count: int) -> Weights:
             f"{file}: no weights of `lmtools hyre adapt` ({str(error).splitlines()[0]})",
             fix="make it again: lmtools hyre adapt --pairs FILE",
         ) from error
+    # The digest is of the ensemble's content: a copy elsewhere is the same one.
     if weights.ensemble != ensemble or len(weights.weights) != count:
         raise ModelError(
             f"{file}: weights of {len(weights.weights)} heads for another ensemble than this one of {count}",

@@ -209,7 +209,7 @@ def run_evaluation(
     ):
         if trained is None:
             inputs = tuned_inputs(inputs, run)
-            stack.callback(inputs.reader.close)
+            stack.callback(inputs.reader.close)  # that of the tuned backbone is another one
             _, ensembles = train_on_pairs(inputs, run)
         else:
             ensembles = load_ensembles(trained, config)
@@ -290,12 +290,14 @@ def adapt(
             if not ask(session, examples):
                 raise KeyboardInterrupt  # what was answered is kept, and --resume goes on
             adaptation = labels_of_session(user.name, session)
+        # The weights by all labels, and what each pair and each label did.
         keys = [pair.pair for pair in adaptation.labelled]
         digest = ensemble_digest(trained / MAIN)
         weights = fit_weights(ensemble, adaptation.labelled_margins, keys, recipe.adapt, digest)
         weights.write(run.path("weights.json"))
         write_jsonl(run.path(PAIRS), adaptation.pairs())
         write_jsonl(run.path(STEPS), adaptation.steps())
+        # What they are worth, on the pairs that were not learned from.
         tested = adaptation.tested_margins
         rows = held_out_accuracy(ensemble, weights, tested, recipe.eval.resamples, recipe.seed)
         differences = difference_from_prior(rows, ensemble, weights, tested, recipe.seed)
@@ -394,6 +396,7 @@ def query(
     keys = features.keys
     if weights is not None and (labelled := set(examples) & set(keys)):
         say(f"{len(labelled)} of the pairs are labelled already, and are left out")
+    # The pairs come without labels: their margins are of the order in the file, which no score depends on.
     pool = margins(reward.ensemble, features, settings)
     if settings.rule == "reweight":
         gains = informativeness(kind, pool, pool[:0], reward.weights.weights, settings, seed)

@@ -60,6 +60,7 @@ def dry_run(recipe: HyreRecipe, *, targets: bool, train: bool = True) -> Plan:
         return _of_tables(recipe, names)
     if train:
         check_lora(recipe)
+    # What cannot be read here and now, such as a model on the hub, is told as unchecked.
     attempt = Attempts()
     pairs = (
         (attempt("the training pairs", lambda: read_training(recipe.data, recipe.seed)) or [])
@@ -69,6 +70,7 @@ def dry_run(recipe: HyreRecipe, *, targets: bool, train: bool = True) -> Plan:
     users = (attempt("the targets", lambda: read_targets(recipe.data, recipe.seed)) or {}) if targets else {}
     files = attempt("the tokenizer", lambda: resolve_without_weights(recipe.model))
     weights = attempt("the model's size", lambda: weights_gib(recipe.model))
+    # With a tokenizer: what the model would read, token by token.
     read = [*pairs, *(pair for members in users.values() for pair in members)]
     tokenizer = load_tokenizer(recipe.model, files) if files else None
     tokens = (

@@ -65,6 +65,7 @@ def evaluate(inputs: PairInputs, run: Run, ensembles: Ensembles, recipe_name: st
             path = run.path(FOLDER, f"{file_name(name)}.npz")
             measured = _read(path)
             if measured is None:
+                # Every method on the same draws, seen through each ensemble.
                 keys = [content(pair) for pair in target.pairs]
                 choices = draws(keys, settings.draws, settings.holdout, recipe.seed, name)
                 views = {
@@ -89,6 +90,7 @@ def evaluate(inputs: PairInputs, run: Run, ensembles: Ensembles, recipe_name: st
                     measured.scores.update(more.scores)
                     measured.effective.update(more.effective)
                 _write(path, measured)
+            # How often two heads disagree on each pair: how much there is to learn from labels.
             different = {
                 source: disagreements(ensemble.outputs(target.chosen) - ensemble.outputs(target.rejected))
                 for source, ensemble in ensembles.by_name.items()

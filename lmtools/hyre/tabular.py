@@ -137,6 +137,7 @@ def _read(source: str, recipe: HyreRecipe) -> TableData:
     column, x = table.names[feature], table.features.astype(np.float32)
     y: NDArray[Any] = table.target
     high, classes = ~low, None
+    # Heads can only learn the classes below the shift; they are numbered from 0.
     where = f"{source}: below the shift of {column}"
     if recipe.task == "classification":
         labels = np.unique(y[low])
@@ -150,6 +151,7 @@ def _read(source: str, recipe: HyreRecipe) -> TableData:
             raise DataError(f"{where} all rows have the label {labels[0]:g}", fix="change data.shift")
         classes = tuple(f"{label:g}" for label in labels)
         y = np.searchsorted(labels, y)
+    # Limits draw from each side by itself.
     seed = derive(recipe.seed, "rows", name)
     train, target = _drawn(low, recipe.data.train_limit, seed), _drawn(high, recipe.data.target_limit, seed)
     data = TableData(name, TrainingData(x[train], y=y[train]), x[target], y[target], column, classes, source)
