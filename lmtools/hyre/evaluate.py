@@ -29,7 +29,7 @@ from lmtools.hyre.methods import (
     Method,
     PairView,
     hyre_method,
-    informative_draw,
+    informative_draws,
     measure,
     pair_methods,
     shared_methods,
@@ -59,6 +59,8 @@ def evaluate(inputs: PairInputs, run: Run, ensembles: Ensembles, recipe_name: st
     with run.stage("features of the targets", partial(reading, inputs.reader, pairs)):
         features = read_features(inputs.reader, dict(inputs.targets), "targets")
     methods = methods_of(recipe, ensembles)
+    adapt = adaptation_of(main, recipe)
+    prior = head_prior(ensembles.main.train_loss, adapt)
     targets, records = [], []
     with run.stage("measure", Work), progress(len(features), "targets measured") as bar:
         for name, target in features.items():
@@ -74,21 +76,13 @@ def evaluate(inputs: PairInputs, run: Run, ensembles: Ensembles, recipe_name: st
                 }
                 measured = measure(views, choices, methods, settings.examples)
                 # The main ensemble again, with labels asked for one at a time in place of drawn ones.
-                adapt = adaptation_of(main, recipe)
-                prior = head_prior(ensembles.main.train_loss, adapt)
                 smallest = min(len(choice.pool) for choice in choices)
                 counts = [n for n in settings.examples if 0 < n <= smallest]
+                most = max(counts, default=0)
                 for kind in settings.active:
-                    in_order = []
-                    for choice in choices:
-                        most = max(counts, default=0)
-                        in_order.append(
-                            informative_draw(views[main], prior, choice, kind, adapt, most, recipe.seed)
-                        )
+                    ordered = informative_draws(views[main], prior, choices, kind, adapt, most, recipe.seed)
                     method: Method[PairView] = hyre_method(f"hyre/{main} ({kind})", main, prior, adapt)
-                    more = measure(views, in_order, [method], counts)
-                    measured.scores.update(more.scores)
-                    measured.effective.update(more.effective)
+                    measured |= measure(views, ordered, [method], counts)
                 _write(path, measured)
             # How often two heads disagree on each pair: how much there is to learn from labels.
             different = {

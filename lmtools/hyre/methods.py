@@ -221,6 +221,9 @@ class Measured:
     scores: dict[str, Floats] = field(default_factory=dict)
     effective: dict[str, Floats] = field(default_factory=dict)
 
+    def __or__(self, other: "Measured") -> "Measured":
+        return Measured(self.scores | other.scores, self.effective | other.effective)
+
 
 def measure(
     views: Mapping[str, V], draws: Sequence[Draw], methods: Sequence[Method[V]], examples: Sequence[int]
@@ -257,20 +260,23 @@ def measure(
     return measured
 
 
-def informative_draw(
-    view: PairView, prior: Floats, draw: Draw, kind: Acquisition, settings: AdaptSettings, most: int,
-    seed: int,
-) -> Draw:  # fmt: skip
-    """The same draw with its pool in the order in which labels would be asked for, up to ``most`` of them.
+def informative_draws(
+    view: PairView, prior: Floats, draws: Sequence[Draw], kind: Acquisition, settings: AdaptSettings,
+    most: int, seed: int,
+) -> list[Draw]:  # fmt: skip
+    """The same draws, each pool in the order in which labels would be asked for, up to ``most`` of them.
 
     After each label the weights are computed anew, and the most informative of the pairs left is next.
     """
-    left = list(draw.pool)
-    order: list[int] = []
-    while left and len(order) < most:
-        labelled = view.outputs[order]
-        weights, _ = posterior(Margins(labelled), prior, settings)
-        step_seed = derive(seed, "ask", len(order))
-        gains = informativeness(kind, view.outputs[left], labelled, weights, settings, step_seed)
-        order.append(left.pop(int(np.argmax(gains))))
-    return Draw(np.array(order, dtype=np.intp), draw.test)
+    ordered = []
+    for draw in draws:
+        left = list(draw.pool)
+        order: list[int] = []
+        while left and len(order) < most:
+            labelled = view.outputs[order]
+            weights, _ = posterior(Margins(labelled), prior, settings)
+            step_seed = derive(seed, "ask", len(order))
+            gains = informativeness(kind, view.outputs[left], labelled, weights, settings, step_seed)
+            order.append(left.pop(int(np.argmax(gains))))
+        ordered.append(Draw(np.array(order, dtype=np.intp), draw.test))
+    return ordered

@@ -9,7 +9,7 @@ from lmtools.hyre.methods import (
     Method,
     PairView,
     hyre_method,
-    informative_draw,
+    informative_draws,
     measure,
     pair_methods,
     shared_methods,
@@ -28,6 +28,12 @@ def target(n: int = 30, seed: int = 0) -> PairView:
 
 PAIRS = target()
 CHOICES = draws([str(i) for i in range(30)], 6, 0.5, 0, "target")
+
+
+def in_order(pairs, choice, kind, settings, most, seed):
+    """One draw with its pool in the order of questions."""
+    [found] = informative_draws(pairs, PRIOR, [choice], kind, settings, most, seed)
+    return found
 
 
 def test_rows_are_named_by_method_and_number():
@@ -137,13 +143,13 @@ def test_labels_help_the_rule_to_its_head():
 @pytest.mark.parametrize("kind", ["entropy", "bald", "variance", "random"])
 def test_asking_in_turn_reorders_the_pool(kind, settings):
     choice = CHOICES[0]
-    found = informative_draw(PAIRS, PRIOR, choice, kind, settings, 6, seed=0)
+    found = in_order(PAIRS, choice, kind, settings, 6, seed=0)
     assert found.test.tolist() == choice.test.tolist()
     assert len(set(found.pool.tolist())) == 6
     assert set(found.pool) <= set(choice.pool)
-    again = informative_draw(PAIRS, PRIOR, choice, kind, settings, 6, seed=0)
+    again = in_order(PAIRS, choice, kind, settings, 6, seed=0)
     assert found.pool.tolist() == again.pool.tolist()
-    more = informative_draw(PAIRS, PRIOR, choice, kind, settings, 100, seed=0)
+    more = in_order(PAIRS, choice, kind, settings, 100, seed=0)
     assert more.pool[:6].tolist() == found.pool.tolist()
     assert sorted(more.pool) == sorted(choice.pool)
 
@@ -153,14 +159,14 @@ def test_the_first_question_is_the_most_telling():
     margins[CHOICES[0].pool[4]] = [30, -30, 30, -30]
     split = PairView(margins, PAIRS.features, PAIRS.single, PAIRS.inner)
     for kind in ("bald", "variance"):
-        assert informative_draw(split, PRIOR, CHOICES[0], kind, PLAIN, 1, 0).pool[0] == CHOICES[0].pool[4]
+        assert in_order(split, CHOICES[0], kind, PLAIN, 1, 0).pool[0] == CHOICES[0].pool[4]
 
 
 def test_questions_do_not_depend_on_labels_that_are_not_known_yet():
     """Pairs of the pool that were not asked about may be turned around; nothing changes."""
-    first = informative_draw(PAIRS, PRIOR, CHOICES[0], "bald", PLAIN, 5, 0).pool
+    first = in_order(PAIRS, CHOICES[0], "bald", PLAIN, 5, 0).pool
     margins = PAIRS.outputs.copy()
     unasked = [i for i in range(30) if i not in first]
     margins[unasked] *= -1
     turned = PairView(margins, PAIRS.features, PAIRS.single, PAIRS.inner)
-    assert informative_draw(turned, PRIOR, CHOICES[0], "bald", PLAIN, 5, 0).pool.tolist() == first.tolist()
+    assert in_order(turned, CHOICES[0], "bald", PLAIN, 5, 0).pool.tolist() == first.tolist()
