@@ -119,7 +119,7 @@ def run_evaluation(
     fitted: Path | str, out: Path | str | None = "runs/ats-eval", settings: Sequence[str] = (), *,
     recipe: CalibrationRecipe | str = calibration.DEFAULT, name: str | None = None,
     lm_eval_out: Path | None = None, system: str = "ats", action: str = "eval", **options: Unpack[RunOptions],
-) -> FinishedRun:  # fmt: skip
+) -> calibration.CalibrationRun:  # fmt: skip
     """Measure a fitted run on questions, its head and all its baselines: `lmtools ats eval`.
 
     Args:

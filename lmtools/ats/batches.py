@@ -1,4 +1,7 @@
-"""Sequences of the cache, in batches with little padding."""
+"""Batches for the heads: features of sequences with little padding, and the summaries that losses are of.
+
+``exact: true`` puts in their place summaries that are computed from the logits themselves.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +16,7 @@ from lmtools.ats.cache import FeatureCache, Summary
 from lmtools.ats.extract import OutputLayer
 from lmtools.ats.recipe import HeadConfig
 
-# ``exact: true``: losses on logits that are computed again from hidden states, never all at once.
+# Exact summaries: logits that are computed again from hidden states, never all at once.
 #
 # An ``ExactSummary`` is a summary whose log Z(s) comes from the logits themselves. Groups of tokens are put
 # through the output layer one after the other, and of each group only log Z and its derivative
@@ -37,7 +40,7 @@ LogitsOf = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class ExactSummary(Summary):
-    """Summaries whose ``log_partition`` is exact: see the module.
+    """Summaries whose ``log_partition`` is exact.
 
     ``states`` (n, hidden) are the tokens' hidden states; ``vocabulary`` is the number of logits of a token.
     """
@@ -99,6 +102,8 @@ def log_partition(logits: Tensor, multiplier: Tensor) -> tuple[Tensor, Tensor]:
     # A product inside the sum, lest a third array of this size is made.
     return total.log(), -torch.einsum("kv,kv->k", weights, gaps) / total
 
+
+# Batches.
 
 JITTER = 0.1
 """Before sequences are put side by side by length, lengths are moved by up to this share: batches differ."""

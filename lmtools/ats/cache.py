@@ -143,9 +143,9 @@ def summarise(logits: Tensor, labels: Tensor) -> Summary:
     # Twice around a mean: float32 sums of thousands of large gaps lose what the exponent then magnifies.
     rough = empty.scatter_add(1, bins, gaps) / members
     away = gaps - rough.gather(1, bins)
-    rest = empty.scatter_add(1, bins, away) / members
-    centre = rough + rest
-    variance = (empty.scatter_add(1, bins, away**2) / members - rest**2).clamp(min=0)
+    correction = empty.scatter_add(1, bins, away) / members
+    centre = rough + correction
+    variance = (empty.scatter_add(1, bins, away**2) / members - correction**2).clamp(min=0)
     variance[:, -1] = 0  # the last bin has no width to speak of
     top = gaps.topk(min(max(TOP), z.shape[1]), dim=-1, largest=False).values
     return Summary(

@@ -1,8 +1,9 @@
-"""A causal language model with temperature heads on it, usable wherever the model itself is.
+"""A causal language model with temperature heads on it: as a model, as a generator, as a scorer.
 
     loaded = calibrate(load(spec), Path("runs/ats/head"))
     loaded.model.generate(**inputs)               # scores are calibrated; greedy text is the base model's
-    HfGenerator.from_loaded(loaded)               # so are log-probabilities here, shared prefixes included
+    open_calibrated(spec, head)                   # a generator: its log-probabilities are calibrated
+    open_scorer(spec, run)                        # log-probabilities under every method of a run at once
 
 The heads' attention layers come after the base model's in the same cache.
 """
@@ -139,8 +140,10 @@ class ObservedLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
             ValueError: there are no inputs, or ``labels``: the base model's loss is not that of these logits.
         """
         states = inputs_embeds if input_ids is None else input_ids
+        # transformers would compute a loss of the base model's logits.
         if states is None or kwargs.get("labels") is not None:
             raise ValueError("give input_ids or inputs_embeds, and no labels")
+        # What the heads need of cache, mask and positions, before the base model's pass changes the cache.
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         cache = self._cache(past_key_values, use_cache)
         attention = self._attention_inputs(states, kept, attention_mask, position_ids, cache)
@@ -155,6 +158,7 @@ class ObservedLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
                 use_cache=cache is not None,
                 **(kwargs | {"return_dict": True}),
             )
+        # Heads see the states after the final norm, and the logits where their features ask for them.
         everywhere = output.logits if self._all_logits else None
         if everywhere is not None:
             output.logits = everywhere[:, kept]
@@ -291,7 +295,7 @@ def _logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
     return logits.gather(1, tokens) - logits.logsumexp(dim=-1, keepdim=True)
 
 
-# A model's probabilities under every method of an ATS run, from one forward pass.
+# A scorer: a model's probabilities under every method of an ATS run, from one forward pass.
 #
 #     scorer = open_scorer(ModelSpec(), Path("runs/ats"))
 #     [[answer]] = scorer.generate([prompt], Sampling())
@@ -433,7 +437,7 @@ class AtsScorer:
         return {name: logprobs.get(name, logprobs[UNCALIBRATED]) for name in self.methods}
 
 
-# From a ``model:`` block and a head to a generator whose probabilities are calibrated.
+# A generator whose probabilities are calibrated.
 
 
 def open_calibrated(spec: ModelSpec, head: Path, cache: bool = True) -> Generator:

@@ -25,11 +25,11 @@ from lmtools.models.load import identity, load
 from lmtools.models.merge import INDEX, new_directory, tokenizer_files
 from lmtools.models.spec import ModelSpec
 
-# The weights of a model directory that is made from another one, as links, and their index.
+# The base model's weights in the new directory, and the index over them and the head's.
 
-WHOLE = "model.safetensors"
+WHOLE, HEAD = "model.safetensors", "model-head.safetensors"
 BASE = "model-base.safetensors"
-"""What ``WHOLE`` is called beside other files: whoever finds a file of that name looks for no index."""
+"""What ``WHOLE`` is called beside other files: where a file of that name is, no index is looked for."""
 
 
 def link_weights(source: Path, target: Path) -> None:
@@ -55,16 +55,16 @@ def index_weights(folder: Path) -> None:
     """Write the index of all weight files in ``folder``: which tensor is in which."""
     from safetensors import safe_open
 
-    where: dict[str, str] = {}
+    files: dict[str, str] = {}
     size = 0
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, framework="numpy") as tensors:
-            where |= dict.fromkeys(tensors.keys(), file.name)
+            files |= dict.fromkeys(tensors.keys(), file.name)
         size += file.stat().st_size
-    write_json(folder / INDEX, {"metadata": {"total_size": size}, "weight_map": where})
+    write_json(folder / INDEX, {"metadata": {"total_size": size}, "weight_map": files})
 
 
-HEAD = "model-head.safetensors"
+# The export.
 
 
 def export_vllm(head: Path, out: Path, spec: ModelSpec) -> Path:
@@ -120,8 +120,8 @@ def check_exportable(settings: HeadSettings, directory: Path, files: ModelFiles,
             fix="use the head with the hf backend: lmtools generate --calibrated HEAD",
         )
     head = settings.head
-    if head.needs_logits and (head.kind == "transformer" or "argmax-row" in head.features):
-        missing = "logits of prompt tokens" if head.kind == "transformer" else "output projection's rows"
+    if head.needs_logits and (head.contextual or "argmax-row" in head.features):
+        missing = "logits of prompt tokens" if head.contextual else "output projection's rows"
         raise ModelError(
             f"the {head.kind} head {directory} is on {', '.join(head.features)}: vLLM has no {missing}",
             fix="use it with the hf backend, or fit one with head.features=[hidden]",

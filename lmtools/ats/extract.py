@@ -1,4 +1,4 @@
-"""The one pass of the language model: hidden states and summaries of logits, into the feature cache.
+"""The language model's one pass: hidden states and summaries of logits, into the feature cache.
 
 Batches go from long sequences to short ones, so that little of them is padding and what does not fit in
 memory fails at once. Each one is recorded in a journal beside the cache when it is on the disk: a killed pass
@@ -107,6 +107,8 @@ def last_states(loaded: LoadedModel, ids: Tensor) -> Tensor:
         )
     return states
 
+
+# The pass.
 
 ROOM = 2**24
 """Logits computed at a time: 64 MiB, and a few times as much while they are summarised."""
@@ -224,10 +226,11 @@ class _BatchReader:
             ids[row, : len(tokens)] = torch.tensor(tokens)
             valid[row, : len(tokens)] = True
         device = self._loaded.device
-        states = last_states(self._loaded, ids.to(device))[valid.to(device)]
+        states = last_states(self._loaded, ids.to(device))[valid.to(device)]  # row after row, no padding
         start, token = int(self._layout["rows"][first]), int(self._layout["tokens"][first])
         self._arrays["hidden"][start : start + len(states)] = _narrow(states, self._arrays["hidden"].dtype)
         response = torch.from_numpy(np.array(self._layout["wanted"][start : start + len(states)])).to(device)
+        # Logits a few rows at a time, and only of rows whose logits something asks for.
         step = max(1, ROOM // len(self._output.rows))
         for part in range(0, len(states), step):
             chosen = response[part : part + step]

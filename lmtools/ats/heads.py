@@ -172,11 +172,13 @@ class TransformerHead(TemperatureHead):
         selected = everywhere if select is None else select
         if not selected.any():
             return features.new_zeros(0, dtype=torch.float32)
+        # Keys and values of all tokens, at positions that do not count padding.
         states = self._inputs(features)
         normed = self.layer.input_layernorm(states)
         cos, sin = self.rotary(states, (valid.long().cumsum(dim=1) - 1).clamp(min=0))
         keys, values = self._keys_values(normed, cos, sin)
-        # Each row's queries side by side, for they are of different numbers.
+        # Queries of the selected tokens alone. Rows have different numbers of them: each row's are moved to
+        # its beginning, and what is behind them is never read.
         row, token = selected.nonzero(as_tuple=True)
         slot = (selected.long().cumsum(dim=1) - 1)[selected]
         flat = self._queries(normed[selected], cos[selected], sin[selected])
@@ -184,12 +186,13 @@ class TransformerHead(TemperatureHead):
         queries[row, slot] = flat
         query_token = torch.zeros(queries.shape[:2], dtype=torch.long, device=row.device)
         query_token[row, slot] = token
+        # A query may see its own token and the valid ones before it.
         attention = self.layer.self_attn
         mask = _causal(valid, query_token)
         mixed, _ = sdpa_attention_forward(
             attention, queries.transpose(1, 2), keys, values, mask, scaling=attention.scaling, is_causal=False
         )
-        logs = self.clipped(self._rest(states[selected], mixed[row, slot].flatten(1)))
+        logs = self.clipped(self._after_attention(states[selected], mixed[row, slot].flatten(1)))
         return logs if select is not None else logs.view(selected.shape)
 
     def step(self, features: Tensor, kept: slice | Tensor, inputs: AttentionInputs) -> Tensor:
@@ -214,7 +217,7 @@ class TransformerHead(TemperatureHead):
         mask = None if inputs.mask is None else inputs.mask[:, :, kept]
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(inputs.implementation, eager_attention_forward)
         mixed, _ = attend(attention, queries, keys, values, mask, scaling=attention.scaling)
-        return self.clipped(self._rest(states[:, kept], mixed.flatten(2)))
+        return self.clipped(self._after_attention(states[:, kept], mixed.flatten(2)))
 
     def _inputs(self, features: Tensor) -> Tensor:
         states = features.float()
@@ -233,7 +236,7 @@ class TransformerHead(TemperatureHead):
         split = (*normed.shape[:-1], -1, attention.head_dim)
         return _rotated(attention.q_proj(normed).view(split), cos, sin)
 
-    def _rest(self, states: Tensor, mixed: Tensor) -> Tensor:
+    def _after_attention(self, states: Tensor, mixed: Tensor) -> Tensor:
         """From the layer's input and what attention found to raw log multipliers: (..., hidden) to (...)."""
         states = states + self.layer.self_attn.o_proj(mixed)
         states = states + self.layer.mlp(self.layer.post_attention_layernorm(states))

@@ -1,4 +1,4 @@
-"""The losses that a temperature head learns from, on summaries of logits.
+"""The losses that a temperature head learns from, on summaries of logits; ``loss_function`` is a recipe's.
 
 Written with the multiplier s of each token (calibrated logits are s z) and its summary: the cross-entropy is
 ``-log p_y = log Z(s) + s g_y`` and the smoothing term ``-(1/V) sum_i log p_i = log Z(s) + s mean(g)``.
@@ -77,12 +77,12 @@ def selective_smoothing_code(
         masked: prompt and padding tokens beside these; the code counts them as wrong, so that the effective
             alpha depends on the prompts' length.
     """
-    each = selective_smoothing(summary, multiplier, alpha, top_k)
-    right, n = summary.right, len(each)
+    losses = selective_smoothing(summary, multiplier, alpha, top_k)
+    right, n = summary.right, len(losses)
     n_right = right.sum()
     of_right = (n + masked - n_right) / (n + masked) / n_right.clamp(min=1)
     of_wrong = n_right / (n + masked) / (n - n_right).clamp(min=1)
-    return each * n * of_right.where(right, of_wrong)
+    return losses * n * of_right.where(right, of_wrong)
 
 
 # The loss of a recipe.

@@ -1,4 +1,4 @@
-"""Every setting of an ATS fit. Field descriptions say what a setting does and what it costs."""
+"""Every setting of an ATS fit; its description says what it does and what it costs. Needs no torch."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
@@ -10,7 +10,7 @@ from lmtools.core.config import SYSTEM, Config, Seed
 from lmtools.core.errors import ModelError
 from lmtools.models.spec import ModelSpec
 
-# Which head, on which features, for a model of which sizes; needs no torch.
+# The head: its kind, its features, and the sizes of the model it is for.
 
 HeadKind = Literal["transformer", "mlp", "linear", "scalar"]
 FeatureName = Literal["hidden", "max-logit", "log-std", "argmax-row"]
@@ -76,6 +76,11 @@ class HeadConfig(Config):
         """The same for another kind; a scalar, which looks at no feature, has the default ones."""
         features = ("hidden",) if kind == "scalar" else self.features
         return self.model_copy(update={"kind": kind, "features": features})
+
+    @property
+    def contextual(self) -> bool:
+        """Whether the head sees the tokens before, and so needs a layer in the model's cache."""
+        return self.kind == "transformer"
 
     @property
     def needs_logits(self) -> bool:

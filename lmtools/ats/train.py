@@ -1,4 +1,7 @@
-"""The training of one head on the cache: AdamW, early stopping on validation loss, exact resumption."""
+"""The training of one head on the cache: AdamW, early stopping on validation loss, exact resumption.
+
+The state is on disk after every epoch: a fit that is killed goes on to exactly the same weights.
+"""
 
 import copy
 import json
@@ -22,7 +25,7 @@ from lmtools.core.files import atomic_writer
 from lmtools.core.progress import Progress, progress, say
 from lmtools.core.seeds import derive
 
-# Where the training of a head stands, on disk: with it a killed fit goes on to exactly the same weights.
+# Where a training stands, in memory and on disk.
 
 Weights = dict[str, Tensor]
 
@@ -103,6 +106,8 @@ def _below(prefix: str, tensors: Weights) -> Weights:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
+# The training.
+
 EVALUATED = 8192
 """Padded tokens of a batch without gradients."""
 
@@ -131,13 +136,14 @@ def train_head(
         settings: how it is trained.
         seed: of the order of the sequences.
         state: where to keep the state after every epoch; one that is there is taken up.
-        finished: told of every epoch, those taken up included.
+        finished: is called after every epoch, also for those taken up.
 
     Raises:
         ModelError: the loss is not a number.
         RunError: ``state`` is broken.
     """
     optimizer = _optimizer(head, settings)
+    # The start is a candidate too: a head that only overfits ends as no head at all.
     start = validation_loss(head, batches, validation, loss_settings) if validation else math.inf
     at = TrainingState(head, optimizer, copy.deepcopy(head.state_dict()), start)
     if state is not None and state.exists():
@@ -175,7 +181,7 @@ def _conclude(at: TrainingState, epoch: Epoch) -> None:
 
 
 def _optimizer(head: TemperatureHead, settings: TrainSettings) -> torch.optim.AdamW:
-    """AdamW with a rate of its own for the output layer."""
+    """AdamW, with a separate peak rate for the output layer."""
     named = list(head.named_parameters())
     output = [value for name, value in named if name.startswith("output.")]
     inner = [value for name, value in named if not name.startswith("output.")]

@@ -56,11 +56,11 @@ class Calibrated:
         settings = getattr(vllm_config.model_config.hf_config, SETTINGS)
         config, shape = HeadConfig.model_validate(settings["head"]), BaseShape(**settings["shape"])
         speculative = vllm_config.speculative_config
-        if config.kind == "transformer" and speculative is not None and speculative.use_eagle():
+        if config.contextual and speculative is not None and speculative.use_eagle():
             raise ValueError("a transformer head leaves no hidden states for a speculator that reads them")
         self._width = shape.hidden
         self._names = config.features
-        self._contextual = config.kind == "transformer"
+        self._contextual = config.contextual
         if not get_pp_group().is_last_rank:
             self.lmtools_ats = None
         elif self._contextual:

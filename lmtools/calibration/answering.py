@@ -90,6 +90,8 @@ def ask_choices(
         letters = [rendering.continuation(letter) for letter in LETTERS[:count]]
         scored = scorer.options([rendering.text(item.prompt) for item in group], letters)
         logprobs |= {item.id: by_method for item, by_method in zip(group, scored, strict=True)}
+    # The most probable letter is the answer; its share among the letters is the confidence, which the
+    # method's confidence map may change.
     predictions = []
     for item in items:
         for method in scorer.methods:
@@ -134,6 +136,7 @@ def ask_answers(
             [Completion(rendering.continuation(text), finish="length") for text in written[item.id]]
             for item in items
         ]
+    # All answers in one list, for one call of the scorer.
     answered = [
         (item, prompt, answer)
         for item, prompt, group in zip(items, prompts, answers, strict=True)

@@ -8,6 +8,7 @@ This package does not know what a recipe's ``head`` is. ``lmtools.ats.api`` does
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Unpack
@@ -28,6 +29,14 @@ from lmtools.runs import FinishedRun, RunOptions, finish, open_run, write_lm_eva
 
 DEFAULT = "calibration/quickstart"
 PLOTS = "plots"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationRun(FinishedRun):
+    """A finished measurement; ``recipe`` is the one it was made with."""
+
+    recipe: CalibrationRecipe
+
 
 OpenHead = Callable[[CalibrationRecipe], ScorerSource]
 """What can be measured of the fitted run that a recipe's ``head`` names."""
@@ -50,7 +59,7 @@ def run_evaluation(
     settings: Sequence[str] = (), *, name: str | None = None, lm_eval_out: Path | None = None,
     open_head: OpenHead = no_head, system: str = "eval", action: str = "calibration",
     **options: Unpack[RunOptions],
-) -> FinishedRun:  # fmt: skip
+) -> CalibrationRun:  # fmt: skip
     """Measure whether a model is right as often as it is sure: `lmtools eval calibration`.
 
     Args:
@@ -75,10 +84,10 @@ def run_evaluation(
         results = evaluate_calibration(inputs, run, source.open, name or title)
         if run.writes and results.rows:
             write_plots(run.path(PREDICTIONS), results, run.path(PLOTS))
-        finished = finish(run, results)
+        finish(run, results)
         if lm_eval_out is not None:
             _write_lm_eval(lm_eval_out, inputs, run, results)
-        return finished
+        return CalibrationRun(run.directory, results, recipe=config)
 
 
 def plan(

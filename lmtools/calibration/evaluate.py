@@ -1,8 +1,8 @@
-"""`lmtools eval calibration`: tasks x methods -> `predictions.jsonl` -> metrics with intervals.
+"""A calibration measurement: tasks x methods -> `predictions.jsonl` -> metrics with intervals.
 
-`questions.jsonl` beside it holds the texts that a reader of the predictions wants to see. Every chunk of
-questions is an entry of the journal, so a killed run goes on where it was; the model is opened when a chunk
-is missing, and not before.
+`questions.jsonl` beside it holds the questions' texts, for people and for the page. Every chunk of questions
+is an entry of the journal, so a killed run goes on where it was; the model is opened when a chunk is missing,
+and not before.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,10 +26,10 @@ from lmtools.data.predictions import AskedQuestion, Prediction, columns, grouped
 from lmtools.metrics.calibration_intervals import differences, measure
 
 PREDICTIONS = "predictions.jsonl"
-
-OpenScorer = Callable[[], Scorer]
 FIELDS = ("id", "method", "answer", "confidence", "correct")
 """What the journal keeps of a prediction; the task is in the key."""
+
+OpenScorer = Callable[[], Scorer]
 
 
 def evaluate_calibration(

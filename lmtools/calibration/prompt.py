@@ -40,9 +40,9 @@ class Prompt:
             for question, answer in self.shots
             for turn in (Message("user", question), Message("assistant", answer))
         ]
-        first, *rest = [*turns, Message("user", self.question)]
+        first, *following = [*turns, Message("user", self.question)]
         opening = SEPARATOR.join(filter(None, [self.header, first.content]))
-        return [Message("user", opening), *rest]
+        return [Message("user", opening), *following]
 
 
 def lettered(choices: Sequence[str]) -> str:

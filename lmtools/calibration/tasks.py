@@ -1,4 +1,11 @@
-"""From a task's definition to what is asked: prompts, and what each answer is held against."""
+"""Tasks: from a name or a file to questions with their prompts, and what answers are held against.
+
+    name, definition = load_definition("mmlu")              # evals/mmlu.yaml, or a file of questions
+    task = build_task(name, definition, limit=100, seed=0)
+    task.items[0].prompt.text()
+
+To add a task is to write its YAML file; a recipe's tasks are read by ``read_tasks``.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,10 +29,7 @@ from lmtools.data.rows import jsonl_lines
 from lmtools.data.sources import load_choices, load_questions, load_truthful
 from lmtools.metrics.answers import exact_match, f1, normalise
 
-# What a task is: the schema of `evals/*.yaml`, and how a task's name becomes one.
-#
-#     name, definition = load_definition("mmlu")              # evals/mmlu.yaml
-#     name, definition = load_definition("my/questions.jsonl")
+# What a task is: the schema of `evals/*.yaml`, and how a name becomes one.
 #
 # Prompts are plain text: header, demonstrations and question, with an empty line between them. A
 # demonstration is the question's text, one space, the answer; the question's text ends without a space, and
@@ -227,9 +231,9 @@ def split_evenly(sizes: dict[str, int], total: int) -> dict[str, int]:
     left = min(total, sum(sizes.values()))
     while left:
         open_parts = [part for part, size in sizes.items() if shares[part] < size]
-        each = max(1, left // len(open_parts))
+        equal = max(1, left // len(open_parts))
         for part in open_parts:
-            share = min(each, sizes[part] - shares[part], left)
+            share = min(equal, sizes[part] - shares[part], left)
             shares[part] += share
             left -= share
     return shares
@@ -252,6 +256,8 @@ def shown_answer(accepted: Sequence[str]) -> str:
 
     return accepted[min(range(len(accepted)), key=rank)]
 
+
+# What is asked.
 
 R = TypeVar("R", MultipleChoice, Question)
 

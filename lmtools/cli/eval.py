@@ -13,13 +13,11 @@ from lmtools.cli.invocation import as_called
 from lmtools.cli.options import LmEval, Options, with_options
 from lmtools.cli.output import emit
 from lmtools.core.progress import say
-from lmtools.core.recipe import parse_yaml
-from lmtools.core.run import RECIPE
 
 if TYPE_CHECKING:
+    from lmtools.calibration.api import CalibrationRun
     from lmtools.calibration.dry_run import Plan
     from lmtools.core.results import Results
-    from lmtools.runs import FinishedRun
 
 METRICS = ("accuracy", "ece", "brier", "auroc")
 """The metrics of the printed tables; the result file has them all."""
@@ -146,12 +144,11 @@ def task_setting(tasks: Sequence[str] | None) -> list[str]:
     return [f"tasks={json_module.dumps(tasks)}"] if tasks else []
 
 
-def show_calibration(run: "FinishedRun", json: bool) -> None:
+def show_calibration(run: "CalibrationRun", json: bool) -> None:
     """A finished measurement: a table for each task, what to do next, and with ``json`` all on stdout."""
     print_tables(run.results)
-    recipe = parse_yaml((run.directory / RECIPE).read_text(encoding="utf-8"), str(run.directory / RECIPE))
-    head = recipe.get("head")
-    following = f"lmtools ats export {head}" if head else f"lmtools ats fit --model {recipe['model']['name']}"
+    fit = f"lmtools ats fit --model {run.recipe.model.name}"
+    following = fit if run.recipe.head is None else f"lmtools ats export {run.recipe.head}"
     files = f"files: {run.directory}/   (predictions.jsonl, metrics.json)"
     say(as_called(f"\n{files}   next: {following}"))
     emit(run.as_json(), json)
