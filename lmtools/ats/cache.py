@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lmtools.ats.recipe import FeatureName
-from lmtools.ats.sequences import Marked
+from lmtools.ats.sequences import MarkedSequence
 from lmtools.core.errors import ModelError
 from lmtools.core.files import sha256_text
 
@@ -217,10 +217,10 @@ class FeatureCache:
 class SequenceRows:
     """A set of sequences in the order of the cache, and what their tokens say before any model runs."""
 
-    marked: tuple[Marked, ...]
+    marked: tuple[MarkedSequence, ...]
 
     @classmethod
-    def of(cls, marked: Sequence[Marked]) -> "SequenceRows":
+    def of(cls, marked: Sequence[MarkedSequence]) -> "SequenceRows":
         """In the cache's order, which depends on the sequences alone: long ones first."""
         return cls(
             tuple(sorted(marked, key=lambda sequence: (-_rows(sequence), sequence.ids, sequence.response)))
@@ -277,7 +277,7 @@ def open_arrays(folder: Path, names: Sequence[str]) -> dict[str, Array]:
     }
 
 
-def _rows(sequence: Marked) -> int:
+def _rows(sequence: MarkedSequence) -> int:
     """Tokens up to the last one that a response token follows."""
     return max(position for position, mark in enumerate(sequence.response) if mark)
 

@@ -26,7 +26,7 @@ PLAIN: dict[str, tuple[str, str]] = {
 
 
 @dataclass(frozen=True)
-class Marked:
+class MarkedSequence:
     """Token ids of one sequence; ``response`` says of each whether it is part of a response."""
 
     ids: tuple[int, ...]
@@ -37,7 +37,7 @@ class Marked:
 class Sequences:
     """All sequences, and how many instructions lost their end to the length limit."""
 
-    marked: tuple[Marked, ...]
+    marked: tuple[MarkedSequence, ...]
     cut: int
 
 
@@ -55,7 +55,7 @@ def sequences(
     order = list(instructions)
     draw = random.Random(seed)
     draw.shuffle(order)
-    marked: list[Marked] = []
+    marked: list[MarkedSequence] = []
     cut = 0
     opening = [int(tokenizer.bos_token_id)] if adds_bos(tokenizer) else []
     while order:
@@ -74,7 +74,7 @@ def sequences(
         ids, response = ids[:max_tokens], response[:max_tokens]
         # The first token has nothing before it to be predicted from.
         if any(response[1:]):
-            marked.append(Marked(tuple(ids), tuple(response)))
+            marked.append(MarkedSequence(tuple(ids), tuple(response)))
     if not marked:
         raise DataError(
             f"no response begins within data.max_tokens={max_tokens} tokens",
@@ -83,7 +83,7 @@ def sequences(
     return Sequences(tuple(marked), cut)
 
 
-def _piece(tokenizer: Any, layout: Layout, instruction: Instruction) -> Marked:
+def _piece(tokenizer: Any, layout: Layout, instruction: Instruction) -> MarkedSequence:
     """One instruction: prompt, response with what ends it, and what stands before the next."""
     turns, answer = instruction.split()
     if layout == "chat":
@@ -99,4 +99,4 @@ def _piece(tokenizer: Any, layout: Layout, instruction: Instruction) -> Marked:
         new = tokenizer(text, add_special_tokens=False)["input_ids"]
         ids += new
         response += [answers] * len(new)
-    return Marked(tuple(ids), tuple(response))
+    return MarkedSequence(tuple(ids), tuple(response))

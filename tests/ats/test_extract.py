@@ -13,7 +13,7 @@ from tiny import tokenizer as tiny_tokenizer
 
 from lmtools.ats.cache import SequenceRows, cache_key, summarise
 from lmtools.ats.extract import OutputLayer, extract
-from lmtools.ats.sequences import Marked, sequences
+from lmtools.ats.sequences import MarkedSequence, sequences
 from lmtools.core.errors import MachineError, ModelError
 from lmtools.data.records import Instruction
 from lmtools.models.load import LoadedModel, load
@@ -180,7 +180,7 @@ def test_the_key_tells_models_tokens_and_precision_apart_and_no_orders():
     key = cache_key("a", ROWS, "float16", False)
     assert cache_key("a", SequenceRows.of(ROWS.marked[::-1]), "float16", False) == key
     first = ROWS.marked[0]
-    masked = Marked(first.ids, (*first.response[:-2], False, True))
+    masked = MarkedSequence(first.ids, (*first.response[:-2], False, True))
     others = {
         cache_key("b", ROWS, "float16", False),
         cache_key("a", ROWS, "float32", False),
