@@ -139,25 +139,25 @@ class _Lines:
 
     def __init__(self, total: int | None, label: str) -> None:
         self._total, self._label = total, label
-        self._done = 0
+        self._finished = 0
         self._start = time.monotonic()
         say(f"{label}: started" if total is None else f"{label}: {total} to do")
 
     def advance(self, n: int = 1) -> None:
         with _pulse.lock:
-            self._done += n
+            self._finished += n
             if _pulse.due():
                 say(self.line())
 
     def line(self) -> str:
         seconds = time.monotonic() - self._start
-        if not self._done:
+        if not self._finished:
             where = f"on the first of {self._total}" if self._total else "begun"
             return f"{self._label}: {where}, {duration(seconds)} so far"
-        return f"{self._label}: {describe(self._done, self._total, seconds)}"
+        return f"{self._label}: {describe(self._finished, self._total, seconds)}"
 
     def close(self) -> None:
-        say(f"{self._label}: {self._done} done in {duration(time.monotonic() - self._start)}")
+        say(f"{self._label}: {self._finished} done in {duration(time.monotonic() - self._start)}")
 
 
 def describe(finished: int, total: int | None, seconds: float) -> str:

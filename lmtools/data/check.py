@@ -1,4 +1,4 @@
-"""What a data source is, and what is wrong with it."""
+"""`lmtools data check` and `data prepare`: report on a source, and convert it into JSONL in the contract."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,8 @@
-"""The faults of a data source: each names place, field and mend, and all are told together, up to 20."""
+"""The faults of a data source: each names file, line, field and mend, and up to 20 are one error.
+
+``Faults`` collects them while a source is read to its end; ``explain`` and ``explain_value`` say what is
+wrong with one line or value, in the words of the data contract.
+"""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,6 +15,17 @@ from lmtools.core.errors import DataError
 from lmtools.core.strings import near_miss
 
 MAX_SHOWN = 20
+"""Faults that a message spells out."""
+MAX_TEXT = 1_000_000
+"""The longest text of a field, in characters: far above any passage, and too long for any prompt."""
+EXPECTED = {
+    "string_type": "text", "int_type": "a whole number", "float_type": "a number",
+    "bool_type": "true or false", "list_type": "a list", "tuple_type": "a list",
+    "dict_type": "an object", "model_type": "an object",
+}  # fmt: skip
+"""Pydantic's type of error -> what should stand there."""
+MENDS = {"string_type": "put it in quotes", "tuple_type": "write [...]", "list_type": "write [...]"}
+"""The same -> how to mend it, where it is not `write WHAT IS EXPECTED`."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +42,7 @@ class Fault:
     file: str = ""
 
     def at(self, source: object, unit: str = "") -> str:
-        """``PLACE:LINE: FIELD: problem``."""
+        """``SOURCE:LINE: FIELD: problem``."""
         return (
             f"{self.file or source}:{unit}{self.line}: "
             + (f"{self.field}: " if self.field else "")
@@ -56,7 +71,7 @@ class Faults:
     """Collects the faults of one source while it is read on to its end.
 
     Args:
-        place: the file or source, as the messages name it.
+        source: the file or source, as the messages name it.
         unit: what is counted, if not lines: ``record ``.
     """
 
@@ -87,17 +102,7 @@ class Faults:
             raise BrokenRecordsError(self._source, tuple(self._kept), self._total, self._unit)
 
 
-# Why a line or a JSON value is not the record it should be, in the words of the data contract.
-
-MAX_TEXT = 1_000_000
-"""The longest text of a field, in characters: far above any passage, and too long for any prompt."""
-
-EXPECTED = {
-    "string_type": "text", "int_type": "a whole number", "float_type": "a number",
-    "bool_type": "true or false", "list_type": "a list", "tuple_type": "a list",
-    "dict_type": "an object", "model_type": "an object",
-}  # fmt: skip
-MENDS = {"string_type": "put it in quotes", "tuple_type": "write [...]", "list_type": "write [...]"}
+# Why a line or a JSON value is not the record it should be.
 
 
 def explain(line: int, data: bytes, model: type[BaseModel]) -> list[Fault]:

@@ -192,7 +192,7 @@ def hub_hash(dataset: Any) -> str:
 
 
 def _explained(source: str, name: HubName, error: Exception) -> DataError | MachineError:
-    """What the user can do about an error of ``datasets``, told by name: its classes move about."""
+    """The error for one of ``datasets``, recognised by the name of its class: the classes move about."""
     first = next(iter(str(error).strip().splitlines()), type(error).__name__)
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if kinds & {"ConnectionError", "OfflineModeIsEnabled", "LocalEntryNotFoundError", "TimeoutException"}:

@@ -1,4 +1,7 @@
-"""`predictions.jsonl`: every answer with its confidence, from which every figure is recomputed."""
+"""The files of a measured run: `predictions.jsonl`, from which every figure is recomputed, `questions.jsonl`.
+
+Each line of the first is one method's confidence in one answer; the second has the texts of the questions.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path

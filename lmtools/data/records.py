@@ -1,4 +1,9 @@
-"""The records that flow through lmtools, one frozen model per data contract."""
+"""The records that flow through lmtools, one frozen model per data contract.
+
+Questions and passages (LeReT), multiple-choice and truthful questions (calibration), instructions (ATS) and
+preference pairs (HyRe). What a value breaks of the contract is raised as ``broken(problem, mend)``, which
+``lmtools.data.faults`` turns into a fault with line and field.
+"""
 
 import json
 import re
@@ -25,7 +30,7 @@ from lmtools.core.files import sha256_text
 # "\n\nHuman: What is a pen?\n\nAssistant: A thing to write with."
 
 DialogueTurn = tuple[Literal["user", "assistant"], str]
-"""Who speaks, and what is said."""
+"""Role and content of a turn."""
 SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):(?=\s|\Z)")
 
 

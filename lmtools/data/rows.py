@@ -1,6 +1,8 @@
-"""Any data file as numbered JSON values: JSONL, a JSON array, or a CSV or TSV table with a header.
+"""Data files: opened with clear errors, read as records of the contract, or as rows of any format.
 
-What is wrong with a single row travels with it, so that a reader can tell all faults of a file at once.
+``iter_records`` is the short way for JSONL in the contract. ``read_rows`` gives any file (JSONL, a JSON
+array, a CSV or TSV table with a header) as numbered JSON values; what is wrong with a row travels with it, so
+that a reader can report all faults of a file at once.
 """
 
 import csv
@@ -101,8 +103,8 @@ def foreign_format(first: bytes) -> str | None:
 #     questions = read_questions(Path("questions.jsonl"))
 #     passages = read_passages(Path("corpus.jsonl.gz"))
 #
-# A file is read to its end before anything is said, and then all its faults are told together. Blank lines
-# and a byte order mark are skipped. Texts with NUL (``\u0000``), half a surrogate pair (``\ud800``) or more
+# A file is read to its end, and then all its faults are one error. Blank lines and a byte order mark are
+# skipped. Texts with NUL (``\u0000``), half a surrogate pair (``\ud800``) or more
 # than a million characters are faults: what comes after would break on them, or change them silently.
 
 T = TypeVar("T", bound=BaseModel)
@@ -196,6 +198,8 @@ def json_object(record: BaseModel) -> dict[str, Any]:
     return record.model_dump(mode="json", exclude_defaults=True)
 
 
+# Rows of any format.
+
 LIST_COLUMNS = frozenset({"aliases", "supporting"})
 """Columns of a table whose cells hold a list: ``["a", "b"]`` or ``a | b``."""
 
@@ -216,7 +220,7 @@ class Row(NamedTuple):
 class Rows:
     """The rows of one source, to be read once.
 
-    ``place`` and ``unit`` are how messages name a row: ``PLACE:unit 3``. ``jsonl``: the file, if JSONL.
+    ``source`` and ``unit`` are how messages name a row: ``SOURCE:unit 3``. ``jsonl``: the file, if JSONL.
     """
 
     source: str

@@ -1,4 +1,9 @@
-"""Records of a source, read whole and checked; what a source may be: ``lmtools.data.locations``."""
+"""Records of a source, read whole and checked: ``load_questions`` and its siblings, which the systems call.
+
+    source -> rows (``lmtools.data.locations``) -> reader (``lmtools.data.formats``) -> records
+
+A source is read to its end before anything is returned, and all its faults, up to 20, are one error.
+"""
 
 import difflib
 import html
@@ -96,7 +101,7 @@ class Tally:
     """How many records were read, and how many of what was left out, by reason.
 
     With ``drop_repeats`` a record that repeats an earlier one in every field is left out; otherwise its id is
-    used twice, which is a fault. An empty id is none: such a record is told by its content.
+    used twice, which is a fault. An empty id is none: such a record is identified by its content.
     """
 
     drop_repeats: bool = False
@@ -121,6 +126,7 @@ def read_originals(reader: Reader, rows: Rows, tally: Tally) -> Iterator[Any]:
     for row in rows.rows:
         tally.records += 1
         record = None if row.faults else _validated(reader.model, row.value)
+        # A faulty row is only noted: what is wrong with all of them is raised after the last one.
         if record is None:
             unreadable = Fault(row.number, "", f"no record of {reader.label}", "compare it with the others")
             row_faults = row.faults or explain_value(row.number, row.value, reader.model) or [unreadable]
@@ -186,6 +192,7 @@ def iter_converted(opened: OpenedSource, kind: Kind, tally: Tally) -> Iterator[R
 
 
 def _converted(opened: OpenedSource, kind: Kind, tally: Tally) -> Iterator[Record]:
+    """What the reader makes of each record; one that gives nothing is counted as left out."""
     convert = opened.reader.makes[kind]
     for record in read_originals(opened.reader, opened.rows, tally):
         converted = list(convert(record))
@@ -322,6 +329,7 @@ def check_questions(questions: Sequence[Question], titles: Iterable[str]) -> Non
                 missing.setdefault(title, question.id)
     if not bare and not missing:
         return
+    # The message: questions without gold titles, then missing titles with their near misses, 20 lines in all.
     lines = [
         f"question {question.id!r}: no gold title (`supporting` is empty)" for question in bare[:MAX_SHOWN]
     ]
