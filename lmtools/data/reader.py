@@ -4,13 +4,13 @@ A new format is a file in ``lmtools/data/readers`` with a pydantic model of the 
 or two, and a ``Reader`` that ``lmtools.data.formats`` lists; ``lmtools.data.sources`` reads files with it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import AliasChoices, BaseModel, BeforeValidator, Field
 
-from lmtools.data.records import Record
+from lmtools.data.records import Passage, Record, as_tuples
 
 Kind = Literal["questions", "corpus", "instructions", "choices", "truthful", "preferences"]
 """What can be made of a source, as ``--to`` names it."""
@@ -80,3 +80,50 @@ class PairRecord(Record):
 def usable_pair(chosen: str, rejected: str) -> bool:
     """Whether a pair can teach or test anything: its answers differ, and neither is empty."""
     return bool(chosen.strip()) and bool(rejected.strip()) and chosen.strip() != rejected.strip()
+
+
+# What HotpotQA and the data sets in its form share.
+
+
+def zipped_pairs(value: Any) -> Any:
+    """Both shapes of facts and pages as tuples of pairs; what is neither is left for the model to reject."""
+    if isinstance(value, dict) and len(value) == 2:
+        first, second = value.values()
+        if isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
+            value = [[*pair] for pair in zip(first, second, strict=True)]
+    if isinstance(value, list):
+        value = [[*item.values()] if isinstance(item, dict) else item for item in value]
+    return as_tuples(value)
+
+
+Fact = tuple[str, int]
+"""Title, sentence index."""
+Page = tuple[str, tuple[str, ...]]
+"""Title, sentences."""
+
+
+class HotpotRecord(Record):
+    """A record as HotpotQA's files have it; the test set has neither answer nor supporting facts.
+
+    Facts and pages come in the shapes that ``lmtools.data.readers.hotpotqa`` shows.
+    """
+
+    id: str = Field(validation_alias=AliasChoices("_id", "id"), min_length=1)
+    question: str = Field(min_length=1)
+    answer: str | None = None
+    type: str | None = None
+    supporting_facts: Annotated[tuple[Fact, ...], BeforeValidator(zipped_pairs)] = ()
+    context: Annotated[tuple[Page, ...], BeforeValidator(zipped_pairs)] = ()
+
+
+def page_titles(facts: tuple[Fact, ...]) -> tuple[str, ...]:
+    """The pages of supporting facts, each once, in order."""
+    return tuple(dict.fromkeys(title for title, _ in facts))
+
+
+def context_passages(record: HotpotRecord) -> Iterator[Passage]:
+    """The pages of the context, their sentences joined by one space."""
+    for title, sentences in record.context:
+        yield Passage(
+            id=title or "untitled", title=title, text=" ".join(filter(None, map(str.strip, sentences)))
+        )

@@ -3,7 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from lmtools.data.readers.hotpotqa import HotpotRecord, pairs, passages, question
+from lmtools.data.reader import HotpotRecord, context_passages, zipped_pairs
+from lmtools.data.readers.hotpotqa import question
 from lmtools.data.records import Passage, Question
 from lmtools.data.sources import check_questions, load_passages, load_questions
 
@@ -42,7 +43,7 @@ def test_both_shapes_give_the_same(value):
             kind="bridge",
         )
     ]
-    assert list(passages(record)) == [
+    assert list(context_passages(record)) == [
         Passage(id="Grant Hill", title="Grant Hill", text="Grant Henry Hill is a host. He played."),
         Passage(id="untitled", title="", text="Nothing."),
     ]
@@ -63,7 +64,7 @@ def test_facts_of_another_shape_are_rejected(facts):
 
 def test_pairs_of_columns_of_different_length_are_left_for_the_model():
     value = {"title": ["a", "b"], "sent_id": [0]}
-    assert pairs(value) is value
+    assert zipped_pairs(value) is value
 
 
 def test_the_real_slices(shared_data):

@@ -10,8 +10,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from lmtools.data.reader import Reader
-from lmtools.data.readers.hotpotqa import Fact, pairs, titles
+from lmtools.data.reader import Fact, Reader, page_titles, zipped_pairs
 from lmtools.data.records import Question, Record
 
 
@@ -20,7 +19,7 @@ class HoverRecord(Record):
 
     id: str = Field(validation_alias="uid", min_length=1)
     claim: str = Field(min_length=1)
-    supporting_facts: Annotated[tuple[Fact, ...], BeforeValidator(pairs)] = ()
+    supporting_facts: Annotated[tuple[Fact, ...], BeforeValidator(zipped_pairs)] = ()
     label: str = ""
     num_hops: int | None = None
 
@@ -31,7 +30,7 @@ def question(record: HoverRecord) -> Iterator[Question]:
         id=record.id,
         question=record.claim,
         answer=record.label,
-        supporting=titles(record.supporting_facts),
+        supporting=page_titles(record.supporting_facts),
         kind=f"{record.num_hops}-hop" if record.num_hops else "",
     )
 

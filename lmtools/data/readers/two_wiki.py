@@ -11,8 +11,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator
 
-from lmtools.data.reader import Reader
-from lmtools.data.readers.hotpotqa import HotpotRecord, passages, titles
+from lmtools.data.reader import HotpotRecord, Reader, context_passages, page_titles
 from lmtools.data.records import Question, as_tuples
 
 
@@ -24,7 +23,7 @@ class TwoWikiRecord(HotpotRecord):
 
 def question(record: TwoWikiRecord) -> Iterator[Question]:
     """The question, its pages in reading order; ``kind`` is its type."""
-    pages = titles(record.supporting_facts)
+    pages = page_titles(record.supporting_facts)
     yield Question(
         id=record.id,
         question=record.question,
@@ -45,5 +44,5 @@ TWO_WIKI = Reader(
     label="2WikiMultihopQA",
     marks=frozenset({"question", "supporting_facts", "context", "evidences"}),
     model=TwoWikiRecord,
-    makes={"questions": question, "corpus": passages},
+    makes={"questions": question, "corpus": context_passages},
 )
