@@ -301,9 +301,7 @@ def adapt(
         tested = adaptation.tested_margins
         rows = held_out_accuracy(ensemble, weights, tested, recipe.eval.resamples, recipe.seed)
         differences = difference_from_prior(rows, ensemble, weights, tested, recipe.seed)
-        write_weight_plots(
-            run.path("plots"), weights.weights, weights.sources, adaptation.history, len(weights.examples)
-        )
+        write_weight_plots(run.path("plots"), weights.weights, weights.sources, adaptation.history, len(keys))
         finished = finish(run, run.results("hyre adapt", rows, differences))
         return AdaptedRun(run.directory, finished.results, user=user.name, weights=weights)
 
