@@ -196,6 +196,7 @@ def _translate(line: int, error: Mapping[str, Any], record: dict[str, Any]) -> F
     """A pydantic error in the words of the data contract."""
     kind, path = error["type"], error["loc"]
     field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+    # A misspelt key is the likeliest reason for a missing one.
     if kind == "missing":
         near = near_miss(str(path[-1]), record) if len(path) == 1 else None
         if near:
@@ -219,6 +220,7 @@ def _translate(line: int, error: Mapping[str, Any], record: dict[str, Any]) -> F
         expected = f"at least {error['ctx']['min_length']}"
         problem = f"{expected} expected, found {describe(error['input'])}"
         return Fault(line, field, problem, f"write {expected}")
+    # What remains are values of the wrong type; a null has a mend of its own.
     if error["input"] is None and kind in EXPECTED:
         return Fault(
             line,
