@@ -98,7 +98,7 @@ def as_lm_eval(
             for task, metrics in by_task.items()
         },
         "n-samples": {task: {"original": count, "effective": count} for task, count in counts.items()},
-        # What lmtools has no counterpart of is there with the harness's value for "none": readers index these.
+        # What lmtools has no counterpart of has the harness's value for "none", since readers index it.
         "config": {
             "model": ran.source,
             "model_args": dict(ran.arguments),
