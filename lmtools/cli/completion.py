@@ -163,7 +163,7 @@ def joined(parts: Sequence[str], index: int) -> tuple[list[str], int, str]:
 
     Args:
         parts: ``COMP_WORDS``.
-        place: which of them is being completed.
+        index: which of them is being completed.
 
     Returns:
         The words, which of them is being completed, and how its value begins before what bash completes.

@@ -230,7 +230,7 @@ def layer_states(model: Any, batch: Batch, layers: Sequence[int], last: int, run
 def run_layers(decoder: Any, highest: int, last: int) -> int:
     """Take the layers that are not needed out of a decoder; returns how many are left.
 
-    One more than ``wanted`` stays: the state after the last layer that runs comes out normed.
+    One more than ``highest`` stays: the state after the last layer that runs comes out normed.
     """
     layers = getattr(decoder, "layers", None)
     if not isinstance(layers, torch.nn.ModuleList) or len(layers) != last or highest + 1 >= last:
