@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmtools.core.errors import DataError, MachineError
 from lmtools.core.files import library_writes, write_json, write_jsonl
@@ -33,11 +33,13 @@ from lmtools.leret.processes import wait_for_everyone
 from lmtools.leret.prompts import write_prompts
 from lmtools.leret.recipe import LeretRecipe, TrainSettings
 from lmtools.leret.rewards import Reward, answer_reward, title_reward
-from lmtools.leret.trainer import LogCallback, Mixed, preference_trainer, run_trainer, sft_trainer
 from lmtools.leret.workload import exploring, learning
 from lmtools.models.load import LoadedModel, load
 from lmtools.models.precision import resolve_dtype
 from lmtools.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from lmtools.leret.trainer import LogCallback, Mixed
 
 FILES = ("samples.jsonl", "sft.jsonl", "preferences.jsonl")
 
@@ -194,7 +196,7 @@ def learn(
     stage: str,
     target: Path,
     seed: int,
-    tell: LogCallback = lambda figures, step: None,
+    tell: "LogCallback" = lambda figures, step: None,
 ) -> None:
     """Train ``spec`` on ``rows`` (stage ``sft`` or ``policy``) and save the result as ``target``.
 
@@ -209,6 +211,8 @@ def learn(
         MachineError: the disk is full, or the trained weights could not be gathered.
     """
     from transformers import set_seed
+
+    from lmtools.leret.trainer import preference_trainer, run_trainer, sft_trainer  # TRL takes seconds
 
     set_seed(seed % 2**32)
     spec = resolve_dtype(spec)
@@ -245,7 +249,7 @@ def load_trainable(spec: ModelSpec, settings: TrainSettings) -> LoadedModel:
     return load(spec.model_copy(update={"dtype": "float32"}) if settings.full else spec)
 
 
-def mixed_precision(spec: ModelSpec, full: bool, device: str) -> Mixed | None:
+def mixed_precision(spec: ModelSpec, full: bool, device: str) -> "Mixed | None":
     """What products are computed in where weights are float32: all of them, or at float16 LoRA's.
 
     float16 also needs its gradients scaled, which is part of it; on a processor there is no such thing.

@@ -64,6 +64,13 @@ def test_help_of_every_command_imports_no_model_library(name):
     assert loaded.isdisjoint(HEAVY)
 
 
+@pytest.mark.parametrize("command", ["leret train", "leret explore", "leret search", "ats fit"])
+def test_a_mistyped_name_is_told_without_a_model_library(command):
+    named = {"leret search": ["Where?", "--policy"]}.get(command, ["--recipe"])
+    loaded = modules_after(f"from lmtools.cli.app import run; run({[*command.split(), *named, 'nope']!r})")
+    assert loaded.isdisjoint(HEAVY)
+
+
 def test_version(capsys):
     assert run(["--version"]) == 0
     assert capsys.readouterr().out == "lmtools 0.1.0\n"
