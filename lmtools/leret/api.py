@@ -178,8 +178,9 @@ def run_evaluation(
         else:
             with run.stage("measure", partial(measuring, config, inputs.test)):
                 results = evaluate(keeping_passages(inputs, run), run, trained, name)
+        finished = finish(run, results)
         write_lm_eval(lm_eval_out, run, results, config.model, "leret", config.eval.resamples)
-        return finish(run, results)
+        return finished
 
 
 def load_searcher(run: Path | str, settings: Sequence[str] = ()) -> Searcher:
