@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 from lmtools.core.dry_run import Attempts, say_model, say_unchecked
 from lmtools.core.progress import say
@@ -135,10 +134,3 @@ def print_dry_run(plan: Plan) -> None:
     if plan.weights_gib is not None:
         say(f"memory: {plan.weights_gib} GiB of weights; training {plan.training_gib} GiB and activations")
     say_unchecked(plan.unchecked)
-
-
-def as_json(plan: Plan) -> dict[str, Any]:
-    """The plan as a JSON object."""
-    from dataclasses import asdict
-
-    return asdict(plan)
