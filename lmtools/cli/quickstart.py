@@ -11,8 +11,8 @@ from lmtools.cli.invocation import as_called
 from lmtools.cli.leret import search_line
 from lmtools.cli.options import Options, overrides, with_options
 from lmtools.cli.output import emit, show_results
-from lmtools.core.progress import say, working
-from lmtools.core.run import METRICS
+from lmtools.core.progress import at_pace, say, working
+from lmtools.core.run import METRICS, Run
 from lmtools.core.tracking import PartTracker
 from lmtools.models.recipes import load_model_recipe
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from lmtools.ats.recipe import AtsRecipe
     from lmtools.calibration.recipe import CalibrationRecipe
     from lmtools.core.results import Results
-    from lmtools.core.run import Run
     from lmtools.hyre.recipe import HyreRecipe
     from lmtools.leret.recipe import LeretRecipe
     from lmtools.models.spec import ModelSpec
@@ -89,9 +88,8 @@ def quickstart(options: Options) -> None:
 
 
 @contextmanager
-def foreseeing(run: "Run", model: "ModelSpec") -> Iterator[None]:
+def foreseeing(run: Run, model: "ModelSpec") -> Iterator[None]:
     """Time a few batches first, so that every stage inside can say what it will take on this machine."""
-    from lmtools.core.progress import at_pace
     from lmtools.generation.pace import measure_pace
 
     if not run.writes or run.path(METRICS).exists():  # nothing is left to compute
@@ -152,7 +150,7 @@ def _show_plans(
         print_ensemble(last)
 
 
-def _calibrate(whole: "Run", recipe: "AtsRecipe", measurement: "CalibrationRecipe") -> "Results":
+def _calibrate(whole: Run, recipe: "AtsRecipe", measurement: "CalibrationRecipe") -> "Results":
     """Fit a temperature head and measure it, in folders of the run."""
     from lmtools.ats import api
     from lmtools.cli.eval import print_tables
@@ -171,7 +169,7 @@ def _calibrate(whole: "Run", recipe: "AtsRecipe", measurement: "CalibrationRecip
     return measured.results
 
 
-def _personalise(whole: "Run", recipe: "HyreRecipe") -> "Results":
+def _personalise(whole: Run, recipe: "HyreRecipe") -> "Results":
     """Train an ensemble on the pairs of a crowd, measure it on every persona, and keep weights for each."""
     from lmtools.hyre import api
 
