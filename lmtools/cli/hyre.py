@@ -9,6 +9,7 @@ import typer
 from lmtools.cli import completion
 from lmtools.cli.invocation import as_called
 from lmtools.cli.options import (
+    Acquisition,
     Ask,
     Count,
     Examples,
@@ -18,7 +19,6 @@ from lmtools.cli.options import (
     PairsFile,
     Public,
     PushToHub,
-    Rule,
     Seed,
     TargetName,
     TrainedRun,
@@ -106,7 +106,7 @@ def adapt(
     target: TargetName = None,
     run: TrainedRun = None,
     ask: Ask = False,
-    by: Rule = "bald",
+    by: Acquisition = "bald",
     options: Options,
 ) -> None:
     """Turn the ensemble into one user's reward model: weights for its heads, from a few labelled pairs.
@@ -141,7 +141,7 @@ def adapt(
 @app.command()
 def query(
     count: Count = 10,
-    by: Rule = "bald",
+    by: Acquisition = "bald",
     pairs: PairsFile = None,
     target: TargetName = None,
     weights: WeightsFile = None,

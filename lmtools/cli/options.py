@@ -387,7 +387,7 @@ Ask = Annotated[
         "which answer is better. The labels in the file are not looked at.",
     ),
 ]
-Rule = Annotated[
+Acquisition = Annotated[
     str,
     typer.Option(
         "--by",
