@@ -42,7 +42,7 @@ from lmtools.hyre.dry_run import (
     dry_run,
     reward_plan,
 )
-from lmtools.hyre.ensemble import ensemble_digest
+from lmtools.hyre.ensemble import SETTINGS, ensemble_digest
 from lmtools.hyre.evaluate import evaluate
 from lmtools.hyre.inputs import PairInputs, prepare, train_on_pairs, training_rows, tuned_inputs
 from lmtools.hyre.pairs import content, contract_record, messages, read_features, read_targets
@@ -533,8 +533,8 @@ def find_training(run: Path | None, root: Path = Path("runs")) -> Path | None:
     if run is not None:
         check_trained(run)
         return run
-    finished = (*root.glob("*/metrics.json"), *root.glob("*/hyre/metrics.json"))
-    trained = [path for path in finished if (path.parent / MAIN / "ensemble.json").is_file()]
+    finished = (*root.glob(f"*/{METRICS}"), *root.glob(f"*/hyre/{METRICS}"))
+    trained = [path for path in finished if (path.parent / MAIN / SETTINGS).is_file()]
     return max(trained, key=lambda path: path.stat().st_mtime).parent if trained else None
 
 

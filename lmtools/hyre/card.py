@@ -5,13 +5,13 @@ from pathlib import Path
 import yaml
 
 from lmtools.core.recipe_yaml import parse_yaml
+from lmtools.core.run import RECIPE
 from lmtools.hyre.ensemble import read_info
 from lmtools.hyre.recipe import HyreRecipe
 from lmtools.hyre.train import MAIN, SINGLE
 from lmtools.hyre.tuned import ADAPTER
 from lmtools.models.publish import FILE, Artefact, base_of_card, code, public_name
 
-RECIPE = "recipe.yaml"
 LIMITS = (
     "Before it knows a user it is no reward model to rely on: adapt it with a few labelled pairs first, and "
     "look at its accuracy on pairs that were not learned from, which `lmtools hyre adapt` prints.",

@@ -19,6 +19,7 @@ from lmtools.core.arrays import Floats
 from lmtools.core.errors import DataError, ModelError, RecipeError
 from lmtools.core.progress import say
 from lmtools.core.results import Interval, Row, bootstrap_mean, percentile_interval, resample_weights
+from lmtools.core.run import RECIPE
 from lmtools.data.records import Preference
 from lmtools.generation.open import open_features
 from lmtools.hyre.adapt import Weights, check_heads, prior_weights, read_weights
@@ -62,7 +63,7 @@ def trained_recipe(directory: Path, settings: Sequence[str] = ()) -> HyreRecipe:
         RecipeError: a setting is wrong.
     """
     check_trained(directory)
-    path = str(directory / "recipe.yaml")
+    path = str(directory / RECIPE)
     recipe = load_model_recipe(HyreRecipe, path, settings, default=path)
     return recipe.model_copy(update={"model": with_adapter(recipe.model, directory)})
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lmtools.core.arrays import Floats
 from lmtools.core.files import sha256_text
 from lmtools.core.progress import Work
-from lmtools.core.run import Run, wrong_run
+from lmtools.core.run import RECIPE, Run, wrong_run
 from lmtools.core.seeds import derive
 from lmtools.core.tracking import CurveCallback, no_curve
 from lmtools.hyre.ensemble import (
@@ -224,7 +224,7 @@ def check_trained(directory: Path) -> None:
     Raises:
         RunError: it is none, or not finished.
     """
-    parts = (directory / MAIN / SETTINGS, directory / SINGLE / SETTINGS, directory / "recipe.yaml")
+    parts = (directory / MAIN / SETTINGS, directory / SINGLE / SETTINGS, directory / RECIPE)
     if not all(path.is_file() for path in parts):
         raise wrong_run(directory, "trained ensemble", "hyre train")
 

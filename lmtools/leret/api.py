@@ -19,7 +19,7 @@ from typing import Unpack
 from lmtools.core.errors import RunError
 from lmtools.core.recipe import recipe_system
 from lmtools.core.results import Results, Row, bootstrap_mean, read_results
-from lmtools.core.run import METRICS, Run, wrong_run
+from lmtools.core.run import METRICS, RECIPE, Run, wrong_run
 from lmtools.leret.card import published, write_cards, write_data_card
 from lmtools.leret.dry_run import Plan, dry_run
 from lmtools.leret.evaluate import evaluate
@@ -162,7 +162,7 @@ def run_evaluation(
     3
     """
     trained = Path(trained)
-    source = str(trained / "recipe.yaml") if recipe is None else recipe
+    source = str(trained / RECIPE) if recipe is None else recipe
     name, config = named_recipe(LeretRecipe, source, settings, default=DEFAULT)
     policy = policy_hash(trained)
     inputs = prepare(config)
@@ -197,7 +197,7 @@ def load_searcher(run: Path | str, settings: Sequence[str] = ()) -> Searcher:
     """
     # A policy writes at whatever precision: this machine's own, not that of the one it was trained on.
     changes = ["model.dtype=auto", *settings]
-    recipe = load_model_recipe(LeretRecipe, str(Path(run) / "recipe.yaml"), changes, default=DEFAULT)
+    recipe = load_model_recipe(LeretRecipe, str(Path(run) / RECIPE), changes, default=DEFAULT)
     return Searcher(recipe, Path(run))
 
 
@@ -239,7 +239,7 @@ def find_training(run: Path | None, root: Path = Path("runs")) -> Path:
         if not policies:
             raise RunError(f"no trained policy under {root}/", fix="train one: lmtools leret train")
         return policies[-1].parent
-    recipe = run / "recipe.yaml"
+    recipe = run / RECIPE
     if not recipe.is_file() or recipe_system(recipe) not in ("leret", ""):
         raise wrong_run(run, "trained policy", "leret train")
     return run
