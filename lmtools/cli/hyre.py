@@ -1,6 +1,5 @@
 """``lmtools hyre``: train, eval, adapt, query, score."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +22,7 @@ from lmtools.cli.options import (
     TargetName,
     TrainedRun,
     WeightsFile,
+    command_line,
     with_options,
 )
 from lmtools.cli.output import emit, show_results, show_run
@@ -33,7 +33,6 @@ from lmtools.core.strings import short
 if TYPE_CHECKING:
     from lmtools.hyre.api import AdaptedRun
     from lmtools.hyre.dry_run import Plan
-    from lmtools.runs import RunOptions
 
 app = typer.Typer(no_args_is_help=True, help="One reward ensemble, every user's own reward model.")
 
@@ -126,7 +125,7 @@ def adapt(
         emit(plan, options.json)
         print_adaptation_plan(plan, api.DEFAULT)
         return
-    trained = api.find_or_train(run, **_called())
+    trained = api.find_or_train(run, command=command_line())
     adapted = api.adapt(
         trained, options.out, options.overrides(), examples=examples, pairs=pairs, target=target, by=by,
         ask=ask_in_terminal if ask else None, **options.run(),
@@ -160,7 +159,7 @@ def query(
     """Which pairs to label next: those that would tell the ensemble most. Labels are not looked at."""
     from lmtools.hyre import api
 
-    trained = api.find_or_train(run, **_called())
+    trained = api.find_or_train(run, command=command_line())
     answer = api.query(
         trained, count=count, by=by, pairs=pairs, target=target, weights=weights, seed=seed or 0,
         output=output,
@@ -199,7 +198,7 @@ def score(
     """Rewards of answers under given weights. Only those of answers to the same prompt compare."""
     from lmtools.hyre import api
 
-    answer = api.score(api.find_or_train(run, **_called()), input, weights, output)
+    answer = api.score(api.find_or_train(run, command=command_line()), input, weights, output)
     emit(answer, json)
     if output is None and not json:
         for row in answer.results:
@@ -221,11 +220,6 @@ def _say_weights(adapted: "AdaptedRun") -> None:
     heaviest = ", ".join(f"{name} {weight:.3f}" for name, weight in weights.heaviest()[:5])
     say(f"{adapted.user}: {len(weights.examples)} labelled pairs")
     say(f"effective heads {weights.effective_heads:.1f} of {len(weights.weights)}; most weight: {heaviest}")
-
-
-def _called() -> "RunOptions":
-    """For a run that is made on the way: what was called."""
-    return {"command": ["lmtools", *sys.argv[1:]]}
 
 
 def _adapt_line(trained: Path) -> str:

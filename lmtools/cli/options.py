@@ -220,7 +220,12 @@ class Options:
 
     def run(self) -> "RunOptions":
         """What the function behind a command takes by keyword."""
-        return {"resume": self.resume, "track": self.track, "command": ["lmtools", *sys.argv[1:]]}
+        return {"resume": self.resume, "track": self.track, "command": command_line()}
+
+
+def command_line() -> list[str]:
+    """What was called, for the manifest of a run."""
+    return ["lmtools", *sys.argv[1:]]
 
 
 def with_options(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

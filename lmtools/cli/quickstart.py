@@ -1,6 +1,5 @@
 """``lmtools quickstart``: the built-in model on the bundled data, from nothing to measured improvements."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lmtools.cli.invocation import as_called
 from lmtools.cli.leret import search_line
-from lmtools.cli.options import Options, overrides, with_options
+from lmtools.cli.options import Options, command_line, overrides, with_options
 from lmtools.cli.output import emit, show_results
 from lmtools.core.progress import at_pace, say, working
 from lmtools.core.run import METRICS, Run
@@ -156,14 +155,13 @@ def _calibrate(whole: Run, recipe: "AtsRecipe", measurement: "CalibrationRecipe"
     from lmtools.cli.eval import print_tables
 
     say("\nATS: a small head learns when the model's next word is a guess, and lowers its confidence there.")
-    command = ["lmtools", *sys.argv[1:]]
     fitted = api.run_fit(
         recipe, whole.path("ats"), name=FIT, resume=True, track=PartTracker(whole.tracker, "ats"),
-        command=command,
+        command=command_line(),
     ).directory  # fmt: skip
     measured = api.run_evaluation(
         fitted, whole.path("ats-eval"), recipe=measurement, name=MEASUREMENT, resume=True,
-        track=PartTracker(whole.tracker, "ats-eval"), command=command,
+        track=PartTracker(whole.tracker, "ats-eval"), command=command_line(),
     )  # fmt: skip
     print_tables(measured.results)
     return measured.results
@@ -174,14 +172,13 @@ def _personalise(whole: Run, recipe: "HyreRecipe") -> "Results":
     from lmtools.hyre import api
 
     say("\nHyRe: reward heads learn from a crowd; five labelled pairs then say which of them a user is like.")
-    command = ["lmtools", *sys.argv[1:]]
     trained = api.run_training(
         recipe, whole.path("hyre"), name=ENSEMBLE, resume=True, track=PartTracker(whole.tracker, "hyre"),
-        command=command,
+        command=command_line(),
     ).directory  # fmt: skip
     measured = api.run_evaluation(
         trained, whole.path("hyre-eval"), name=ENSEMBLE, resume=True,
-        track=PartTracker(whole.tracker, "hyre-eval"), command=command,
+        track=PartTracker(whole.tracker, "hyre-eval"), command=command_line(),
     )  # fmt: skip
     api.adapt_targets(trained, whole.path("hyre-weights"), LABELS)
     return measured.results
