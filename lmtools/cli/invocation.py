@@ -82,15 +82,15 @@ class Command:
 
 def tree(command: Any) -> Command:
     """All commands below the program's top, those imported that are only imported when called."""
-    return _found("lmtools", command, command.context_class(command, info_name="lmtools"))
+    return _subtree("lmtools", command, command.context_class(command, info_name="lmtools"))
 
 
-def _found(path: str, command: Any, context: Any) -> Command:
+def _subtree(path: str, command: Any, context: Any) -> Command:
     inner = []
     for name in command.list_commands(context) if hasattr(command, "list_commands") else ():
         _, member, _ = command.resolve_command(context, [name])
         below = member.context_class(member, info_name=name, parent=context)
-        inner.append(_found(f"{path} {name}", member, below))
+        inner.append(_subtree(f"{path} {name}", member, below))
     return Command(path, command, context, tuple(inner))
 
 

@@ -11,8 +11,8 @@ from lmtools.retrieval.protocol import Hit, Retriever
 class Context:
     """The passages found so far, each once, in the order in which the policy reads them.
 
-    >>> found = Context().extend([Hit("p1", "Anna Berg", 7.5)])
-    >>> found.extend([Hit("p1", "Anna Berg", 9.0), Hit("t1", "Lund", 8.0)]).titles
+    >>> context = Context().extend([Hit("p1", "Anna Berg", 7.5)])
+    >>> context.extend([Hit("p1", "Anna Berg", 9.0), Hit("t1", "Lund", 8.0)]).titles
     ['Anna Berg', 'Lund']
     """
 

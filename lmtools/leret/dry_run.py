@@ -97,12 +97,14 @@ def _data(recipe: LeretRecipe, attempt: Attempts) -> Data | None:
 def _examples(recipe: LeretRecipe, data: Data, attempt: Attempts) -> list[QueryRequest]:
     """The zero-shot request of the first question at the first hop, and where it can be told, a later one."""
     question = data.train[0].question
-    later = attempt("the search", lambda: _found(recipe, data, question, attempt))
+    later = attempt("the search", lambda: _hop_passages(recipe, data, question, attempt))
     asks = [QueryRequest(ZERO_SHOT, question, ())]
     return asks if later is None else [*asks, QueryRequest(ZERO_SHOT, question, later)]
 
 
-def _found(recipe: LeretRecipe, data: Data, question: str, attempt: Attempts) -> tuple[PassageText, ...]:
+def _hop_passages(
+    recipe: LeretRecipe, data: Data, question: str, attempt: Attempts
+) -> tuple[PassageText, ...]:
     """What the question itself finds; in place of a dense index's hits the first passages of the corpus."""
     if data.corpus is not None and _is_dense(recipe.retriever):
         attempt.unchecked.append("the dense index: the second prompt shows the corpus's first passages")

@@ -26,8 +26,8 @@ def title_reward(name: RewardName) -> Reward:
 
     >>> from lmtools.retrieval.protocol import Hit
     >>> question = Question(id="q1", question="Where was Anna Berg born?", supporting=("Anna Berg", "Lund"))
-    >>> found = Context((Hit("p1", "Anna Berg", 7.5), Hit("p2", "Carl Dahl", 7.0)))
-    >>> title_reward("ap")([question], [found])
+    >>> context = Context((Hit("p1", "Anna Berg", 7.5), Hit("p2", "Carl Dahl", 7.0)))
+    >>> title_reward("ap")([question], [context])
     [0.5]
     """
 
