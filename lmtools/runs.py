@@ -1,8 +1,8 @@
 """From a recipe to a finished run: what every function that makes a run directory shares.
 
-    with open_run("hyre", "train", recipe, inputs=setup.inputs, out=out, **options) as run:
+    with open_run("hyre", "train", recipe, inputs=inputs.hashes, seed=recipe.seed, out=out, **options) as run:
         results = ...                                  # the work; every stage can be resumed
-        return finish(run, results, files=lambda: {"": run.path("ensemble")}, **publishing)
+        return finish(run, results, files=lambda: {"": run.path("ensemble")}, push_to_hub=repo)
 
 The functions are those of `lmtools.<system>.api`; a command of the shell parses, calls one of them, prints.
 """
@@ -43,17 +43,6 @@ class RunOptions(TypedDict, total=False):
     resume: bool
     track: str | Tracker | None
     command: Sequence[str]
-
-
-class PublishOptions(TypedDict, total=False):
-    """What a function takes by keyword that makes what can be published, and hands on to ``finish``.
-
-    ``push_to_hub`` is a repository of the Hugging Face hub, new or there; a new one is private unless
-    ``public``.
-    """
-
-    push_to_hub: str | None
-    public: bool
 
 
 @dataclass(frozen=True)
@@ -142,13 +131,17 @@ def finish(
     results: Results,
     files: Callable[[], Mapping[str, Path | str]] | None = None,
     again: str = "the same command with --resume sends it",
-    **publishing: Unpack[PublishOptions],
+    *,
+    push_to_hub: str | None = None,
+    public: bool = False,
 ) -> FinishedRun:
     """End a run: its metrics, and last of all the upload, when everything is on disk.
 
     Args:
         files: what is published: path in the repository -> a file or folder, or the text of a file.
         again: what to do about files that could not be sent.
+        push_to_hub: a repository of the Hugging Face hub, new or there; a new one is private unless
+            ``public``.
 
     Raises:
         MachineError: the metrics cannot be written, or the files not be sent.
@@ -156,25 +149,24 @@ def finish(
     run.finish(results)
     pushed = None
     if files is not None:
-        pushed = push(files, again, **publishing)
+        pushed = push(files, again, push_to_hub=push_to_hub, public=public)
     return FinishedRun(run.directory, results, pushed)
 
 
 def push(
-    files: Callable[[], Mapping[str, Path | str]], again: str, **publishing: Unpack[PublishOptions]
+    files: Callable[[], Mapping[str, Path | str]], again: str, *, push_to_hub: str | None, public: bool
 ) -> str | None:
     """Send files to the hub; gives the address where they are now, None where none was asked for.
 
     Raises:
         MachineError: they could not be sent; ``again`` tells what to do.
     """
-    repo = publishing.get("push_to_hub")
-    if repo is None or not first_process():
+    if push_to_hub is None or not first_process():
         return None
     sent = files()
     _mention_paths(sent)
-    say(f"sending to the hub: {repo} ...")
-    address = upload(sent, repo, public=publishing.get("public", False), again=again)
+    say(f"sending to the hub: {push_to_hub} ...")
+    address = upload(sent, push_to_hub, public=public, again=again)
     say(f"it is at {address}")
     return address
 
