@@ -140,7 +140,7 @@ def test_an_unknown_name_is_an_attribute_error():
 
 
 def test_a_module_of_a_package_is_still_imported_by_name():
-    code = "from lmtools.hyre import losses, reweight; print(losses.__name__, reweight.__name__)"
+    code = "from lmtools.hyre import heads, reweight; print(heads.__name__, reweight.__name__)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.split() == ["lmtools.hyre.heads", "reweight"]
 

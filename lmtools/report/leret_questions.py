@@ -253,7 +253,7 @@ def _queries(row: Compared, kind: str) -> str:
 def queries_in_words(queries: Sequence[str]) -> str:
     """The queries of all hops in a few words, as a cell of a table.
 
-    >>> in_words(["Anna Berg", "Lund"]), in_words(["Lund", "Lund"])
+    >>> queries_in_words(["Anna Berg", "Lund"]), queries_in_words(["Lund", "Lund"])
     ('Anna Berg · then: Lund', 'Lund · then the same')
     """
     words = []
