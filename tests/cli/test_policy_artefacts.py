@@ -12,8 +12,8 @@ import yaml
 from fake_hub import fake_hub
 from small_world import write_recipe
 
-from lmtools.cli import leret
 from lmtools.cli.app import run
+from lmtools.leret import api
 from lmtools.leret.inputs import policy_hash
 from lmtools.leret.prompts import ZERO_SHOT, query_messages
 from lmtools.models.chat import render
@@ -155,7 +155,7 @@ def test_nothing_is_begun_where_nothing_could_be_pushed(finished, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "none"))
-    monkeypatch.setattr(leret, "open_run", untrained)
+    monkeypatch.setattr(api, "open_run", untrained)
     assert run(["leret", "train", "--recipe", str(finished[1]), "--push-to-hub", "writer"]) == 2
     assert "there is no token" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from atlas import path
@@ -14,6 +15,8 @@ from atlas.questions import SPLITS, aliases
 
 from lmtools.data.records import Question
 from lmtools.data.rows import read_passages, read_questions
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
 FILES = [
     "corpus.jsonl",
@@ -45,12 +48,17 @@ def search(corpus):
 def test_the_committed_files_are_what_the_builder_makes(tmp_path):
     build(tmp_path)
     for name in FILES:
-        assert (tmp_path / name).read_bytes() == path(name).read_bytes(), f"{name}: run atlas.build"
+        assert (tmp_path / name).read_bytes() == path(name).read_bytes(), (
+            f"{name}: run PYTHONPATH=tools python -m atlas.build"
+        )
 
 
 def test_the_build_does_not_depend_on_the_hash_seed(tmp_path):
     command = [sys.executable, "-m", "atlas.build", str(tmp_path)]
-    subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": "4711"}, capture_output=True)
+    environment = {**os.environ, "PYTHONHASHSEED": "4711"}
+    folders = [str(TOOLS), environment.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, folders))
+    subprocess.run(command, check=True, env=environment, capture_output=True)
     assert all((tmp_path / name).read_bytes() == path(name).read_bytes() for name in FILES)
 
 
