@@ -108,7 +108,7 @@ def last_states(loaded: LoadedModel, ids: Tensor) -> Tensor:
     return states
 
 
-# The pass.
+# One pass of the model over all sequences. A batch that is on disk is not computed again.
 
 ROOM = 2**24
 """Logits computed at a time: 64 MiB, and a few times as much while they are summarised."""

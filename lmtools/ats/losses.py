@@ -85,7 +85,7 @@ def selective_smoothing_code(
     return losses * n * of_right.where(right, of_wrong)
 
 
-# The loss of a recipe.
+# The loss that a recipe names.
 
 Loss = Callable[[Summary, Tensor], Tensor]
 """Summaries of n tokens and their multipliers (n,) to the loss of each, (n,), nats."""

@@ -106,7 +106,7 @@ def _below(prefix: str, tensors: Weights) -> Weights:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-# The training.
+# AdamW on batches of cached features, stopped early by the validation loss.
 
 EVALUATED = 8192
 """Padded tokens of a batch without gradients."""

@@ -18,10 +18,8 @@ from lmtools import __version__
 from lmtools.cli.completion import answer, asked
 from lmtools.cli.faults import INTERRUPTED, Fault, explain, report
 
-# A command group whose members are imported only when one of them is called.
-#
-# ``lmtools --help`` therefore costs neither torch nor pydantic, and a command group that is absent or
-# broken does not take the others with it.
+# Command groups are imported only when one of their commands is called: ``lmtools --help`` costs neither
+# torch nor pydantic, and a group that is absent or broken does not take the others with it.
 
 
 @dataclass(frozen=True)

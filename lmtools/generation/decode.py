@@ -84,7 +84,7 @@ def uniforms(seeds: list[int], steps: int) -> Tensor:
     return torch.stack(rows) if rows else torch.empty(0, steps, dtype=torch.float64)
 
 
-# The loop.
+# The loop over one batch: rows are prefilled, grow token by token, and leave when they are done.
 
 Decode = Callable[[Sequence[int]], str]
 """Token ids to text, special tokens left out."""

@@ -25,7 +25,7 @@ from lmtools.report.elements import Line, Lines, Reliability
 from lmtools.report.markdown import short_interval
 from lmtools.report.svg import BLACK, BLUE, GREEN, GREY, PURPLE, VERMILION, draw, panel_columns
 
-# The charts.
+# The charts, each for the page and for an SVG file.
 
 ANSWERS, BIN = "answers", "bin"
 """The page's list of answers, which a click on a bin filters, and the filter."""

@@ -105,7 +105,7 @@ def _lines_table(chart: Lines) -> tuple[Sequence[str], Rows]:
     return (chart.x, *(line.name for line in chart.lines)), rows
 
 
-# Figures for a reader.
+# Numbers as text.
 
 
 def format_value(value: float | None, unit: Unit) -> str:

@@ -155,7 +155,7 @@ def iterations(run: Source) -> Iterator[tuple[int, Path]]:
     yield from sorted((int(path.name), path) for path in folders)
 
 
-# The view.
+# What the page shows of them: rewards by prompt and by iteration, and every question.
 
 NONE, SOME, ALL = "none of the gold", "some of the gold", "all of the gold"
 REWARDED = ("reward 0", "reward between 0 and 1", "reward 1")

@@ -16,7 +16,7 @@ from lmtools.metrics.retrieval import average_precision, recall
 from lmtools.report.elements import Block, Browser, Entry, Item, Part, Prose
 from lmtools.report.run_files import Source, records, text, texts
 
-# The files.
+# What an evaluation left in `traces/`, read back.
 
 KINDS = ("question", "zero-shot", "few-shot", "sft", "trained")
 """Of trace files, from the least taught policy to the most taught."""
