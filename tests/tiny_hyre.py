@@ -9,8 +9,8 @@ import pytest
 from lmtools.core.recipe import dump_recipe
 from lmtools.core.results import Results
 from lmtools.core.run import Run
-from lmtools.hyre.api import run_evaluation, train
-from lmtools.hyre.inputs import prepare
+from lmtools.hyre.api import run_evaluation
+from lmtools.hyre.inputs import prepare, train
 from lmtools.hyre.recipe import HyreRecipe
 
 RIVERS = ("Seine", "Loire", "Rhine", "Po")

@@ -16,8 +16,6 @@ from lmtools.core.errors import DataError, ModelError
 from lmtools.core.files import write_text
 from lmtools.hyre.ensemble import Ensemble
 from lmtools.hyre.reweighting import (
-    Acquisition,
-    LossName,
     blend,
     margin_variances,
     normal_scores,
@@ -27,7 +25,7 @@ from lmtools.hyre.reweighting import (
     reweight,
     scores,
 )
-from lmtools.hyre.settings import AdaptSettings
+from lmtools.hyre.settings import Acquisition, AdaptSettings, LossName
 from lmtools.metrics.preference import effective_heads
 
 # Prior and posterior

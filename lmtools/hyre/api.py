@@ -12,8 +12,10 @@ the whole of it.
     plan, plan_adaptation, plan_reward: check everything, load no weights          `--dry-run`
     find_training, find_or_train: the run that is worked on
 
-Each stage is a file of the run directory: an interrupted run goes on where it was, a finished one is only
-read.
+A training keeps each ensemble in its run directory, and an evaluation what it measured on each target: an
+interrupted one goes on where it was, and of a finished one they are only read. ``adapt`` keeps a person's
+answers, and otherwise it and ``evaluate_reward`` are computed anew when they are resumed, finished or not;
+features come from the cache. What needs torch is imported when it is used: a recipe's faults are told first.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,60 +24,14 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
-import numpy as np
-
-from lmtools.core.errors import RunError
 from lmtools.core.files import file_name, sha256_file, write_jsonl
 from lmtools.core.progress import say
-from lmtools.core.results import Results, read_results
+from lmtools.core.results import Results
 from lmtools.core.run import METRICS, Run
 from lmtools.data.sources import load_instructions, source_hash
-from lmtools.hyre.adapt import Margins, Weights, head_prior, informativeness, posterior, weights_file
-from lmtools.hyre.card import ensemble_card, published
-from lmtools.hyre.dry_run import (
-    AdaptationPlan,
-    Plan,
-    RewardPlan,
-    adaptation_plan,
-    dry_run,
-    reward_plan,
-)
-from lmtools.hyre.ensemble import SETTINGS, ensemble_digest
-from lmtools.hyre.evaluate import evaluate
-from lmtools.hyre.inputs import PairInputs, prepare, train_on_pairs, training_rows, tuned_inputs
-from lmtools.hyre.pairs import content, contract_record, messages, read_features, read_targets
-from lmtools.hyre.personal import (
-    User,
-    acquisition,
-    difference_from_prior,
-    fit_weights,
-    held_out_accuracy,
-    labels_of_file,
-    labels_of_session,
-    margins,
-    open_session,
-    read_user,
-    split_user,
-)
-from lmtools.hyre.recipe import HyreRecipe, RewardRecipe
-from lmtools.hyre.reward import (
-    Rewarder,
-    check_backbone,
-    check_reward,
-    measured_name,
-    open_ensemble,
-    open_reward,
-    preference_margins,
-    read_reward_pairs,
-    reward_rows,
-    trained_recipe,
-)
-from lmtools.hyre.session import PAIRS, STEPS, Adaptation, Session, keep_margins
-from lmtools.hyre.tabular import measure_tables, read_tables
-from lmtools.hyre.train import MAIN, check_trained, ensemble_hashes, load_ensembles
-from lmtools.models.features import AnsweredPrompt
+from lmtools.hyre.recipe import HyreRecipe, RewardRecipe, check_reward, check_trainable
 from lmtools.models.files import model_hashes
 from lmtools.models.precision import describe_precision
 from lmtools.models.publish import write_card
@@ -83,6 +39,12 @@ from lmtools.models.recipes import load_model_recipe, named_recipe
 from lmtools.report.hyre_weights import write_weight_plots
 from lmtools.report.label_curves import write_label_curves
 from lmtools.runs import FinishedRun, RunOptions, finish, open_run, write_lm_eval
+
+if TYPE_CHECKING:
+    from lmtools.hyre.adapt import Weights
+    from lmtools.hyre.dry_run import AdaptationPlan, Plan, RewardPlan
+    from lmtools.hyre.reward import Rewarder
+    from lmtools.hyre.session import Adaptation, Session
 
 DEFAULT, REWARD = "hyre/quickstart", "hyre/reward"
 """The recipes where none is named: of ensembles, and of the measurement of a reward model."""
@@ -113,6 +75,11 @@ def run_training(
     """
     source, config = named_recipe(HyreRecipe, recipe, settings, default=DEFAULT)
     check_trainable(config)
+
+    from lmtools.hyre.card import ensemble_card, published
+    from lmtools.hyre.inputs import prepare, train
+    from lmtools.hyre.train import MAIN
+
     inputs = prepare(config)
     options.setdefault("command", ["lmtools.hyre.run_training", source, *settings])
     with (
@@ -127,35 +94,6 @@ def run_training(
             write_card(run.path(MAIN), ensemble_card(config, run.directory), run.manifest, results)
         files = partial(published, run.directory)
         return finish(run, results, files, push_to_hub=push_to_hub, public=public)
-
-
-def check_trainable(recipe: HyreRecipe) -> None:
-    """Whether the recipe is for `lmtools hyre train`.
-
-    Raises:
-        RunError: it is for tables, whose ensembles are trained and measured in one go.
-    """
-    if recipe.task != "preference":
-        raise RunError(
-            f"task: {recipe.task}: tables are trained on and measured in one go, their ensembles kept",
-            fix="lmtools hyre eval --recipe FILE",
-        )
-
-
-def train(inputs: PairInputs, run: Run, recipe_name: str) -> Results:
-    """The work of ``run_training`` in a run that is open. A finished run is only read.
-
-    Raises:
-        ModelError: the model's numbers, or the loss of the heads, are not finite.
-        MachineError: the cache or the run cannot be written.
-    """
-    if run.path(METRICS).exists():
-        return read_results(run.path(METRICS))
-    inputs = tuned_inputs(inputs, run)
-    with closing(inputs.reader):
-        features, ensembles = train_on_pairs(inputs, run)
-    say(f"{len(features.pairs)} pairs, {features.chosen.shape[1]} features")
-    return run.results(recipe_name, training_rows(features, ensembles, inputs.recipe))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,11 +125,15 @@ def run_evaluation(
     """
     trained = None if trained is None else Path(trained)
     if trained is not None and recipe is None:
+        from lmtools.hyre.reward import trained_recipe
+
         source, config = str(trained), trained_recipe(trained, settings)
     else:
         source, config = named_recipe(HyreRecipe, recipe or DEFAULT, settings, default=DEFAULT)
     options.setdefault("command", ["lmtools.hyre.run_evaluation", source, *settings])
     if config.task != "preference":
+        from lmtools.hyre.tabular import measure_tables, read_tables
+
         tables = read_tables(config)
         hashes = {table: source_hash(table) for table in config.data.tables}
         # Tables meet no language model, and so no precision.
@@ -200,6 +142,12 @@ def run_evaluation(
         ) as run:
             results = measure_tables(tables, config, run, name or source)
             return _finish_evaluation(run, results, config, lm_eval_out)
+
+    from lmtools.hyre.evaluate import evaluate
+    from lmtools.hyre.inputs import prepare, train_on_pairs, tuned_inputs
+    from lmtools.hyre.reward import check_backbone
+    from lmtools.hyre.train import ensemble_hashes, load_ensembles
+
     inputs = prepare(config, train=trained is None, targets=True)
     hashes = inputs.hashes if trained is None else {**inputs.hashes, **ensemble_hashes(trained)}
     with (
@@ -234,7 +182,7 @@ class AdaptedRun(FinishedRun):
     """A finished adaptation: whose it is, and the weights, which are also its ``weights.json``."""
 
     user: str
-    weights: Weights
+    weights: "Weights"
 
     def as_json(self) -> dict[str, Any]:
         """What the command prints with ``--json``."""
@@ -245,7 +193,7 @@ class AdaptedRun(FinishedRun):
 def adapt(
     trained: Path | str, out: Path | str | None = "runs/hyre-adapt", settings: Sequence[str] = (),
     *, examples: int = 5, pairs: str | None = None, target: str | None = None, by: str = "bald",
-    ask: Callable[[Session, int], bool] | None = None, **options: Unpack[RunOptions],
+    ask: "Callable[[Session, int], bool] | None" = None, **options: Unpack[RunOptions],
 ) -> AdaptedRun:  # fmt: skip
     """Turn an ensemble into one user's reward model, by a few labelled pairs: `lmtools hyre adapt`.
 
@@ -270,9 +218,15 @@ def adapt(
     >>> adapted.user, len(adapted.weights.examples)
     ('short', 4)
     """
-    trained, kind = Path(trained), acquisition(by)
+    from lmtools.hyre import personal
+    from lmtools.hyre.ensemble import ensemble_digest
+    from lmtools.hyre.reward import open_ensemble, trained_recipe
+    from lmtools.hyre.session import PAIRS, STEPS
+    from lmtools.hyre.train import MAIN, ensemble_hashes
+
+    trained, kind = Path(trained), personal.acquisition(by)
     recipe = trained_recipe(trained, settings)
-    user = _user(recipe, pairs, target, 0 if ask else examples)
+    user = personal.user_of(recipe, pairs, target, 0 if ask else examples)
     ensemble, reader = open_ensemble(trained, recipe)
     source = pairs or recipe.data.targets
     hashes = {source: source_hash(source), **ensemble_hashes(trained)}
@@ -284,34 +238,28 @@ def adapt(
         ) as run,
     ):  # fmt: skip
         if ask is None:
-            adaptation = labels_of_file(ensemble, reader, user, recipe.adapt)
+            adaptation = personal.labels_of_file(ensemble, reader, user, recipe.adapt)
         else:
-            session = open_session(ensemble, reader, user, recipe, kind, run.journal("answers.jsonl"))
+            session = personal.open_session(
+                ensemble, reader, user, recipe, kind, run.journal("answers.jsonl")
+            )
             if not ask(session, examples):
                 raise KeyboardInterrupt  # what was answered is kept, and --resume goes on
-            adaptation = labels_of_session(user.name, session)
+            adaptation = personal.labels_of_session(user.name, session)
         # The weights by all labels, and what each pair and each label did.
         keys = [pair.pair for pair in adaptation.labelled]
         digest = ensemble_digest(trained / MAIN)
-        weights = fit_weights(ensemble, adaptation.labelled_margins, keys, recipe.adapt, digest)
+        weights = personal.fit_weights(ensemble, adaptation.labelled_margins, keys, recipe.adapt, digest)
         weights.write(run.path("weights.json"))
         write_jsonl(run.path(PAIRS), adaptation.pairs())
         write_jsonl(run.path(STEPS), adaptation.steps())
         # What they are worth, on the pairs that were not learned from.
         tested = adaptation.tested_margins
-        rows = held_out_accuracy(ensemble, weights, tested, recipe.eval.resamples, recipe.seed)
-        differences = difference_from_prior(rows, ensemble, weights, tested, recipe.seed)
+        rows = personal.held_out_accuracy(ensemble, weights, tested, recipe.eval.resamples, recipe.seed)
+        differences = personal.difference_from_prior(rows, ensemble, weights, tested, recipe.seed)
         write_weight_plots(run.path("plots"), weights.weights, weights.sources, adaptation.history, len(keys))
         finished = finish(run, run.results("hyre adapt", rows, differences))
         return AdaptedRun(run.directory, finished.results, user=user.name, weights=weights)
-
-
-def _user(recipe: HyreRecipe, pairs: str | None, target: str | None, examples: int) -> User:
-    """The user's pairs, so many of them labelled."""
-    user, members = read_user(pairs or recipe.data.targets, target, one_of_many=pairs is None)
-    if pairs is None and target is None:
-        say(f"adapting to {user!r}, the first user in {recipe.data.targets} (--target names another)")
-    return split_user(user, members, examples, recipe.seed)
 
 
 def adapt_targets(
@@ -330,6 +278,13 @@ def adapt_targets(
     >>> [path.name for path in adapt_targets("runs/hyre-train", "runs/weights")]
     ['long.json', 'short.json']
     """
+    from lmtools.hyre import personal
+    from lmtools.hyre.ensemble import ensemble_digest
+    from lmtools.hyre.pairs import content, read_targets
+    from lmtools.hyre.reward import open_ensemble, trained_recipe
+    from lmtools.hyre.session import PAIRS
+    from lmtools.hyre.train import MAIN
+
     trained, folder = Path(trained), Path(folder)
     recipe = trained_recipe(trained, settings)
     ensemble, reader = open_ensemble(trained, recipe)
@@ -340,10 +295,10 @@ def adapt_targets(
         for name, pairs in read_targets(recipe.data, recipe.seed).items():
             if len({content(pair) for pair in pairs}) < examples:
                 continue
-            user = split_user(name, pairs, examples, recipe.seed)
-            adaptation = labels_of_file(ensemble, reader, user, recipe.adapt, name)
+            user = personal.split_user(name, pairs, examples, recipe.seed)
+            adaptation = personal.labels_of_file(ensemble, reader, user, recipe.adapt, name)
             keys = [pair.pair for pair in adaptation.labelled]
-            weights = fit_weights(ensemble, adaptation.labelled_margins, keys, recipe.adapt, digest)
+            weights = personal.fit_weights(ensemble, adaptation.labelled_margins, keys, recipe.adapt, digest)
             files.append(folder / f"{file_name(name)}.json")
             weights.write(files[-1])
             adaptations.append(adaptation)
@@ -383,6 +338,10 @@ def query(
     >>> [len(pair["prompt"]) > 0 for pair in query("runs/hyre-train", count=2).pairs]
     [True, True]
     """
+    from lmtools.hyre.pairs import read_features
+    from lmtools.hyre.personal import acquisition, most_informative, read_user, split_user
+    from lmtools.hyre.reward import open_reward, trained_recipe
+
     trained, kind = Path(trained), acquisition(by)
     recipe = trained_recipe(trained)
     name, members = read_user(pairs or recipe.data.targets, target, one_of_many=pairs is None)
@@ -390,25 +349,7 @@ def query(
     reward = open_reward(trained, None if weights is None else Path(weights))
     with closing(reward.reader):
         features = read_features(reward.reader, {name: user.tested}, "pairs")[name]
-    examples, settings = reward.weights.examples, reward.weights.settings
-    keys = features.keys
-    if weights is not None and (labelled := set(examples) & set(keys)):
-        say(f"{len(labelled)} of the pairs are labelled already, and are left out")
-    # The pairs come without labels: their margins are of the order in the file, which no score depends on.
-    pool = margins(reward.ensemble, features, settings)
-    if settings.rule == "reweight":
-        gains = informativeness(kind, pool, pool[:0], reward.weights.weights, settings, seed)
-    else:
-        # A normal posterior is that of the labelled pairs among these: its spread is not in the file.
-        seen = pool[[index for index, key in enumerate(keys) if key in examples]]
-        prior = head_prior(reward.ensemble.train_loss, settings)
-        mode, _ = posterior(Margins(seen), prior, settings)
-        gains = informativeness(kind, pool, seen, mode, settings, seed)
-    order = [index for index in np.argsort(-gains, kind="stable") if keys[index] not in examples][:count]
-    rows = [
-        {"id": keys[index], "score": float(gains[index]), **contract_record(features.pairs[index])}
-        for index in order
-    ]
+    rows = most_informative(reward.ensemble, features, reward.weights, kind, count, seed)
     if output is not None:
         write_jsonl(Path(output), rows)
         say(f"wrote {output}: {len(rows)} pairs")
@@ -440,6 +381,11 @@ def score(
         LmtoolsError: run, input or weights cannot be used as asked.
     """
     records = load_instructions(input)
+
+    from lmtools.hyre.pairs import messages
+    from lmtools.hyre.reward import open_reward
+    from lmtools.models.features import AnsweredPrompt
+
     reward = open_reward(Path(trained), None if weights is None else Path(weights))
     if weights is None:
         say("no --weights: rewards before any example; where heads come with opposites, all are alike")
@@ -458,7 +404,7 @@ def score(
     return Scored(rows, None if output is None else Path(output))
 
 
-def load_reward(run: Path | str, weights: Path | str | None = None) -> Rewarder:
+def load_reward(run: Path | str, weights: Path | str | None = None) -> "Rewarder":
     """The reward model of a trained run.
 
     Args:
@@ -473,6 +419,8 @@ def load_reward(run: Path | str, weights: Path | str | None = None) -> Rewarder:
     ...     reward.best("Name a river.", ["The Seine.", "The Seine."])
     'The Seine.'
     """
+    from lmtools.hyre.reward import Rewarder, open_reward
+
     return Rewarder(open_reward(Path(run), None if weights is None else Path(weights)))
 
 
@@ -496,7 +444,13 @@ def evaluate_reward(
     """
     source, config = named_recipe(RewardRecipe, recipe, settings, default=REWARD)
     check_reward(config)
-    pairs = read_reward_pairs(config)
+
+    from lmtools.hyre import reward
+    from lmtools.hyre.adapt import weights_file
+    from lmtools.hyre.session import PAIRS, keep_margins
+    from lmtools.hyre.train import ensemble_hashes
+
+    pairs = reward.read_reward_pairs(config)
     options.setdefault("command", ["lmtools.hyre.evaluate_reward", source, *settings])
     hashes = {config.pairs: source_hash(config.pairs)}
     if config.model is not None:
@@ -504,7 +458,7 @@ def evaluate_reward(
         hashes |= model_hashes(config.model)
     else:
         run = find_or_train(Path(config.run) if config.run else None, command=options["command"])
-        model = trained_recipe(run).model
+        model = reward.trained_recipe(run).model
         hashes |= ensemble_hashes(run)
     if config.weights:
         hashes[config.weights] = sha256_file(weights_file(Path(config.weights)))
@@ -513,9 +467,10 @@ def evaluate_reward(
         precision={"model": describe_precision(model)}, **options,
     ) as measured:  # fmt: skip
         with measured.stage("rewards"):
-            tested, values = preference_margins(config, run, pairs)
+            tested, values = reward.preference_margins(config, run, pairs)
         keep_margins(measured.path(PAIRS), tested, values)
-        results = measured.results(source, reward_rows(measured_name(config), values, config))
+        rows = reward.reward_rows(reward.measured_name(config), values, config)
+        results = measured.results(source, rows)
         finished = finish(measured, results)
         write_lm_eval(lm_eval_out, measured, results, model, "reward", config.resamples, limit=config.limit)
         return finished
@@ -530,6 +485,9 @@ def find_training(run: Path | None, root: Path = Path("runs")) -> Path | None:
     Raises:
         RunError: the named one is none.
     """
+    from lmtools.hyre.ensemble import SETTINGS
+    from lmtools.hyre.train import MAIN, check_trained
+
     if run is not None:
         check_trained(run)
         return run
@@ -553,7 +511,7 @@ def find_or_train(run: Path | None, **options: Unpack[RunOptions]) -> Path:
 def plan(
     recipe: HyreRecipe | str | None = None, settings: Sequence[str] = (), *,
     trained: Path | None = None, targets: bool = False,
-) -> Plan:  # fmt: skip
+) -> "Plan":  # fmt: skip
     """Check everything, show one real pair with its tokens, count what is read; loads no weights.
 
     Args:
@@ -565,30 +523,42 @@ def plan(
         LmtoolsError: as the run itself would, as far as it can be told.
     """
     if trained is not None and recipe is None:
+        from lmtools.hyre.reward import trained_recipe
+
         config = trained_recipe(trained, settings)
     else:
         _, config = named_recipe(HyreRecipe, recipe or DEFAULT, settings, default=DEFAULT)
     if not targets:
         check_trainable(config)
+
+    from lmtools.hyre.dry_run import dry_run
+
     return dry_run(config, targets=targets, train=trained is None)
 
 
 def plan_adaptation(
     trained: Path | None, settings: Sequence[str] = (), *, examples: int = 5, pairs: str | None = None,
     target: str | None = None, by: str = "bald", ask: bool = False,
-) -> AdaptationPlan:  # fmt: skip
+) -> "AdaptationPlan":  # fmt: skip
     """Which run, which user, how many pairs; reads no model. Arguments and errors are those of ``adapt``."""
+    from lmtools.hyre.dry_run import adaptation_plan
+    from lmtools.hyre.personal import acquisition, user_of
+    from lmtools.hyre.reward import trained_recipe
+
     acquisition(by)
     if trained is not None:
         recipe = trained_recipe(trained, settings)
     else:
         recipe = load_model_recipe(HyreRecipe, DEFAULT, settings, default=DEFAULT)
-    return adaptation_plan(trained, _user(recipe, pairs, target, 0 if ask else examples), recipe.adapt)
+    return adaptation_plan(trained, user_of(recipe, pairs, target, 0 if ask else examples), recipe.adapt)
 
 
-def plan_reward(recipe: RewardRecipe | str = REWARD, settings: Sequence[str] = ()) -> RewardPlan:
+def plan_reward(recipe: RewardRecipe | str = REWARD, settings: Sequence[str] = ()) -> "RewardPlan":
     """What is measured on how many pairs; reads no model. Arguments and errors: ``evaluate_reward``."""
     _, config = named_recipe(RewardRecipe, recipe, settings, default=REWARD)
     check_reward(config)
+
+    from lmtools.hyre.dry_run import reward_plan
+
     run = None if config.model else find_training(Path(config.run) if config.run else None)
     return reward_plan(config, run)

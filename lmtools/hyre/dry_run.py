@@ -16,8 +16,8 @@ from lmtools.data.sources import source_hash
 from lmtools.hyre.lora import check_lora
 from lmtools.hyre.pairs import answers, read_targets, read_training
 from lmtools.hyre.personal import User
-from lmtools.hyre.recipe import HyreRecipe, RewardRecipe
-from lmtools.hyre.reward import check_reward, measured_name, read_reward_pairs, trained_recipe
+from lmtools.hyre.recipe import HyreRecipe, RewardRecipe, check_reward
+from lmtools.hyre.reward import measured_name, read_reward_pairs, trained_recipe
 from lmtools.hyre.settings import AdaptSettings
 from lmtools.hyre.train import compared
 from lmtools.models.chat import EncodedAnswer, encode_answers

@@ -2,16 +2,19 @@
 
     prepare          reads the pairs and finds the model, before a run is opened; loads no weights
     tuned_inputs     the same with the backbone fine-tuned, where the recipe says so
+    train            all of `lmtools hyre train` in a run that is open
     train_on_pairs   the features of the training pairs, and every ensemble
 
 What is in the run directory already is only read.
 """
 
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 
-from lmtools.core.results import Row, bootstrap, bootstrap_mean
-from lmtools.core.run import Run
+from lmtools.core.progress import say
+from lmtools.core.results import Results, Row, bootstrap, bootstrap_mean, read_results
+from lmtools.core.run import METRICS, Run
 from lmtools.data.records import Preference
 from lmtools.data.sources import source_hash
 from lmtools.generation.open import open_features
@@ -64,6 +67,22 @@ def prepare(recipe: HyreRecipe, *, train: bool = True, targets: bool = False) ->
     sources = [recipe.data.train] * train + [recipe.data.targets] * targets
     hashes = {source: source_hash(source) for source in sources} | model_hashes(recipe.model)
     return PairInputs(recipe, reader, tuple(pairs), users, hashes)
+
+
+def train(inputs: PairInputs, run: Run, recipe_name: str) -> Results:
+    """The work of `lmtools hyre train` in a run that is open. A finished run is only read.
+
+    Raises:
+        ModelError: the model's numbers, or the loss of the heads, are not finite.
+        MachineError: the cache or the run cannot be written.
+    """
+    if run.path(METRICS).exists():
+        return read_results(run.path(METRICS))
+    inputs = tuned_inputs(inputs, run)
+    with closing(inputs.reader):
+        features, ensembles = train_on_pairs(inputs, run)
+    say(f"{len(features.pairs)} pairs, {features.chosen.shape[1]} features")
+    return run.results(recipe_name, training_rows(features, ensembles, inputs.recipe))
 
 
 def tuned_inputs(inputs: PairInputs, run: Run) -> PairInputs:

@@ -29,8 +29,8 @@ from lmtools.core.arrays import Floats
 from lmtools.core.seeds import derive
 from lmtools.hyre.adapt import Labelled, Margins, informativeness, posterior
 from lmtools.hyre.label_draws import Draw
-from lmtools.hyre.reweighting import Acquisition, LossName, pair_losses, posterior_mode
-from lmtools.hyre.settings import AdaptSettings
+from lmtools.hyre.reweighting import pair_losses, posterior_mode
+from lmtools.hyre.settings import Acquisition, AdaptSettings, LossName
 from lmtools.metrics.preference import correct, effective_heads
 
 STEPS, RATE = 100, 0.1

@@ -1,6 +1,7 @@
 """One user: their pairs, the weights that a few labelled ones give, and how good these are on the others.
 
-    read_user, split_user    the pairs of a user, some of them as labelled examples
+    read_user, split_user, user_of   the pairs of a user, some of them as labelled examples
+    most_informative         which of them to label next
     labels_of_file           margins, and the weights after each label, from the labels in the file
     labels_of_session        the same from what a person answered (``session.Session``)
     fit_weights              the weights that all labels give
@@ -12,24 +13,32 @@ Margins (n, K) are the heads' rewards of the chosen answer less those of the rej
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 
 from lmtools.core.arrays import Floats
 from lmtools.core.errors import DataError, LmtoolsError
 from lmtools.core.journal import Journal
+from lmtools.core.progress import say
 from lmtools.core.results import Difference, Row, bootstrap_mean, paired_difference
 from lmtools.core.seeds import derive
 from lmtools.data.records import Preference
 from lmtools.data.sources import Tally, load_targets
-from lmtools.hyre.adapt import Margins, Weights, check_examples, head_prior, posterior, prior_weights
+from lmtools.hyre.adapt import (
+    Margins,
+    Weights,
+    check_examples,
+    head_prior,
+    informativeness,
+    posterior,
+    prior_weights,
+)
 from lmtools.hyre.ensemble import Ensemble
-from lmtools.hyre.pairs import PairFeatures, content, messages, read_features, say_left_out
+from lmtools.hyre.pairs import PairFeatures, content, contract_record, messages, read_features, say_left_out
 from lmtools.hyre.recipe import HyreRecipe
-from lmtools.hyre.reweighting import Acquisition
 from lmtools.hyre.session import Adaptation, Session, answered_pair, candidates, shown_pair
-from lmtools.hyre.settings import AdaptSettings
+from lmtools.hyre.settings import Acquisition, AdaptSettings
 from lmtools.metrics.preference import correct
 from lmtools.models.features import AnsweredPrompt, FeatureReader
 
@@ -96,6 +105,18 @@ def split_user(name: str, pairs: Sequence[Preference], examples: int, seed: int)
     return User(name, tuple(shuffled[:examples]), tuple(shuffled[examples:]))
 
 
+def user_of(recipe: HyreRecipe, pairs: str | None, target: str | None, examples: int) -> User:
+    """The user that ``pairs`` and ``target`` name, or the first target's, with so many labelled examples.
+
+    Raises:
+        DataError: there is no such user, or they have fewer pairs.
+    """
+    user, members = read_user(pairs or recipe.data.targets, target, one_of_many=pairs is None)
+    if pairs is None and target is None:
+        say(f"adapting to {user!r}, the first user in {recipe.data.targets} (--target names another)")
+    return split_user(user, members, examples, recipe.seed)
+
+
 def margins(ensemble: Ensemble, features: PairFeatures, settings: AdaptSettings) -> Floats:
     """Chosen less rejected of every head, at the size that the settings ask for: (n, K)."""
     return ensemble.rewards(features.chosen, settings) - ensemble.rewards(features.rejected, settings)
@@ -150,6 +171,32 @@ def labels_of_session(name: str, session: Session) -> Adaptation:
     margins = session.margins_labelled()
     history = [session.weights(0)[0], *session.history]
     return Adaptation(name, labelled, (), margins, margins[:0], history)
+
+
+def most_informative(
+    ensemble: Ensemble, features: PairFeatures, weights: Weights, kind: Acquisition, count: int, seed: int
+) -> list[dict[str, Any]]:
+    """The pairs whose labels would tell the ensemble most, the most informative first, with their scores.
+
+    Labels are not looked at. Pairs that the weights were learned from are left out.
+    """
+    keys, examples, settings = features.keys, weights.examples, weights.settings
+    if labelled := set(examples) & set(keys):
+        say(f"{len(labelled)} of the pairs are labelled already, and are left out")
+    # The pairs come without labels: their margins are of the order in the file, which no score depends on.
+    pool = margins(ensemble, features, settings)
+    if settings.rule == "reweight":
+        gains = informativeness(kind, pool, pool[:0], weights.weights, settings, seed)
+    else:
+        # A normal posterior is that of the labelled pairs among these: its spread is not in the file.
+        seen = pool[[index for index, key in enumerate(keys) if key in examples]]
+        mode, _ = posterior(Margins(seen), head_prior(ensemble.train_loss, settings), settings)
+        gains = informativeness(kind, pool, seen, mode, settings, seed)
+    order = [index for index in np.argsort(-gains, kind="stable") if keys[index] not in examples][:count]
+    return [
+        {"id": keys[index], "score": float(gains[index]), **contract_record(features.pairs[index])}
+        for index in order
+    ]
 
 
 # The weights, and what they are worth

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
 from lmtools.core.config import SYSTEM, Config, Seed
-from lmtools.hyre.reweighting import Acquisition
-from lmtools.hyre.settings import AdaptSettings, Task, TrainSettings
+from lmtools.core.errors import RecipeError, RunError
+from lmtools.hyre.settings import Acquisition, AdaptSettings, Task, TrainSettings
 from lmtools.hyre.sources import SOURCES
 from lmtools.models.feature_settings import FeatureSettings
 from lmtools.models.spec import ModelSpec
@@ -272,3 +272,32 @@ class RewardRecipe(Config):
         ge=100,
         description="Bootstrap resamples of each interval; more makes its ends steadier and takes seconds.",
     )
+
+
+# What a command asks of a recipe that is valid by itself.
+
+
+def check_trainable(recipe: HyreRecipe) -> None:
+    """Whether the recipe is for `lmtools hyre train`.
+
+    Raises:
+        RunError: it is for tables, whose ensembles are trained and measured in one go.
+    """
+    if recipe.task != "preference":
+        raise RunError(
+            f"task: {recipe.task}: tables are trained on and measured in one go, their ensembles kept",
+            fix="lmtools hyre eval --recipe FILE",
+        )
+
+
+def check_reward(recipe: RewardRecipe) -> None:
+    """Whether the recipe names one thing to measure.
+
+    Raises:
+        RecipeError: it names two, or weights without a run's ensemble.
+    """
+    if recipe.model is not None and (recipe.run or recipe.weights):
+        raise RecipeError(
+            "a model, and a run or weights: which of them is to be measured?",
+            fix="give either --model NAME, or --run RUN and --weights FILE",
+        )

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from lmtools.core.arrays import Floats
-from lmtools.core.errors import DataError, ModelError, RecipeError
+from lmtools.core.errors import DataError, ModelError
 from lmtools.core.progress import say
 from lmtools.core.results import Interval, Row, bootstrap_mean, percentile_interval, resample_weights
 from lmtools.core.run import RECIPE
@@ -173,19 +173,6 @@ class Rewarder:
 
 
 # `lmtools eval reward`
-
-
-def check_reward(recipe: RewardRecipe) -> None:
-    """Whether the recipe names one thing to measure.
-
-    Raises:
-        RecipeError: it names two, or weights without a run's ensemble.
-    """
-    if recipe.model is not None and (recipe.run or recipe.weights):
-        raise RecipeError(
-            "a model, and a run or weights: which of them is to be measured?",
-            fix="give either --model NAME, or --run RUN and --weights FILE",
-        )
 
 
 def measured_name(recipe: RewardRecipe) -> str:

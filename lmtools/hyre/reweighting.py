@@ -11,16 +11,14 @@ NaN.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logsumexp, xlogy
 
 from lmtools.core.arrays import Floats
-
-LossName = Literal["nll", "zero_one"]
-Reduction = Literal["sum", "mean"]
+from lmtools.hyre.settings import Acquisition, LossName, Reduction
 
 
 def pair_losses(margins: ArrayLike, loss: LossName) -> Floats:
@@ -250,7 +248,6 @@ def margin_variances(pool: ArrayLike, margins: ArrayLike, coefficients: Floats, 
 #     variance  sum_k w_k (m_k - m)^2           their disagreement in reward, m = sum_k w_k m_k
 #     random    a draw by seed
 
-Acquisition = Literal["entropy", "bald", "variance", "random"]
 NODES = 24
 """Of the rule for expectations over a normal margin."""
 

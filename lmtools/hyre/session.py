@@ -27,8 +27,7 @@ from lmtools.core.seeds import derive
 from lmtools.data.records import Preference, Turn
 from lmtools.hyre.adapt import Margins, head_prior, informativeness, posterior
 from lmtools.hyre.pairs import content
-from lmtools.hyre.reweighting import Acquisition
-from lmtools.hyre.settings import AdaptSettings
+from lmtools.hyre.settings import Acquisition, AdaptSettings
 from lmtools.metrics.preference import accuracy, disagreements, weighted_disagreements
 
 Choice = Literal["first", "second"]

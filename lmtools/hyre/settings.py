@@ -5,10 +5,13 @@ from typing import Literal
 from pydantic import Field
 
 from lmtools.core.config import Config
-from lmtools.hyre.reweighting import LossName, Reduction
 
 Task = Literal["preference", "classification", "regression"]
 Rule = Literal["reweight", "gaussian"]
+LossName = Literal["nll", "zero_one"]
+Reduction = Literal["sum", "mean"]
+Acquisition = Literal["entropy", "bald", "variance", "random"]
+"""What makes a pair informative; `reweighting.scores` has their equations."""
 
 
 class TrainSettings(Config):

@@ -29,7 +29,8 @@ from lmtools.hyre.label_draws import Draw, draws
 from lmtools.hyre.methods import Method, ensemble_methods, hyre_method, measure
 from lmtools.hyre.recipe import HyreRecipe, SourceSettings
 from lmtools.hyre.results import Resampler, accuracy_of
-from lmtools.hyre.reweighting import LossName, blend, class_losses, squared_losses
+from lmtools.hyre.reweighting import blend, class_losses, squared_losses
+from lmtools.hyre.settings import LossName
 from lmtools.hyre.train import COMPARED, MAIN, TrainingData, compared, make_ensemble
 
 # A table cut in two along one feature: a model learns from the lower part, and is asked about the upper one.

@@ -64,7 +64,9 @@ def test_help_of_every_command_imports_no_model_library(name):
     assert loaded.isdisjoint(HEAVY)
 
 
-@pytest.mark.parametrize("command", ["leret train", "leret explore", "leret search", "ats fit"])
+@pytest.mark.parametrize(
+    "command", ["leret train", "leret explore", "leret search", "ats fit", "hyre train", "eval reward"]
+)
 def test_a_mistyped_name_is_told_without_a_model_library(command):
     named = {"leret search": ["Where?", "--policy"]}.get(command, ["--recipe"])
     loaded = modules_after(f"from lmtools.cli.app import run; run({[*command.split(), *named, 'nope']!r})")

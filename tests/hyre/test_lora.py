@@ -18,9 +18,8 @@ from lmtools.core.tracking import read_curves
 from lmtools.data.records import Preference
 from lmtools.generation.open import open_features
 from lmtools.hyre import lora as module
-from lmtools.hyre.api import train
 from lmtools.hyre.dry_run import dry_run
-from lmtools.hyre.inputs import PairInputs, prepare, tuned_inputs
+from lmtools.hyre.inputs import PairInputs, prepare, train, tuned_inputs
 from lmtools.hyre.lora import batches, check_lora
 from lmtools.hyre.pairs import answers, read_features
 from lmtools.hyre.recipe import HyreRecipe, LoraSettings

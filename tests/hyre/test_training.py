@@ -8,7 +8,7 @@ from tiny_hyre import run_train, tiny_recipe
 from transformers import LlamaForSequenceClassification
 
 from lmtools.core.errors import RunError
-from lmtools.hyre import api, train
+from lmtools.hyre import inputs, train
 from lmtools.hyre.ensemble import load_ensemble
 from lmtools.hyre.inputs import prepare
 from lmtools.hyre.pairs import answers, read_training
@@ -52,8 +52,8 @@ def test_the_single_head_has_no_prior_and_the_others_keep_theirs(recipe, tmp_pat
 
 def test_a_finished_run_is_only_read(recipe, tmp_path, monkeypatch):
     first = run_train(recipe, tmp_path / "run")
-    monkeypatch.setattr(api, "train_on_pairs", None)
-    monkeypatch.setattr(api, "tuned_inputs", None)
+    monkeypatch.setattr(inputs, "train_on_pairs", None)
+    monkeypatch.setattr(inputs, "tuned_inputs", None)
     assert run_train(recipe, tmp_path / "run", resume=True).rows == first.rows
     with pytest.raises(RunError, match="finished run"):
         run_train(recipe, tmp_path / "run")
