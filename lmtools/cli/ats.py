@@ -14,8 +14,6 @@ from lmtools.cli.output import emit, show_run
 if TYPE_CHECKING:
     from lmtools.ats.dry_run import Plan
 
-METRICS = ("loss", "nll", "token-ece", "multiplier")
-"""The columns of the printed table, in their order."""
 app = typer.Typer(no_args_is_help=True, help="Fit a small head that makes a model's probabilities honest.")
 FittedRun = Annotated[
     Path | None,
@@ -57,6 +55,8 @@ def fit(options: Options, push_to_hub: PushToHub = None, public: Public = False)
     run = api.run_fit(
         recipe, options.out, options.overrides(), push_to_hub=push_to_hub, public=public, **options.run()
     )
+    from lmtools.ats.card import METRICS
+
     closing = f"files: {run.directory}/   next: lmtools ats eval {run.directory}"
     show_run(run, options.json, closing, METRICS)
 

@@ -74,7 +74,7 @@ class TunedBackbone:
         return {name: value for name, value in self._model.named_parameters() if value.requires_grad}
 
     def tokenised(self, answered: Sequence[AnsweredPrompt]) -> tuple[EncodedAnswer, ...]:
-        """Texts as the reader of features cuts them; raises as ``lmtools.models.chat.tokenised``."""
+        """Texts as the reader of features cuts them; raises as ``lmtools.models.chat.encode_answers``."""
         most = self._settings.max_tokens
         context = getattr(self._config, "max_position_embeddings", None) or most
         return encode_answers(self._tokenizer, answered, min(most, int(context))).texts

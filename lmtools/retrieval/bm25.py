@@ -47,6 +47,15 @@ def top_k(scores: NDArray[np.float32], rank: NDArray[np.int32], k: int) -> NDArr
     return candidates[order[:k]]
 
 
+def _best_hits(corpus: Corpus, scores: NDArray[np.float32], k: int) -> list[Hit]:
+    """The ``k`` passages with the highest scores above 0, best first."""
+    hits = []
+    for position in top_k(scores, corpus.rank, k):
+        passage = corpus[int(position)]
+        hits.append(Hit(passage.id, passage.title, float(scores[position])))
+    return hits
+
+
 def _lower_bound(scores: NDArray[np.float32], k: int) -> float:
     """A value that at least ``k`` scores reach: the k-th highest among the maxima of disjoint groups.
 
@@ -97,11 +106,7 @@ class Bm25Retriever:
         if not ids:
             return []
         scores = self._index.get_scores_from_ids(ids)
-        hits = []
-        for position in top_k(scores, self._corpus.rank, k):
-            passage = self._corpus[int(position)]
-            hits.append(Hit(passage.id, passage.title, float(scores[position])))
-        return hits
+        return _best_hits(self._corpus, scores, k)
 
 
 def _build(config: Bm25Config, corpus: Corpus, folder: Path) -> None:
@@ -171,8 +176,4 @@ class OkapiRetriever:
         if not terms or self._index is None:
             return []
         scores = self._index.get_scores(terms).astype(np.float32)
-        hits = []
-        for position in top_k(scores, self._corpus.rank, k):
-            passage = self._corpus[int(position)]
-            hits.append(Hit(passage.id, passage.title, float(scores[position])))
-        return hits
+        return _best_hits(self._corpus, scores, k)
