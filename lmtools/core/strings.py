@@ -1,11 +1,44 @@
-"""Texts for people: cut to a length, and the near miss of a name or a path that is not there."""
+"""Texts at the doors: what may enter (``well_formed``), what may be shown (``printable``, ``short``).
+
+Also the near miss of a name or a path that is not there.
+"""
 
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 MAX_ENTRIES = 2000
 """Entries of a folder that are compared with a path."""
+SURROGATES = re.compile("[\ud800-\udfff]")
+UNSHOWN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # controls, all but tab and line feed
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks that turn the direction of writing
+    "\u2028\u2029\ufeff\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"  # breaks, tags, half pairs
+)
+"""What a terminal would obey, or a reader would not see, in place of showing it."""
+
+
+def well_formed(text: str) -> str:
+    """``text`` as UTF-8 can write it: halves of surrogate pairs become U+FFFD.
+
+    For every text that a model, a server or a command line gives, where it enters.
+
+    >>> well_formed("Zürich \\ud800")
+    'Zürich \ufffd'
+    """
+    return SURROGATES.sub("\ufffd", text)
+
+
+def printable(text: str) -> str:
+    """``text`` with what a terminal would obey escaped: controls but tab and line feed, marks of direction.
+
+    For every text that is printed or shown on a page, whoever wrote it.
+
+    >>> print(printable("\\x1b[2J caf\u00e9 \\u202e"))
+    \\x1b[2J caf\u00e9 \\u202e
+    """
+    return UNSHOWN.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def cut(text: str, limit: int) -> str:
