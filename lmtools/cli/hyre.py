@@ -119,21 +119,20 @@ def adapt(
         from lmtools.hyre.dry_run import print_adaptation_plan
 
         plan = api.plan_adaptation(
-            api.find_training(run), options.overrides(), examples=examples, pairs=pairs, target=target,
-            by=by, ask=ask,
+            run, options.overrides(), examples=examples, pairs=pairs, target=target, by=by, ask=ask,
         )  # fmt: skip
         emit(plan, options.json)
         print_adaptation_plan(plan, api.DEFAULT)
         return
-    trained = api.find_or_train(run, command=command_line())
     adapted = api.adapt(
-        trained, options.out, options.overrides(), examples=examples, pairs=pairs, target=target, by=by,
+        run, options.out, options.overrides(), examples=examples, pairs=pairs, target=target, by=by,
         ask=ask_in_terminal if ask else None, **options.run(),
     )  # fmt: skip
     _say_weights(adapted)
     if not adapted.rows and not ask:
         say("no pair is left to test on")
-    following = f"lmtools generate --prompt TEXT --best-of 4 --reward {trained} --weights {adapted.directory}"
+    reward = f"--reward {adapted.trained} --weights {adapted.directory}"
+    following = f"lmtools generate --prompt TEXT --best-of 4 {reward}"
     show_run(adapted, options.json, f"files: {adapted.directory}/   (weights.json)   next: {following}")
 
 
@@ -159,16 +158,15 @@ def query(
     """Which pairs to label next: those that would tell the ensemble most. Labels are not looked at."""
     from lmtools.hyre import api
 
-    trained = api.find_or_train(run, command=command_line())
     answer = api.query(
-        trained, count=count, by=by, pairs=pairs, target=target, weights=weights, seed=seed or 0,
-        output=output,
+        run, count=count, by=by, pairs=pairs, target=target, weights=weights, seed=seed or 0,
+        output=output, command=command_line(),
     )  # fmt: skip
     emit(answer, json)
     if output is None and not json:
         for row in answer.pairs:
             typer.echo(f"{row['score']:.4f}  {row['id']}  {_prompt_line(row['prompt'])}")
-    say(as_called(f"label them in the terminal with: lmtools hyre adapt --ask --run {trained}"))
+    say(as_called(f"label them in the terminal with: lmtools hyre adapt --ask --run {answer.trained}"))
 
 
 @app.command()
@@ -198,7 +196,7 @@ def score(
     """Rewards of answers under given weights. Only those of answers to the same prompt compare."""
     from lmtools.hyre import api
 
-    answer = api.score(api.find_or_train(run, command=command_line()), input, weights, output)
+    answer = api.score(run, input, weights, output)
     emit(answer, json)
     if output is None and not json:
         for row in answer.results:

@@ -400,6 +400,27 @@ def unfinished(directory: Path) -> bool:
     return read_manifest(directory / MANIFEST).finished is None
 
 
+def check_unfinished(maker: str, last: Path | None, root: Path = Path("runs")) -> None:
+    """Hold ``last``, the newest finished run of ``maker`` below ``root``, to be the newest of its runs.
+
+    Args:
+        maker: a command, such as ``hyre train``.
+        last: None where there is none.
+
+    Raises:
+        RunError: one was begun after it, and has not come to its end.
+    """
+    since = read_manifest(last / MANIFEST).started if last and (last / MANIFEST).is_file() else ""
+    for path in root.glob(f"*/{MANIFEST}"):
+        manifest = read_manifest(path)
+        if manifest.finished is None and command_name(manifest.command) == maker and manifest.started > since:
+            go_on = _resume_line(manifest.command, path.parent)
+            raise RunError(
+                f"{path.parent}: the last `lmtools {maker}` has not come to its end",
+                fix=f"{go_on}   (or name a finished run{f', such as {last}' if last else ''})",
+            )
+
+
 # Why a directory is not the run that a command works on: absent, another command's, or not finished.
 
 

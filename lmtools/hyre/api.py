@@ -10,7 +10,7 @@ the whole of it.
     load_reward       a trained run as a reward model that scores and adapts
     evaluate_reward   how often a reward model orders pairs as people do           `lmtools eval reward`
     plan, plan_adaptation, plan_reward: check everything, load no weights          `--dry-run`
-    find_training, find_or_train: the run that is worked on
+    find_training     the run that is worked on where none is named
 
 A training keeps each ensemble in its run directory, and an evaluation what it measured on each target: an
 interrupted one goes on where it was, and of a finished one they are only read. ``adapt`` keeps a person's
@@ -26,10 +26,11 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from lmtools.core.errors import RunError
 from lmtools.core.files import file_name, sha256_file, write_jsonl
 from lmtools.core.progress import say
 from lmtools.core.results import Results
-from lmtools.core.run import METRICS, Run
+from lmtools.core.run import METRICS, Run, check_unfinished, last_unfinished
 from lmtools.data.sources import load_instructions, source_hash
 from lmtools.hyre.recipe import HyreRecipe, RewardRecipe, check_reward, check_trainable
 from lmtools.models.files import model_hashes
@@ -179,10 +180,12 @@ def _finish_evaluation(
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptedRun(FinishedRun):
-    """A finished adaptation: whose it is, and the weights, which are also its ``weights.json``."""
+    """A finished adaptation of the run ``trained``: whose it is, and the weights, which are also its
+    ``weights.json``."""
 
     user: str
     weights: "Weights"
+    trained: Path
 
     def as_json(self) -> dict[str, Any]:
         """What the command prints with ``--json``."""
@@ -191,7 +194,8 @@ class AdaptedRun(FinishedRun):
 
 
 def adapt(
-    trained: Path | str, out: Path | str | None = "runs/hyre-adapt", settings: Sequence[str] = (),
+    trained: Path | str | None = None, out: Path | str | None = "runs/hyre-adapt",
+    settings: Sequence[str] = (),
     *, examples: int = 5, pairs: str | None = None, target: str | None = None, by: str = "bald",
     ask: "Callable[[Session, int], bool] | None" = None, **options: Unpack[RunOptions],
 ) -> AdaptedRun:  # fmt: skip
@@ -201,7 +205,8 @@ def adapt(
     run tell of each pair and each label.
 
     Args:
-        trained: the training run.
+        trained: the training run; None: the last one, or a new one on bundled pairs if the user is bundled
+            too.
         examples: how many labelled pairs to learn from.
         pairs: the user's pairs; None: the targets of the run's recipe.
         target: of pairs of several users, this one; None: of ``pairs`` all, of the targets the first user.
@@ -224,13 +229,15 @@ def adapt(
     from lmtools.hyre.session import PAIRS, STEPS
     from lmtools.hyre.train import MAIN, ensemble_hashes
 
-    trained, kind = Path(trained), personal.acquisition(by)
-    recipe = trained_recipe(trained, settings)
+    kind = personal.acquisition(by)
+    run_directory, recipe = _run_and_recipe(trained, settings, pairs)
     user = personal.user_of(recipe, pairs, target, 0 if ask else examples)
+    options.setdefault("command", ["lmtools.hyre.adapt", str(trained or ""), *settings])
+    trained = run_directory or _train_on_bundled_pairs(options["command"])
+    recipe = trained_recipe(trained, settings)
     ensemble, reader = open_ensemble(trained, recipe)
     source = pairs or recipe.data.targets
     hashes = {source: source_hash(source), **ensemble_hashes(trained)}
-    options.setdefault("command", ["lmtools.hyre.adapt", str(trained), *settings])
     with (
         closing(reader),
         open_run(
@@ -259,7 +266,9 @@ def adapt(
         differences = personal.difference_from_prior(rows, ensemble, weights, tested, recipe.seed)
         write_weight_plots(run.path("plots"), weights.weights, weights.sources, adaptation.history, len(keys))
         finished = finish(run, run.results("hyre adapt", rows, differences))
-        return AdaptedRun(run.directory, finished.results, user=user.name, weights=weights)
+        return AdaptedRun(
+            run.directory, finished.results, user=user.name, weights=weights, trained=trained
+        )  # fmt: skip
 
 
 def adapt_targets(
@@ -313,24 +322,25 @@ class Query:
     user: str
     by: str
     pairs: list[dict[str, Any]]
+    trained: Path
     output: Path | None = None
 
 
 def query(
-    trained: Path | str, *, count: int = 10, by: str = "bald", pairs: str | None = None,
+    trained: Path | str | None = None, *, count: int = 10, by: str = "bald", pairs: str | None = None,
     target: str | None = None, weights: Path | str | None = None, seed: int = 0,
-    output: Path | str | None = None,
+    output: Path | str | None = None, command: Sequence[str] = ("lmtools.hyre.query",),
 ) -> Query:  # fmt: skip
     """Which pairs to label next: those whose labels would tell the ensemble most: `lmtools hyre query`.
 
     Labels are not looked at. Pairs that the weights were learned from are left out.
 
     Args:
-        trained: the training run.
         by: what makes a pair informative: bald, entropy, variance or random.
-        pairs, target: as ``adapt``.
+        trained, pairs, target: as ``adapt``.
         weights: the file or the run of ``adapt``; None: those before any example.
         output: also write the pairs to this file, as JSONL that can be labelled.
+        command: what the manifest of a run that is trained first says was called.
 
     Raises:
         LmtoolsError: run, pairs or weights cannot be used as asked.
@@ -340,12 +350,13 @@ def query(
     """
     from lmtools.hyre.pairs import read_features
     from lmtools.hyre.personal import acquisition, most_informative, read_user, split_user
-    from lmtools.hyre.reward import open_reward, trained_recipe
+    from lmtools.hyre.reward import open_reward
 
-    trained, kind = Path(trained), acquisition(by)
-    recipe = trained_recipe(trained)
+    kind = acquisition(by)
+    run_directory, recipe = _run_and_recipe(trained, (), pairs, weights)
     name, members = read_user(pairs or recipe.data.targets, target, one_of_many=pairs is None)
     user = split_user(name, members, 0, seed)
+    trained = run_directory or _train_on_bundled_pairs(command)
     reward = open_reward(trained, None if weights is None else Path(weights))
     with closing(reward.reader):
         features = read_features(reward.reader, {name: user.tested}, "pairs")[name]
@@ -353,7 +364,7 @@ def query(
     if output is not None:
         write_jsonl(Path(output), rows)
         say(f"wrote {output}: {len(rows)} pairs")
-    return Query(name, by, rows, None if output is None else Path(output))
+    return Query(name, by, rows, trained, None if output is None else Path(output))
 
 
 @dataclass(frozen=True)
@@ -365,14 +376,17 @@ class Scored:
 
 
 def score(
-    trained: Path | str, input: str, weights: Path | str | None = None, output: Path | str | None = None
+    trained: Path | str | None,
+    input: str,
+    weights: Path | str | None = None,
+    output: Path | str | None = None,
 ) -> Scored:
     """The rewards of prompts with their answers under given weights: `lmtools hyre score`.
 
     Only rewards of answers to the same prompt compare.
 
     Args:
-        trained: the training run.
+        trained: the training run; None: the last one.
         input: JSONL of ``prompt`` and ``completion``, or of ``messages`` that end with the answer.
         weights: the file or the run of ``adapt``; None: those before any example.
         output: also write the lines with their rewards to this file.
@@ -386,7 +400,8 @@ def score(
     from lmtools.hyre.reward import open_reward
     from lmtools.models.features import AnsweredPrompt
 
-    reward = open_reward(Path(trained), None if weights is None else Path(weights))
+    run = training_for(trained, input)
+    reward = open_reward(run, None if weights is None else Path(weights))
     if weights is None:
         say("no --weights: rewards before any example; where heads come with opposites, all are alike")
     answered = [
@@ -453,15 +468,15 @@ def evaluate_reward(
     pairs = reward.read_reward_pairs(config)
     options.setdefault("command", ["lmtools.hyre.evaluate_reward", source, *settings])
     hashes = {config.pairs: source_hash(config.pairs)}
+    if config.weights:
+        hashes[config.weights] = sha256_file(weights_file(Path(config.weights)))
     if config.model is not None:
         run, model = None, config.model
         hashes |= model_hashes(config.model)
     else:
-        run = find_or_train(Path(config.run) if config.run else None, command=options["command"])
+        run = _training(config.run, *_named(config)) or _train_on_bundled_pairs(options["command"])
         model = reward.trained_recipe(run).model
         hashes |= ensemble_hashes(run)
-    if config.weights:
-        hashes[config.weights] = sha256_file(weights_file(Path(config.weights)))
     with open_run(
         "eval", "reward", config, inputs=hashes, seed=config.seed, out=out,
         precision={"model": describe_precision(model)}, **options,
@@ -476,33 +491,81 @@ def evaluate_reward(
         return finished
 
 
+def _named(recipe: RewardRecipe) -> tuple[str | None, ...]:
+    """What a measurement is of, where it is not the bundled pairs under no user's weights."""
+    bundled = recipe.pairs == RewardRecipe.model_fields["pairs"].default
+    return recipe.weights, None if bundled else recipe.pairs
+
+
 # Which run is worked on
 
 
-def find_training(run: Path | None, root: Path = Path("runs")) -> Path | None:
+def find_training(run: Path | str | None, root: Path = Path("runs")) -> Path | None:
     """The named training run, or the one that was finished last; None where none is named and there is none.
 
     Raises:
-        RunError: the named one is none.
+        RunError: the named one is none; or none is named, and the training that was begun last has not come
+            to its end.
     """
     from lmtools.hyre.ensemble import SETTINGS
     from lmtools.hyre.train import MAIN, check_trained
 
     if run is not None:
-        check_trained(run)
-        return run
+        check_trained(Path(run))
+        return Path(run)
     finished = (*root.glob(f"*/{METRICS}"), *root.glob(f"*/hyre/{METRICS}"))
-    trained = [path for path in finished if (path.parent / MAIN / SETTINGS).is_file()]
-    return max(trained, key=lambda path: path.stat().st_mtime).parent if trained else None
+    trained = [path.parent for path in finished if (path.parent / MAIN / SETTINGS).is_file()]
+    last = max(trained, key=lambda directory: (directory / METRICS).stat().st_mtime, default=None)
+    check_unfinished("hyre train", last, root)
+    return last
 
 
-def find_or_train(run: Path | None, **options: Unpack[RunOptions]) -> Path:
-    """The same, or else a new run by the default recipe, with these options."""
-    trained = find_training(run)
-    if trained is None:
-        say(f"no trained ensemble under runs/: training one on bundled pairs first ({DEFAULT})")
-        trained = run_training(DEFAULT, None, **options).directory
-    return trained
+def training_for(run: Path | str | None, named: str) -> Path:
+    """The same, for something that the user named.
+
+    Raises:
+        RunError: as ``find_training``; or there is none: nothing that was trained on bundled pairs takes the
+            place of what the user meant.
+    """
+    training = find_training(run)
+    if training is None:
+        raise RunError(
+            f"no trained ensemble under runs/, and none is trained on bundled pairs for {named}",
+            fix="train one first: `lmtools hyre train` learns from the bundled pairs, "
+            "`lmtools hyre train --set data.train=FILE` from yours",
+        )
+    return training
+
+
+def _training(run: Path | str | None, *inputs: object) -> Path | None:
+    """``training_for`` the first of ``inputs`` that was named, else ``find_training``."""
+    named = next((str(value) for value in inputs if value), None)
+    return find_training(run) if named is None else training_for(run, named)
+
+
+def _run_and_recipe(
+    trained: Path | str | None, settings: Sequence[str], *inputs: object
+) -> tuple[Path | None, HyreRecipe]:
+    """The run that is worked on, None where one is trained first, and its recipe with these settings.
+
+    Raises:
+        RunError: as ``training_for``; settings of a training are inputs too.
+        RecipeError: a setting is wrong.
+    """
+    from lmtools.hyre.reward import trained_recipe
+
+    of_training = [setting for setting in settings if not setting.startswith(("adapt.", "eval.", "seed="))]
+    run = _training(trained, *inputs, *of_training)
+    if run is not None:
+        return run, trained_recipe(run, settings)
+    return None, load_model_recipe(HyreRecipe, DEFAULT, settings, default=DEFAULT)
+
+
+def _train_on_bundled_pairs(command: Sequence[str]) -> Path:
+    """A new run by the default recipe, or the end of one that such a command had begun."""
+    begun = last_unfinished("hyre", "train")
+    say(f"no trained ensemble under runs/: training one on bundled pairs first ({DEFAULT})")
+    return run_training(DEFAULT, begun, resume=begun is not None, command=command).directory
 
 
 # What would be done
@@ -537,20 +600,16 @@ def plan(
 
 
 def plan_adaptation(
-    trained: Path | None, settings: Sequence[str] = (), *, examples: int = 5, pairs: str | None = None,
-    target: str | None = None, by: str = "bald", ask: bool = False,
+    trained: Path | None = None, settings: Sequence[str] = (), *, examples: int = 5,
+    pairs: str | None = None, target: str | None = None, by: str = "bald", ask: bool = False,
 ) -> "AdaptationPlan":  # fmt: skip
     """Which run, which user, how many pairs; reads no model. Arguments and errors are those of ``adapt``."""
     from lmtools.hyre.dry_run import adaptation_plan
     from lmtools.hyre.personal import acquisition, user_of
-    from lmtools.hyre.reward import trained_recipe
 
     acquisition(by)
-    if trained is not None:
-        recipe = trained_recipe(trained, settings)
-    else:
-        recipe = load_model_recipe(HyreRecipe, DEFAULT, settings, default=DEFAULT)
-    return adaptation_plan(trained, user_of(recipe, pairs, target, 0 if ask else examples), recipe.adapt)
+    run, recipe = _run_and_recipe(trained, settings, pairs)
+    return adaptation_plan(run, user_of(recipe, pairs, target, 0 if ask else examples), recipe.adapt)
 
 
 def plan_reward(recipe: RewardRecipe | str = REWARD, settings: Sequence[str] = ()) -> "RewardPlan":
@@ -560,5 +619,5 @@ def plan_reward(recipe: RewardRecipe | str = REWARD, settings: Sequence[str] = (
 
     from lmtools.hyre.dry_run import reward_plan
 
-    run = None if config.model else find_training(Path(config.run) if config.run else None)
+    run = None if config.model else _training(config.run, *_named(config))
     return reward_plan(config, run)

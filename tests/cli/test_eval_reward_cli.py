@@ -88,8 +88,11 @@ def test_a_users_weights(made, small, capsys, user):
 def test_without_any_run_one_is_trained_first(tiny_llama, small, capsys, monkeypatch, tmp_path):
     path = recipe_file(tiny_recipe(tiny_llama, tmp_path), tmp_path / "tiny.yaml")
     monkeypatch.setattr(api, "DEFAULT", str(path))
-    value, told = measured(capsys, *small)
-    assert "no trained ensemble under runs/" in told
+    few = ["--set", "limit=1", "--set", "resamples=100"]
+    _, told = measured(capsys, *few, "--dry-run")
+    assert "no trained ensemble under runs/: one would be trained first" in told
+    value, told = measured(capsys, *few)
+    assert "no trained ensemble under runs/: training one" in told
     assert value["rows"][0]["name"] == "single-head"
     assert {path.name for path in Path("runs").iterdir()} == {"hyre-train", "eval-reward"}
 
@@ -139,7 +142,7 @@ def test_a_plan_loads_no_weights(made, classifier, small, capsys, monkeypatch):
     assert "single-head is measured on 24 pairs of 2 distributions: long 12, short 12" in told
     plan, _ = measured(capsys, *small, "--model", str(classifier), "--dry-run")
     assert plan["model"] == str(classifier)
-    _, told = measured(capsys, *small, "--dry-run")
+    _, told = measured(capsys, "--dry-run")
     assert "one would be trained first" in told
     assert not Path("runs").exists()
 

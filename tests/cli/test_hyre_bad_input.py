@@ -10,6 +10,7 @@ from tiny import save_tiny_llama
 from tiny_hyre import crowd, recipe_file, records, tiny_recipe, trained_once, write
 
 from lmtools.cli.app import run
+from lmtools.hyre import api
 
 SAME = {"prompt": "Why?", "chosen": "Yes.", "rejected": "Yes."}
 EMPTY = {"prompt": "Why?", "chosen": "Yes.", "rejected": ""}
@@ -136,6 +137,7 @@ def test_an_unknown_target_or_way_to_ask(capsys, command):
 )
 def test_a_folder_that_is_no_trained_run(capsys, words):
     Path("other").mkdir()
+    write(Path("x.jsonl"), [{"prompt": "Why?", "completion": "So."}])
     for name in ("other", "nowhere"):
         told = refused(capsys, "hyre", *words, name)
         assert f"{name}: holds no trained ensemble" in told or f"{name}: no such directory" in told
@@ -221,3 +223,68 @@ def test_answers_that_cannot_be_scored(capsys):
     assert "nowhere.jsonl" in refused(capsys, "hyre", "score", "--input", "nowhere.jsonl")
     write(Path("answers.jsonl"), [SAME])
     assert "answers.jsonl" in refused(capsys, "hyre", "score", "--input", "answers.jsonl")
+
+
+# Nothing is trained before every input was looked at, and nothing bundled in place of the user's own.
+
+NO_RUN = [
+    (["adapt", "--pairs", "nope.jsonl"], "nope.jsonl"),
+    (["adapt", "--set", "data.train=nope.jsonl"], "data.train=nope.jsonl"),
+    (["adapt", "--by", "coin"], "no such way to choose"),
+    (["adapt", "--target", "nobody"], "nobody"),
+    (["adapt", "--examples", "100000"], "100000 examples were asked for"),
+    (["query", "--pairs", "nope.jsonl"], "nope.jsonl"),
+    (["query", "--weights", "nope.json"], "nope.json"),
+    (["score", "--input", "nope.jsonl"], "nope.jsonl"),
+]
+
+
+@pytest.fixture
+def no_training(trained, monkeypatch):
+    shutil.rmtree("runs")
+    monkeypatch.setattr(api, "run_training", lambda *_, **__: pytest.fail("something was trained"))
+
+
+@pytest.mark.parametrize(("words", "says"), NO_RUN)
+def test_without_a_run_an_input_is_looked_at_first(capsys, no_training, words, says):
+    assert says in refused(capsys, "hyre", *words)
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["hyre", "adapt", "--pairs", "mine.jsonl"],
+        ["hyre", "adapt", "--dry-run", "--pairs", "mine.jsonl"],
+        ["hyre", "query", "--pairs", "mine.jsonl"],
+        ["hyre", "score", "--input", "mine.jsonl"],
+        ["eval", "reward", "--pairs", "mine.jsonl"],
+        ["eval", "reward", "--dry-run", "--pairs", "mine.jsonl"],
+    ],
+)
+def test_nothing_bundled_is_trained_for_the_users_own(capsys, no_training, words):
+    if words[1] == "score":
+        write(Path("mine.jsonl"), [{"prompt": "Why?", "completion": "So."}])
+    else:
+        mine(records("long", 6))
+    told = refused(capsys, *words)
+    assert "no trained ensemble under runs/, and none is trained on bundled pairs for mine.jsonl" in told
+    assert "lmtools hyre train --set data.train=FILE" in told
+
+
+@pytest.mark.parametrize("words", [["adapt"], ["query"], ["eval"], ["adapt", "--dry-run"]])
+def test_a_training_that_was_not_finished_is_told_of(capsys, tiny_llama, tmp_path, monkeypatch, words):
+    path = str(recipe_file(tiny_recipe(tiny_llama, tmp_path), tmp_path / "tiny.yaml"))
+    monkeypatch.setattr("lmtools.hyre.inputs.train", lambda *_: interrupt())
+    training = ["hyre", "train", "--recipe", path]
+    monkeypatch.setattr("sys.argv", ["lmtools", *training])
+    assert run(training) == 130
+    told = refused(capsys, "hyre", *words)
+    assert "runs/hyre-train-2: the last `lmtools hyre train` has not come to its end" in told
+    assert f"--recipe {path} --resume --out runs/hyre-train-2" in told
+    assert "runs/hyre-train)" in told
+    assert "no such directory" in refused(capsys, "hyre", "adapt", "--run", "nowhere")
+
+
+def interrupt():
+    raise KeyboardInterrupt
