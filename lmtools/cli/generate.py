@@ -26,7 +26,7 @@ from lmtools.cli.options import (
 )
 from lmtools.cli.output import emit
 from lmtools.core.errors import LmtoolsError, RecipeError
-from lmtools.core.files import write_jsonl
+from lmtools.core.files import check_output, write_jsonl
 from lmtools.core.progress import say
 from lmtools.core.recipe_faults import describe_faults
 from lmtools.core.recipe_yaml import apply_override
@@ -114,6 +114,7 @@ def generate(
         check(best_of, reward, weights, samples, raw, temperature)
         named |= sampling(best_of or 1, temperature)
     settings = [*_model_of(calibrated), *(settings or [])]
+    check_output(output)
     config = resolve_dtypes(_config(settings, model, backend, seed, named))
     requests = _requests(prompt, input)
     from lmtools.generation.requests import answer

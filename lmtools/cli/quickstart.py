@@ -59,6 +59,7 @@ def quickstart(options: Options) -> None:
     from lmtools.runs import open_run
 
     say("LeReT: a small language model learns to write search queries by trying them.")
+    _read_later_inputs(fit, measurement, ensemble)
     say(f"Fetching the model {recipe.model.name} if it is not there yet ...")
     inputs = prepare(recipe)
     with (
@@ -115,6 +116,22 @@ def _read_third(settings: Sequence[str], options: Sequence[str]) -> "HyreRecipe"
     from lmtools.hyre.recipe import HyreRecipe
 
     return load_model_recipe(HyreRecipe, ENSEMBLE, _part("hyre.", settings, options), default=ENSEMBLE)
+
+
+def _read_later_inputs(fit: "AtsRecipe", measurement: "CalibrationRecipe", ensemble: "HyreRecipe") -> None:
+    """The data of the parts after the first: what is missing or wrong in them is told at once, too.
+
+    Raises:
+        LmtoolsError: something is.
+    """
+    from lmtools.ats.inputs import read_instructions
+    from lmtools.calibration.inputs import read_inputs
+    from lmtools.hyre.pairs import read_targets, read_training
+
+    read_instructions(fit)
+    read_inputs(measurement)
+    read_training(ensemble.data, ensemble.seed)
+    read_targets(ensemble.data, ensemble.seed)
 
 
 def _part(name: str, settings: Sequence[str], options: Sequence[str]) -> list[str]:

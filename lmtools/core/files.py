@@ -64,6 +64,21 @@ def cannot_write(path: Path, error: OSError) -> MachineError:
     )
 
 
+def check_output(path: Path | str | None) -> None:
+    """Hold ``path`` to be a file that can be written, before the work whose result it is to take.
+
+    Raises:
+        MachineError: it is a folder, or lies where nothing can be written.
+    """
+    if path is None:
+        return
+    target = Path(path)
+    folder = next(parent for parent in target.absolute().parents if parent.exists())
+    if target.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        number = errno.EISDIR if target.is_dir() else errno.EACCES if folder.is_dir() else errno.ENOTDIR
+        raise MachineError(f"cannot write {path}: {os.strerror(number)}", fix="name another file")
+
+
 @contextmanager
 def library_writes(folder: Path) -> Iterator[None]:
     """Around a library that writes into ``folder`` itself and raises errors of its own where it cannot.

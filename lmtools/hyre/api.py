@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from lmtools.core.errors import RunError
-from lmtools.core.files import file_name, sha256_file, write_jsonl
+from lmtools.core.files import check_output, file_name, sha256_file, write_jsonl
 from lmtools.core.progress import say
 from lmtools.core.results import Results
 from lmtools.core.run import METRICS, Run, check_unfinished, last_unfinished
@@ -352,6 +352,7 @@ def query(
     from lmtools.hyre.personal import acquisition, most_informative, read_user, split_user
     from lmtools.hyre.reward import open_reward
 
+    check_output(output)
     kind = acquisition(by)
     run_directory, recipe = _run_and_recipe(trained, (), pairs, weights)
     name, members = read_user(pairs or recipe.data.targets, target, one_of_many=pairs is None)
@@ -394,6 +395,7 @@ def score(
     Raises:
         LmtoolsError: run, input or weights cannot be used as asked.
     """
+    check_output(output)
     records = load_instructions(input)
 
     from lmtools.hyre.pairs import messages
