@@ -40,20 +40,24 @@ def command(
     log: Path,
     environment: Mapping[str, str] = {},
     file_size: int = resource.RLIM_INFINITY,
+    folder: Path | None = None,
 ) -> ForkServerProcess:
-    """``lmtools ARGUMENTS`` in a process of its own; what it prints goes to ``log``.
+    """``lmtools ARGUMENTS`` in a process of its own, in ``folder``; what it prints goes to ``log``.
 
     Its files may not grow over ``file_size`` bytes, as on a disk that is full.
     """
     names = ("LMTOOLS_CACHE", "OMP_NUM_THREADS")
     variables = {name: os.environ[name] for name in names if name in os.environ} | dict(environment)
-    process = context.Process(target=_run, args=(arguments, str(log), variables, file_size))
+    process = context.Process(
+        target=_run, args=(arguments, str(log), variables, file_size, folder or Path.cwd())
+    )
     process.start()
     return process
 
 
-def _run(arguments: list[str], log: str, variables: dict[str, str], file_size: int) -> None:
+def _run(arguments: list[str], log: str, variables: dict[str, str], file_size: int, folder: Path) -> None:
     os.environ.update(variables)
+    os.chdir(folder)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
@@ -61,7 +65,7 @@ def _run(arguments: list[str], log: str, variables: dict[str, str], file_size: i
     import torch
     from accelerate.state import AcceleratorState, PartialState
 
-    from lmtools.cli.app import run
+    from lmtools.cli.app import main
 
     # Importing the libraries has made the state of a lone process.
     PartialState._reset_state()
@@ -70,9 +74,9 @@ def _run(arguments: list[str], log: str, variables: dict[str, str], file_size: i
     torch.set_num_threads(1)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, resource.RLIM_INFINITY))
-    code = run(arguments)
-    sys.stdout.flush()
-    sys.exit(code)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.argv = ["lmtools", *arguments]
+    main()
 
 
 def kill_when(process: ForkServerProcess, moment: Callable[[], bool], patience: float = 120.0) -> bool:
