@@ -1,5 +1,7 @@
 """``lmtools``: the command line's top. Each command group is a module beside this one."""
 
+import errno
+import io
 import os
 import shlex
 import signal
@@ -17,6 +19,11 @@ from typer.core import TyperCommand, TyperGroup
 from lmtools import __version__
 from lmtools.cli.completion import answer, asked
 from lmtools.cli.faults import INTERRUPTED, Fault, explain, report
+from lmtools.core.errors import LmtoolsError
+from lmtools.core.strings import well_formed
+
+OUTPUT_LOST = 141
+"""As a shell counts a program that was ended because nobody reads what it writes."""
 
 # Command groups are imported only when one of their commands is called: ``lmtools --help`` costs neither
 # torch nor pydantic, and a group that is absent or broken does not take the others with it.
@@ -120,6 +127,7 @@ def lmtools(
 def main() -> NoReturn:
     """The entry point: runs ``sys.argv`` and ends the process with its exit code."""
     signal.signal(signal.SIGTERM, _terminate)
+    open_streams()
     # Read when torch is loaded. Threads that spin while they wait make everything several times slower where
     # cores are shared; what they would gain on cores of their own is within the noise.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -128,10 +136,47 @@ def main() -> NoReturn:
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader went away; without this Python complains once more while it shuts down.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        code = unwritten(error)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            # Without this Python complains once more while it shuts down.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(code)
+
+
+def open_streams() -> None:
+    """Make the standard streams fit to write to.
+
+    One that the caller has closed goes nowhere, and a letter that the terminal's encoding lacks is escaped.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _of_output(error: OSError) -> bool:
+    """Whether it is standard output that cannot be written to: then not even a line's end can."""
+    if error.filename is not None or error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EBADF, errno.EIO):
+        return False
+    try:
+        os.write(sys.stdout.fileno(), b"\n")
+    except OSError:
+        return True
+    return False
+
+
+def unwritten(error: OSError) -> int:
+    """The exit code where standard output takes no more; why, unless its reader has gone away."""
+    if error.errno != errno.EPIPE:
+        report(Fault(f"standard output cannot be written: {error.strerror}", "", OUTPUT_LOST), as_json=False)
+    return OUTPUT_LOST
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -143,12 +188,19 @@ def run(arguments: Sequence[str]) -> int:
     if asked():
         return answer(command)
     try:
+        check_texts(arguments)
         outcome = command.main(args=arguments, prog_name="lmtools", standalone_mode=False)
     except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # typer's or rich's answer to it
+            return OUTPUT_LOST
         return end.code if isinstance(end.code, int) else 1
     except KeyboardInterrupt:
         outcome = INTERRUPTED
     except BaseException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # which has printed the help of a bare group
+            return 0
+        if isinstance(error, OSError) and _of_output(error):
+            return unwritten(error)
         fault = explain(error, debug)
         report(fault, as_json=as_json, error=error if debug else None)
         return fault.exit_code
@@ -160,8 +212,31 @@ def run(arguments: Sequence[str]) -> int:
     return outcome if isinstance(outcome, int) else 0
 
 
+def check_texts(arguments: Sequence[str]) -> None:
+    """Hold the words of a command line, and what else names files, to be text.
+
+    Raises:
+        LmtoolsError: one of them is not UTF-8.
+    """
+    named = [(f"argument {number}", word) for number, word in enumerate(arguments, start=1)]
+    for number, word in enumerate(arguments[1:], start=1):
+        if arguments[number - 1].startswith("--") and not word.startswith("--"):
+            named[number] = (arguments[number - 1], word)
+    named += [(f"${name}", value) for name, value in os.environ.items() if name.startswith("LMTOOLS_")]
+    named.append(("the working directory", os.getcwd()))
+    for name, text in named:
+        if well_formed(text) != text:
+            option, equals, value = text.partition("=")
+            if equals and text.startswith("--"):
+                name, text = option, value
+            shown = os.fsencode(text).decode("utf-8", "backslashreplace")
+            raise LmtoolsError(f"{name}: {shown} is not UTF-8", fix="give it in UTF-8, or by another name")
+
+
 def _continuation(command: Any, arguments: Sequence[str]) -> str:
     """How to go on after an interruption; empty for a command that has nothing to resume."""
+    if "--dry-run" in arguments:
+        return ""
     for argument in arguments:
         command = getattr(command, "commands", {}).get(argument, command)
     if not any("--resume" in parameter.opts for parameter in command.params):

@@ -6,13 +6,14 @@ Without a terminal on standard input it reads a line a pair, so that a script ca
 """
 
 import os
-import re
 import select
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from lmtools.core.strings import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -31,7 +32,6 @@ WIDE = 100
 """Columns from which on the answers stand side by side."""
 FRAME = 4
 """What a panel's borders and padding take of its columns."""
-UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters other than tab and line feed, marks of direction, and halves of characters."""
 KEYS = "1 the first   2 the second   s skip   u undo   m all   h help   q quit"
 HELP = """\
@@ -42,11 +42,6 @@ u             take the last answer or skip back, and ask again
 m             show the whole conversation and both answers in full
 q             quit; the answers are kept, and you can continue later
 h, ?          this help"""
-
-
-def safe(text: str) -> str:
-    """A text without anything that a terminal would obey."""
-    return UNSAFE.sub("", text).strip()
 
 
 def show_pair(console: "Console", candidate: "Candidate", title: str, note: str) -> None:
@@ -70,7 +65,7 @@ def show_pair(console: "Console", candidate: "Candidate", title: str, note: str)
     console.print(Rule(Text(title, style="bold"), align="left", style="dim"))
     if head:
         console.print(Text(head, style="dim"))
-    question = Text(safe(questions[-1].content) if questions else "", style="bold")
+    question = Text(printable(questions[-1].content) if questions else "", style="bold")
     lines = list(question.wrap(console, console.width))
     if room is not None:
         # The question has a quarter of the screen, the answers the rest.
@@ -89,7 +84,7 @@ def show_all(console: "Console", candidate: "Candidate") -> None:
     turns = [(turn.role, turn.content) for turn in candidate.turns]
     for name, text in [*turns, ("1", candidate.first), ("2", candidate.second)]:
         console.print(Text(name, style="bold cyan"))
-        console.print(Padding(Text(safe(text)), (0, 0, 1, 2)))
+        console.print(Padding(Text(printable(text).strip()), (0, 0, 1, 2)))
 
 
 def weight_line(sources: Sequence[str]) -> "Callable[[Floats], str]":
@@ -122,7 +117,10 @@ def _answers(console: "Console", candidate: "Candidate", room: int | None) -> "R
 
     wide = console.width >= WIDE
     columns = ((console.width - 1) // 2 if wide else console.width) - FRAME
-    texts = [list(Text(safe(text)).wrap(console, columns)) for text in (candidate.first, candidate.second)]
+    texts = [
+        list(Text(printable(text).strip()).wrap(console, columns))
+        for text in (candidate.first, candidate.second)
+    ]
     if room is not None:
         first, second = map(len, texts)
         free = room - 2 if wide else room - 4
@@ -258,7 +256,9 @@ def _read(keys: Keys, console: "Console") -> Action | None:
     key = keys.read()
     action = ACTIONS.get(key)
     if action is None:
-        console.print(f"  {safe(key)[:20]!r} is none of the keys", style="yellow", highlight=False)
+        console.print(
+            f"  {printable(key).strip()[:20]!r} is none of the keys", style="yellow", highlight=False
+        )
     return action
 
 

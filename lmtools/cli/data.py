@@ -1,13 +1,15 @@
 """``lmtools data``: look a data file over, and convert public formats."""
 
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from lmtools.cli.invocation import as_called
 from lmtools.cli.options import Json
-from lmtools.cli.output import emit
+from lmtools.cli.output import echo, emit
 from lmtools.core.progress import say
 
 app = typer.Typer(no_args_is_help=True, help="Check data files and convert public formats.")
@@ -50,9 +52,17 @@ def check(
     emit(checked, json)
     if not json:
         counts = ", ".join([f"{checked.records} records", *checked.counts()])
-        typer.echo(f"{source}: {checked.label}; {counts}; no faults")
+        echo(f"{source}: {checked.label}; {counts}; no faults")
         for remark in checked.remarks:
-            typer.echo(f"  note: {remark}")
+            echo(f"  note: {remark}")
+        passages = source if checked.passages else corpus
+        kinds = {
+            "questions": checked.questions and (checked.format == "questions" or passages is not None),
+            "corpus": checked.passages, "preferences": checked.preferences,
+            "truthful": checked.truthful, "choices": checked.choices or checked.questions,
+            "instructions": checked.instructions,
+        }  # fmt: skip
+        _say_next(source, next((kind for kind, count in kinds.items() if count), "corpus"), passages)
 
 
 @app.command("prepare")
@@ -96,3 +106,21 @@ def prepare(
     say(f"{out}: {prepared.written} {NOUNS[to.value]} from {prepared.records} records ({prepared.format})")
     for reason, count in prepared.left_out.items():
         say(f"  left out: {count} ({reason})")
+    _say_next(str(out), to.value)
+
+
+NEXT = {
+    "questions": "leret train --set data.train={} --set data.test=TEST --set data.corpus={corpus}",
+    "corpus": "leret train --set data.train=QUESTIONS --set data.test=TEST --set data.corpus={}",
+    "preferences": "hyre train --set data.train={}",
+    "choices": "eval calibration --task {}",
+    "truthful": "data prepare {} --to questions --out FILE.jsonl",
+    "instructions": "ats fit --set data.train={}",
+}
+"""What is done with a source of each kind."""
+
+
+def _say_next(source: str, kind: str, corpus: str | None = None) -> None:
+    """The command that a source is for."""
+    line = NEXT[kind].format(shlex.quote(source), corpus=shlex.quote(corpus or "PASSAGES"))
+    say(as_called(f"next: lmtools {line}"))

@@ -10,7 +10,7 @@ import typer
 
 from lmtools.cli.invocation import as_called
 from lmtools.cli.options import Json
-from lmtools.cli.output import emit
+from lmtools.cli.output import echo, emit
 from lmtools.core.environment import installed_version, machine, versions
 from lmtools.core.files import cache_dir
 from lmtools.models.builtin import BUILTINS, PREFIX
@@ -64,7 +64,7 @@ def doctor(
     emit(report, json)
     if not json:
         for line in describe(report):
-            typer.echo(line)
+            echo(line)
     if not report["ok"]:
         raise typer.Exit(1)
 

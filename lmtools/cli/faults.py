@@ -8,6 +8,7 @@ import json
 import re
 import sys
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ import typer
 from lmtools.cli.invocation import as_called, every, tree
 from lmtools.core.errors import LmtoolsError
 from lmtools.core.progress import first_process
+from lmtools.core.strings import printable
 
 INTERRUPTED = 130
 
@@ -58,14 +60,16 @@ def report(fault: Fault, *, as_json: bool, error: BaseException | None = None) -
     if error is not None:
         traceback.print_exception(error)
     first_word = "interrupted" if fault.exit_code == INTERRUPTED else "error"
-    typer.secho(f"{first_word}: ", fg=typer.colors.RED, bold=True, nl=False, err=True)
-    typer.echo(fault.message, err=True)
     fix = as_called(fault.fix)
-    if fix:
-        typer.echo(f"  fix: {fix}" if first_word == "error" else fix, err=True)
+    with suppress(OSError):  # the exit code says it, too
+        typer.secho(f"{first_word}: ", fg=typer.colors.RED, bold=True, nl=False, err=True)
+        typer.echo(printable(fault.message), err=True)
+        if fix:
+            typer.echo(printable(f"  fix: {fix}" if first_word == "error" else fix), err=True)
     if as_json and first_process():
         value = {"error": fault.message, "fix": fix, "exit_code": fault.exit_code}
-        sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+        with suppress(OSError):
+            sys.stdout.write(json.dumps(value) + "\n")
 
 
 def _wrong_usage(error: typer.TyperException) -> Fault:

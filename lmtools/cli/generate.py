@@ -24,7 +24,7 @@ from lmtools.cli.options import (
     Weights,
     overrides,
 )
-from lmtools.cli.output import emit
+from lmtools.cli.output import echo, emit
 from lmtools.core.errors import LmtoolsError, RecipeError
 from lmtools.core.files import check_output, write_jsonl
 from lmtools.core.progress import say
@@ -133,7 +133,7 @@ def generate(
     emit({"results": rows, "output": output}, json)
     if output is None and not json:
         for result in rows:
-            typer.echo(json_module.dumps(result, ensure_ascii=False) if input else texts(result))
+            echo(json_module.dumps(result) if input else texts(result))
 
 
 def row(

@@ -25,7 +25,7 @@ from lmtools.cli.options import (
     command_line,
     with_options,
 )
-from lmtools.cli.output import emit, show_results, show_run
+from lmtools.cli.output import echo, emit, show_results, show_run
 from lmtools.core.errors import LmtoolsError
 from lmtools.core.progress import say
 from lmtools.core.strings import short
@@ -165,7 +165,7 @@ def query(
     emit(answer, json)
     if output is None and not json:
         for row in answer.pairs:
-            typer.echo(f"{row['score']:.4f}  {row['id']}  {_prompt_line(row['prompt'])}")
+            echo(f"{row['score']:.4f}  {row['id']}  {_prompt_line(row['prompt'])}")
     say(as_called(f"label them in the terminal with: lmtools hyre adapt --ask --run {answer.trained}"))
 
 
@@ -200,7 +200,7 @@ def score(
     emit(answer, json)
     if output is None and not json:
         for row in answer.results:
-            typer.echo(f"{row['reward']:+.4f}  {_prompt_line(row.get('completion') or row['messages'])}")
+            echo(f"{row['reward']:+.4f}  {_prompt_line(row.get('completion') or row['messages'])}")
 
 
 def show_plan(plan: "Plan", json: bool) -> None:

@@ -8,7 +8,7 @@ import typer
 from lmtools.cli import completion
 from lmtools.cli.invocation import as_called
 from lmtools.cli.options import Json
-from lmtools.cli.output import emit
+from lmtools.cli.output import echo, emit
 from lmtools.core.progress import say
 from lmtools.models.builtin import BUILTINS, PREFIX, Builtin, find, pull
 from lmtools.models.spec import BUILTIN_LM
@@ -25,7 +25,7 @@ def ls(json: Json = False) -> None:
     width = max(map(len, BUILTINS)) + len(PREFIX)
     for builtin in BUILTINS.values():
         where = builtin.folder if builtin.present else f"not fetched ({builtin.megabytes} MB to download)"
-        typer.echo(f"{PREFIX + builtin.name:<{width}}  {builtin.kind:<16}  {builtin.licence:<10}  {where}")
+        echo(f"{PREFIX + builtin.name:<{width}}  {builtin.kind:<16}  {builtin.licence:<10}  {where}")
 
 
 @app.command("pull")

@@ -7,8 +7,11 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from lmtools.cli.invocation import as_called
 from lmtools.core.progress import first_process, say
+from lmtools.core.strings import printable
 
 if TYPE_CHECKING:
     from lmtools.core.results import Results
@@ -27,6 +30,11 @@ def show_results(results: "Results", closing: str, metrics: Sequence[str] = ()) 
 
     print_table(results, metrics)
     say(f"\n{as_called(closing)}")
+
+
+def echo(text: str) -> None:
+    """Lines of an answer for a person, on stdout."""
+    typer.echo(printable(text))
 
 
 def emit(value: Any, as_json: bool) -> None:

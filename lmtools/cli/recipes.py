@@ -12,7 +12,7 @@ import typer
 from lmtools.cli import completion
 from lmtools.cli.invocation import as_called
 from lmtools.cli.options import Json
-from lmtools.cli.output import emit
+from lmtools.cli.output import echo, emit
 from lmtools.core.config import Config
 from lmtools.core.errors import LmtoolsError, RecipeError
 from lmtools.core.files import write_json, write_text
@@ -47,7 +47,7 @@ def ls(json: Json = False) -> None:
     if not json:
         width = max((len(info.name) for info in infos), default=0)
         for info in infos:
-            typer.echo(f"{info.name:<{width}}  {info.summary}")
+            echo(f"{info.name:<{width}}  {info.summary}")
 
 
 @app.command("show")
@@ -68,7 +68,7 @@ def show(
     text = _explained(name, path) if explain else path.read_text(encoding="utf-8")
     emit({"name": name, "path": path, "text": text}, json)
     if not json:
-        typer.echo(text, nl=False)
+        echo(text.removesuffix("\n"))
 
 
 @app.command("copy")

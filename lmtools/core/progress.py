@@ -10,9 +10,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
+
+from lmtools.core.strings import printable
 
 QUIET_SECONDS = 10.0
 """The longest time without a line while something works."""
@@ -81,10 +83,11 @@ _pulse = _Pulse()
 
 
 def say(text: str) -> None:
-    """One line for a person, on stderr."""
+    """One line for a person, on stderr; lost where nobody can read it: a run goes on without readers."""
     if first_process():
         _pulse.spoken = time.monotonic()
-        print(text, file=sys.stderr, flush=True)
+        with suppress(OSError):
+            print(printable(text), file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -62,20 +62,21 @@ def load_recipe(schema: type[T], ref: str | None, overrides: Sequence[str] = (),
     }
     locations[()] = str(path)
     faults: list[str] = []
+    if "system" not in schema.model_fields:
+        data.pop("system", None)
+    before, changes = data, {}
     for override in overrides:
         try:
             keys, data = apply_override(data, override)
-            locations[keys] = f"--set {override}"
+            changes[keys] = f"--set {override}"
         except RecipeError as error:
             faults.append(error.message)
-    if "system" not in schema.model_fields:
-        data.pop("system", None)
-    else:
+    if "system" in schema.model_fields:
         _same_system(ref or default, data, schema.model_fields["system"].default)
     try:
         config = schema.model_validate(data)
     except ValidationError as error:
-        faults += describe_faults(schema, error, locations)
+        faults += describe_faults(schema, error, locations, changes, before)
     if faults:
         raise RecipeError(
             "\n".join(faults), fix="mend the lines above; `lmtools recipes show NAME` prints a good one"

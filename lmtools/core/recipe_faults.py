@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -13,20 +14,45 @@ from lmtools.core.strings import did_you_mean, near_miss
 
 
 def describe_faults(
-    schema: type[BaseModel], error: ValidationError, locations: Mapping[KeyPath, str]
+    schema: type[BaseModel],
+    error: ValidationError,
+    locations: Mapping[KeyPath, str],
+    changes: Mapping[KeyPath, str] = MappingProxyType({}),
+    before: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[str]:
     """One line for each fault that pydantic found.
 
     Args:
         schema: the model the recipe should have fitted.
-        locations: where each key came from: ``file:line`` or the override; ``()`` is the file itself.
+        locations: where each key came from: ``file:line``; ``()`` is the file itself.
+        changes: where keys that were changed since then came from: ``--set a.b=value``. A fault that the
+            recipe ``before`` them has not is theirs.
     """
+    old = _faults(schema, before) if changes else set()
     lines = []
     for fault in error.errors(include_url=False):
         path = _trace(schema, fault["loc"][:-1])[1] + fault["loc"][-1:]
         key = ".".join(map(str, path)) or "recipe"
-        lines.append(f"{_location(path, locations)}: {key}: {_complaint(schema, fault)}")
+        given = any(path[: len(keys)] == keys for keys in changes)
+        new = given or (changes and (fault["loc"], fault["msg"]) not in old)
+        location = _change(path, changes) if new else _location(path, locations)
+        lines.append(f"{location}: {key}: {_complaint(schema, fault)}")
     return list(dict.fromkeys(lines))
+
+
+def _faults(schema: type[BaseModel], data: Mapping[str, Any]) -> set[tuple[KeyPath, str]]:
+    """Where and what is wrong with a recipe."""
+    try:
+        schema.model_validate(data)
+    except ValidationError as error:
+        return {(fault["loc"], fault["msg"]) for fault in error.errors(include_url=False)}
+    return set()
+
+
+def _change(path: KeyPath, changes: Mapping[KeyPath, str]) -> str:
+    """The changes of a key, of the blocks around it and of what is in it; else all of them."""
+    near = [text for keys, text in changes.items() if keys[: len(path)] == path or path[: len(keys)] == keys]
+    return " ".join(near or changes.values())
 
 
 def _location(path: KeyPath, locations: Mapping[KeyPath, str]) -> str:

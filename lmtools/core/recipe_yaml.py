@@ -6,8 +6,13 @@ from typing import Any
 import yaml
 
 from lmtools.core.errors import RecipeError
+from lmtools.core.strings import short
 
 KeyPath = tuple[str | int, ...]
+MAX_VALUES = 10_000
+"""Values in a recipe, those that an alias repeats counted again."""
+MAX_DEPTH = 50
+"""Blocks and lists inside one another, and parts of a dotted key."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -67,9 +72,11 @@ def parse_value(text: str, source: str) -> Any:
     """Any YAML value.
 
     Raises:
-        RecipeError: a syntax error or a key given twice; ``source`` and the line are named.
+        RecipeError: a syntax error, a key given twice, or more than a recipe can mean (``MAX_VALUES``,
+            ``MAX_DEPTH``); ``source`` and the line are named.
     """
     try:
+        _check_size(text)
         return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark and "\n" in text else ""
@@ -77,6 +84,39 @@ def parse_value(text: str, source: str) -> Any:
         raise RecipeError(f"{source}{line}: {error.problem}{context}", fix="mend the YAML") from error
     except (yaml.YAMLError, ValueError) as error:
         raise RecipeError(f"{source}: {error}", fix="mend the YAML") from error
+
+
+def _check_size(text: str) -> None:
+    """Count what ``text`` would become, before anything is made of it.
+
+    Raises:
+        ComposerError: it is too large or too deep, or an alias stands inside what it names.
+    """
+    sizes: dict[str, int] = {}
+    blocks: list[tuple[str | None, int]] = []  # the open ones: their anchor, and the values before them
+    count = 0
+    event: Any
+    for event in yaml.parse(text, _Loader):
+        problem = ""
+        if isinstance(event, yaml.CollectionStartEvent):
+            blocks.append((event.anchor, count))
+            count += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = blocks.pop()
+            sizes |= {anchor: count - before} if anchor else {}
+        elif isinstance(event, yaml.ScalarEvent):
+            count += 1
+            sizes |= {event.anchor: 1} if event.anchor else {}
+        elif isinstance(event, yaml.AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in blocks):
+                problem = f"the alias *{event.anchor} stands inside what it names"
+            count += sizes.get(str(event.anchor), 1)
+        if count > MAX_VALUES:
+            problem = f"more than {MAX_VALUES:,} values"
+        if len(blocks) > MAX_DEPTH:
+            problem = f"more than {MAX_DEPTH} blocks inside one another"
+        if problem:
+            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
 
 
 def parse_yaml(text: str, source: str) -> dict[str, Any]:
@@ -128,6 +168,8 @@ def apply_override(data: dict[str, Any], override: str) -> tuple[KeyPath, dict[s
     """
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")
+    if len(parts) > MAX_DEPTH:
+        raise RecipeError(f"--set {short(override, 60)}: more than {MAX_DEPTH} parts in the key")
     if not equals or not all(parts):
         raise RecipeError(f"--set {override}: is not of the form key=value, such as model.dtype=float32")
     value = parse_value(text, f"--set {override}")

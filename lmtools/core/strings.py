@@ -38,7 +38,7 @@ def printable(text: str) -> str:
     >>> print(printable("\\x1b[2J caf\u00e9 \\u202e"))
     \\x1b[2J caf\u00e9 \\u202e
     """
-    return UNSHOWN.sub(lambda match: ascii(match[0])[1:-1], text)
+    return UNSHOWN.sub(lambda match: ascii(match[0])[1:-1], text.replace("\r\n", "\n"))
 
 
 def cut(text: str, limit: int) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from lmtools.core.errors import DataError
+from lmtools.core.strings import printable
 from lmtools.data.records import Passage
 from lmtools.leret.inputs import corpus, open_policy, policy_spec
 from lmtools.leret.policy import search_with
@@ -104,10 +105,12 @@ def print_search(hops: list[HopFound]) -> None:
     console = Console()
     for number, hop in enumerate(hops, 1):
         console.print(
-            Text.assemble((f"hop {number}  ", "bold"), (hop.query or "(an empty query)", "bold cyan"))
+            Text.assemble(
+                (f"hop {number}  ", "bold"), (printable(hop.query) or "(an empty query)", "bold cyan")
+            )
         )
         if not hop.passages:
             console.print(Padding(Text("nothing new was found", style="dim"), (0, 0, 0, 7)))
         for passage in hop.passages:
-            console.print(Padding(Text(passage.title, style="bold"), (0, 0, 0, 7)))
-            console.print(Padding(Text(passage.text), (0, 0, 1, 7)))
+            console.print(Padding(Text(printable(passage.title), style="bold"), (0, 0, 0, 7)))
+            console.print(Padding(Text(printable(passage.text)), (0, 0, 1, 7)))

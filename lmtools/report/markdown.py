@@ -16,6 +16,7 @@ selects those that match one of these patterns.
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import Literal
 from lmtools.core.errors import DataError
 from lmtools.core.files import write_text
 from lmtools.core.results import Difference, Interval, Results, Row, read_results
+from lmtools.core.strings import printable
 
 TABLE = re.compile(
     r"(<!-- table: (?P<path>\S+)(?P<metrics>[^>]*?) -->\n).*?(<!-- end of table -->)", re.DOTALL
@@ -182,6 +184,7 @@ def print_table(results: Results, metrics: Sequence[str] = ()) -> None:
     """The rows on stderr, with intervals; without ``metrics`` all those that have no prefix."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     if not results.rows:
         return
@@ -197,8 +200,12 @@ def print_table(results: Results, metrics: Sequence[str] = ()) -> None:
             cells.append(
                 f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]" if interval else "-"
             )
-        table.add_row(row.name, *cells)
-    Console(stderr=True).print(table)
+        table.add_row(Text(printable(row.name)), *cells)
+    console = Console(stderr=True)
+    with console.capture() as lines:
+        console.print(table)
+    with suppress(OSError):  # nobody reads it, and the results are in the run
+        sys.stderr.write(lines.get())
 
 
 if __name__ == "__main__":

@@ -94,7 +94,10 @@ def test_prepare_writes_and_counts(folder, capsys):
         "source": "q.csv", "format": "questions", "out": "out.jsonl",
         "records": 1, "written": 1, "left_out": {},
     }  # fmt: skip
-    assert said.err == "out.jsonl: 1 questions from 1 records (questions)\n"
+    assert said.err == (
+        "out.jsonl: 1 questions from 1 records (questions)\n"
+        "next: lmtools leret train --set data.train=out.jsonl --set data.test=TEST --set data.corpus=PASSAGES\n"
+    )
     assert json.loads((folder / "out.jsonl").read_text())["supporting"] == ["T", "U"]
 
 
@@ -107,7 +110,10 @@ def test_check_and_prepare_of_other_kinds(folder, capsys):
     expected = "sums_test.csv: MMLU; 1 records, 1 multiple-choice questions; no faults\n"
     assert capsys.readouterr().out == expected
     assert run(["data", "prepare", "sums_test.csv", "--to", "choices", "--out", "out.jsonl"]) == 0
-    assert capsys.readouterr().err == "out.jsonl: 1 multiple-choice questions from 1 records (mmlu)\n"
+    assert capsys.readouterr().err == (
+        "out.jsonl: 1 multiple-choice questions from 1 records (mmlu)\n"
+        "next: lmtools eval calibration --task out.jsonl\n"
+    )
     assert json.loads((folder / "out.jsonl").read_text()) == {
         "id": "sums-test-0", "question": "One and one?", "choices": ["1", "2", "3", "4"],
         "answer": 1, "subject": "sums",
@@ -123,7 +129,10 @@ def test_pairs_of_a_folder_become_one_file(folder, capsys):
     for name in ("ann", "bob"):
         (folder / "users" / f"{name}.jsonl").write_text(json.dumps(said))
     assert run(["data", "prepare", "users", "--to", "preferences", "--out", "out.jsonl"]) == 0
-    assert capsys.readouterr().err == "out.jsonl: 2 preference pairs from 2 records (hh-rlhf)\n"
+    assert capsys.readouterr().err == (
+        "out.jsonl: 2 preference pairs from 2 records (hh-rlhf)\n"
+        "next: lmtools hyre train --set data.train=out.jsonl\n"
+    )
     first, second = map(json.loads, (folder / "out.jsonl").read_text().splitlines())
     assert (first["distribution"], second["distribution"]) == ("ann", "bob")
     assert first["chosen"] == [{"role": "assistant", "content": "Hey."}]

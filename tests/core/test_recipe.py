@@ -12,6 +12,7 @@ from lmtools.core import recipe as module
 from lmtools.core.config import Config
 from lmtools.core.errors import RecipeError
 from lmtools.core.recipe import dump_recipe, find_recipe, list_recipes, load_recipe, parse_yaml
+from lmtools.core.recipe_yaml import apply_override
 
 
 class Bm25(Config):
@@ -243,3 +244,66 @@ toys = st.builds(
 @example(Toy(lr=1e-300))
 def test_a_dumped_recipe_is_the_same_recipe(config):
     assert Toy.model_validate(parse_yaml(dump_recipe(config), "dumped")) == config
+
+
+# More than a recipe can mean, and where a fault comes from.
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "a: &a [x, x]\nb: &b [" + "*a, " * 99 + "*a]\nc: [" + "*b, " * 99 + "*b]\n",
+            "more than 10,000 values",
+        ),
+        ("a: " + "[" * 800 + "]" * 800 + "\n", "more than 50 blocks inside one another"),
+        ("a: &x [1, *x]\n", "the alias *x stands inside what it names"),
+        ("a: " + "{b: " * 3000 + "\n", "more than 50 blocks inside one another"),
+    ],
+)
+def test_what_would_grow_without_end_is_refused_by_its_line(tmp_path, text, says):
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(Toy, str(path), default="")
+    assert f"r.yaml:{1 + (says.startswith('more than 10') and 2)}: {says}" in caught.value.message
+
+
+def test_an_alias_within_measure_is_read():
+    assert parse_yaml("a: &x [1, 2]\nb: *x\n", "r") == {"a": [1, 2], "b": [1, 2]}
+
+
+def test_a_setting_of_five_thousand_parts_is_refused():
+    with pytest.raises(RecipeError, match="more than 50 parts in the key"):
+        apply_override({}, "a." * 5000 + "b=1")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "where"),
+    [
+        (["stages.0.steps=x"], "--set stages.0.steps=x: stages.0.steps"),
+        (["stages=[{name: a, steps: x}]"], "--set stages=[{name: a, steps: x}]: stages.0.steps"),
+        (["retriever={kind: bm25, k1: x}"], "--set retriever={kind: bm25, k1: x}: retriever.k1"),
+        (["seed=x", "lr=4"], "--set seed=x: seed"),
+        (["seed=101", "lr=4"], "--set seed=101 --set lr=4: recipe: seed must be at most 100"),
+    ],
+)
+def test_a_fault_of_a_setting_is_one_of_the_command_line(tmp_path, overrides, where):
+    path = tmp_path / "r.yaml"
+    path.write_text("system: toy\nseed: 1\nretriever: {kind: bm25}\nstages: [{name: a}]\n")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(Toy, str(path), overrides, default="")
+    assert caught.value.message.startswith(where)
+    assert "r.yaml" not in caught.value.message
+
+
+def test_a_fault_of_the_file_stays_one_of_the_file(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text("system: toy\nseed: x\n")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(Toy, str(path), ["lr=no", "seed=y"], default="")
+    first, second = sorted(caught.value.message.splitlines())
+    assert first.startswith("--set lr=no: lr")
+    assert second.startswith("--set seed=y: seed")  # the value is no longer the file's
+    with pytest.raises(RecipeError, match=re.escape(f"{path}:2: seed")):
+        load_recipe(Toy, str(path), ["lr=4"], default="")
