@@ -96,7 +96,8 @@ def test_prepare_writes_and_counts(folder, capsys):
     }  # fmt: skip
     assert said.err == (
         "out.jsonl: 1 questions from 1 records (questions)\n"
-        "next: lmtools leret train --set data.train=out.jsonl --set data.test=TEST --set data.corpus=PASSAGES\n"
+        "next: lmtools leret train --set data.train=out.jsonl --set data.test=TEST "
+        "--set data.corpus=PASSAGES\n"
     )
     assert json.loads((folder / "out.jsonl").read_text())["supporting"] == ["T", "U"]
 

@@ -301,9 +301,9 @@ def test_a_fault_of_the_file_stays_one_of_the_file(tmp_path):
     path = tmp_path / "r.yaml"
     path.write_text("system: toy\nseed: x\n")
     with pytest.raises(RecipeError) as caught:
-        load_recipe(Toy, str(path), ["lr=no", "seed=y"], default="")
+        load_recipe(Toy, str(path), ["lr=abc", "seed=y"], default="")
     first, second = sorted(caught.value.message.splitlines())
-    assert first.startswith("--set lr=no: lr")
+    assert first.startswith("--set lr=abc: lr")
     assert second.startswith("--set seed=y: seed")  # the value is no longer the file's
     with pytest.raises(RecipeError, match=re.escape(f"{path}:2: seed")):
         load_recipe(Toy, str(path), ["lr=4"], default="")
