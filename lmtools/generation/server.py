@@ -8,27 +8,38 @@ From other servers come texts, and as much of the rest as they offer; what they 
 says so. Only ``/completions`` is used: a prompt is finished text, which a chat endpoint would wrap again.
 """
 
-import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
+from lmtools.core import http
 from lmtools.core.errors import BackendError, ModelError
-from lmtools.core.http import JsonClient, Service, error_text
+from lmtools.core.http import JsonClient, Reply, Service, Text, shown_address
+from lmtools.core.strings import cut, printable, well_formed
 from lmtools.generation.protocol import Completion, Sampling, by_prompt, draws, sample_seed
 from lmtools.models.spec import BUILTIN_LM, ModelSpec
 
 # What an OpenAI-compatible server sends back, validated.
 
+ROUNDING = 1e-3
+"""How far above 0 a log-probability may be that stands for a certain token."""
+IMPOSSIBLE = -9999.0
+"""vLLM's log-probability of what cannot come, since JSON has no infinity."""
+
+TokenId = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
+LogProb = Annotated[float, Field(strict=True, le=ROUNDING), AfterValidator(lambda value: min(value, 0.0))]
+FiniteLogProb = Annotated[LogProb, Field(allow_inf_nan=False)]
+
 
 class Served(BaseModel):
     """One entry of ``/models``."""
 
-    id: str
-    owned_by: str = ""
+    id: Annotated[Text, Field(min_length=1)]
+    owned_by: Text | None = None
 
 
 class Models(BaseModel):
@@ -40,52 +51,59 @@ class Models(BaseModel):
 class Tokens(BaseModel):
     """The answer of vLLM's ``/tokenize``."""
 
-    tokens: list[int]
+    tokens: list[TokenId]
 
 
 class Entry(BaseModel):
     """One token's log-probability, natural log."""
 
-    logprob: float
+    logprob: FiniteLogProb
 
 
 class Logprobs(BaseModel):
     """Log-probabilities of the returned tokens, one entry each; a server may leave out any of the lists."""
 
-    token_logprobs: list[float | None] = []
-    top_logprobs: list[dict[str, float] | None] | None = None
-    text_offset: list[int] = []
+    token_logprobs: list[FiniteLogProb | None] | None = None
+    top_logprobs: list[dict[Text, LogProb] | None] | None = None
+    text_offset: list[Annotated[int, Field(strict=True)]] | None = None
+
+    @model_validator(mode="after")
+    def _one_entry_a_token(self) -> "Logprobs":
+        lists = {name: len(entries) for name, entries in self if entries}
+        if len(set(lists.values())) > 1:
+            raise ValueError(f"entries differ in number: {lists}")
+        return self
 
 
 class Choice(BaseModel):
     """One completion. ``token_ids`` and ``prompt_logprobs`` are vLLM's additions."""
 
-    text: str
-    finish_reason: str | None = None
+    text: Text
+    finish_reason: Text | None = None
     logprobs: Logprobs | None = None
-    token_ids: list[int] | None = None
+    token_ids: list[TokenId] | None = None
     prompt_logprobs: list[dict[int, Entry] | None] | None = None
 
     def completion(self) -> Completion:
         """As a ``Completion``; without token ids or log-probabilities where the server gives none.
 
         Raises:
-            ValueError: it ended for another reason than ``stop`` or ``length``.
+            ValueError: it ended for another reason than ``stop`` or ``length``, or has not one
+                log-probability for each token.
         """
         if self.finish_reason not in ("stop", "length"):
             raise ValueError(f"a completion ended with finish_reason {self.finish_reason!r}")
-        values = self.logprobs.token_logprobs if self.logprobs else []
-        logprobs = tuple(value for value in values if value is not None)
-        return Completion(self.text, tuple(self.token_ids or ()), logprobs, self.finish_reason)
+        entries = (self.logprobs.token_logprobs if self.logprobs else None) or []
+        tokens, logprobs = tuple(self.token_ids or ()), tuple(value for value in entries if value is not None)
+        if logprobs and len(logprobs) != len(tokens or entries):
+            raise ValueError(f"{len(logprobs)} log-probabilities for {len(tokens or entries)} tokens")
+        return Completion(self.text, tokens, logprobs, self.finish_reason)
 
 
 class Completions(BaseModel):
-    """The answer of ``/completions``."""
+    """The answer of ``/completions``: a request asks for one."""
 
-    choices: list[Choice] = Field(min_length=1)
-
-
-Reply = TypeVar("Reply", bound=BaseModel)
+    choices: list[Choice] = Field(min_length=1, max_length=1)
 
 
 def parse(kind: type[Reply], content: bytes, url: str) -> Reply:
@@ -94,19 +112,12 @@ def parse(kind: type[Reply], content: bytes, url: str) -> Reply:
     Raises:
         BackendError: it is not JSON, or has another shape; names the first field that is wrong.
     """
-    fix = "check that model.server_url is the address of an OpenAI-compatible API, ending in /v1"
     try:
-        return kind.model_validate(json.loads(content))
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the answer"
-        raise BackendError(
-            f"{url} answered in another form than the OpenAI completions API: {field}: {first['msg']}",
-            fix=fix,
-        ) from error
+        return http.parse(kind, content)
     except ValueError as error:
         raise BackendError(
-            f"{url} answered with something that is not JSON: {error_text(content)}", fix=fix
+            f"{shown_address(url)} answered in another form than the OpenAI completions API: {error}",
+            fix="check that model.server_url is the address of an OpenAI-compatible API, ending in /v1",
         ) from error
 
 
@@ -242,7 +253,10 @@ class ServerGenerator:
         try:
             return self._complete(body).completion()
         except ValueError as error:
-            raise BackendError(f"{self._http.base}: {error}", fix="run again with --resume") from error
+            raise BackendError(
+                f"{shown_address(self._http.base)}: {error}",
+                fix="run the command again; if that changes nothing, use a vLLM server or --backend hf",
+            ) from error
 
     def _score_ids(self, prompt: list[int], continuation: list[int]) -> tuple[float, ...]:
         if not continuation:
@@ -252,11 +266,15 @@ class ServerGenerator:
         choice = self._complete(
             {"prompt": prompt + continuation, "max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}
         )
-        rows = (choice.prompt_logprobs or [])[len(prompt) :]
-        values = [row[t].logprob for row, t in zip(rows, continuation, strict=False) if row and t in row]
-        if len(values) != len(continuation):
-            raise self._cannot("log-probabilities of the prompt")
-        return tuple(values)
+        rows = choice.prompt_logprobs or []
+        scored = [
+            row[token].logprob
+            for row, token in zip(rows[len(prompt) :], continuation, strict=False)
+            if row and token in row
+        ]
+        if len(rows) != len(prompt + continuation) or len(scored) != len(continuation):
+            raise self._cannot("log-probabilities of the prompt, one for each token")
+        return tuple(scored)
 
     def _score_echo(self, prompt: str, continuation: str) -> tuple[float, ...]:
         if not continuation:
@@ -270,12 +288,14 @@ class ServerGenerator:
                 "echo": True,
             }
         )
-        logprobs = choice.logprobs
-        offsets = logprobs.text_offset if logprobs else []
-        if logprobs is None or choice.text != prompt + continuation or len(prompt) not in offsets:
+        offsets = (choice.logprobs.text_offset if choice.logprobs else None) or []
+        entries = (choice.logprobs.token_logprobs if choice.logprobs else None) or []
+        if choice.text != well_formed(prompt + continuation) or len(prompt) not in offsets or not entries:
             raise self._cannot("log-probabilities of an echoed prompt, split where the continuation starts")
-        values = logprobs.token_logprobs[offsets.index(len(prompt)) :]
-        return tuple(value for value in values if value is not None)
+        start = max(offsets.index(len(prompt)), 1)  # nothing stands before the first token
+        if None in entries[start:]:
+            raise self._cannot("log-probabilities of an echoed prompt, one for each token")
+        return tuple(value for value in entries[start:] if value is not None)
 
     def _next_token(self, prompt: str, names: list[str], parameters: dict[str, Any]) -> tuple[float, ...]:
         choice = self._complete({"prompt": prompt, "max_tokens": 1, "temperature": 0.0, **parameters})
@@ -284,7 +304,10 @@ class ServerGenerator:
         missing = [name for name in names if name not in values]
         if missing:
             raise self._cannot(f"the log-probability of {missing[0]!r} as the next token")
-        return tuple(values[name] for name in names)
+        chosen = [values[name] for name in names]
+        if chosen and max(chosen) <= IMPOSSIBLE:
+            raise self._cannot("a probability above 0 of any option")
+        return tuple(chosen)
 
     def _tokenise(self, texts: Sequence[str]) -> dict[str, list[int]]:
         """The token ids of each distinct text, from vLLM's own endpoint, which lies beside ``/v1``."""
@@ -303,7 +326,7 @@ class ServerGenerator:
 
     def _cannot(self, what: str) -> BackendError:
         return BackendError(
-            f"{self._http.base} does not return {what}",
+            f"{shown_address(self._http.base)} does not return {what}",
             fix="use a vLLM server, --backend vllm or --backend hf",
         )
 
@@ -325,7 +348,7 @@ def choose_model(served: Sequence[Served], name: str, *, strict: bool = False) -
     named = [model for model in served if model.id == name]
     if named or (len(served) == 1 and not strict):
         return (named or list(served))[0]
-    names = ", ".join(model.id for model in served) or "nothing"
+    names = cut(printable(", ".join(model.id for model in served)), 500) or "nothing"
     raise ModelError(
         f"the server does not serve {name!r}; it serves {names}",
         fix="set model.name to one of these, or let it serve that model under that name",

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from os import environ
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from lmtools.core.errors import LmtoolsError, RetrieverError
-from lmtools.core.http import JsonClient, Service, error_text
+from lmtools.core.http import JsonClient, Service, Text, error_text, parse, shown_address
 from lmtools.data.records import Passage
 from lmtools.retrieval.config import HttpConfig
 from lmtools.retrieval.corpus import Corpus, content_key
@@ -34,16 +34,22 @@ SERVICE = Service(
 class _ServiceHit(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
-    id: str = Field(min_length=1)
-    title: str
+    id: Annotated[Text, Field(min_length=1)]
+    title: Text
     score: Annotated[float, Field(allow_inf_nan=False)]
-    text: str | None = None
+    text: Text | None = None
+
+
+def _distinct(hits: list[_ServiceHit]) -> list[_ServiceHit]:
+    if len({hit.id for hit in hits}) < len(hits):
+        raise ValueError("an id occurs twice")
+    return hits
 
 
 class _Answer(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True)
 
-    results: list[list[_ServiceHit]]
+    results: list[Annotated[list[_ServiceHit], AfterValidator(_distinct)]]
 
 
 class HttpRetriever:
@@ -83,7 +89,7 @@ class HttpRetriever:
         if id in self._seen:
             return self._seen[id]
         raise RetrieverError(
-            f"{self._config.url} sent no text for the passage {id!r}",
+            f"{shown_address(self._config.url)} sent no text for the passage {id!r}",
             fix='let the service add "text" to its hits, or set `corpus:` to a file with the passages',
         )
 
@@ -103,17 +109,14 @@ def parse_answer(url: str, body: bytes, queries: int) -> list[list[_ServiceHit]]
             score that is no finite number, or a ranking with an id twice.
     """
     try:
-        results = _Answer.model_validate_json(body).results
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        location = ".".join(map(str, first["loc"]))
-        fault = f"{location}: {first['msg']}" if location else first["msg"]
-        raise _bad_answer(url, fault, body) from error
-    if len(results) != queries:
-        raise _bad_answer(url, f"{len(results)} rankings for {queries} queries", body)
-    for number, hits in enumerate(results):
-        if len({hit.id for hit in hits}) < len(hits):
-            raise _bad_answer(url, f"results.{number}: an id occurs twice", body)
+        results = parse(_Answer, body).results
+        if len(results) != queries:
+            raise ValueError(f"{len(results)} rankings for {queries} queries\n  it sent: {error_text(body)}")
+    except ValueError as error:
+        raise RetrieverError(
+            f"{shown_address(url)} answered with something that is no result list: {error}",
+            fix=f"let the service answer {FORMAT}, one list per query",
+        ) from error
     return results
 
 
@@ -122,19 +125,12 @@ def _ranked(hits: Sequence[_ServiceHit], k: int) -> list[Hit]:
     return [Hit(hit.id, hit.title, hit.score) for hit in best]
 
 
-def _bad_answer(url: str, fault: str, body: bytes) -> RetrieverError:
-    return RetrieverError(
-        f"{url} answered with something that is no result list: {fault}\n  it sent: {error_text(body)}",
-        fix=f"let the service answer {FORMAT}, one list per query",
-    )
-
-
 def _variable(header: str, variable: str) -> str:
     value = environ.get(variable, "").strip()
-    if value and value.isascii() and value.isprintable():
-        return value
-    raise LmtoolsError(
-        f"retriever.headers_env: the header {header} comes from the environment variable {variable}, which "
-        + ("holds characters that no header may have" if value else "is not set"),
-        fix=f"export {variable}=...",
-    )
+    if not value:
+        raise LmtoolsError(
+            f"retriever.headers_env: the header {header} comes from the environment variable {variable}, "
+            "which is not set",
+            fix=f"export {variable}=...",
+        )
+    return value

@@ -187,6 +187,6 @@ def test_a_fault_without_words_is_called_by_its_name(monkeypatch, pauses):
     def reset(*_, **__):
         raise httpx.ReadError("")
 
-    monkeypatch.setattr(httpx.Client, "stream", reset)
+    monkeypatch.setattr(httpx.AsyncClient, "stream", reset)
     with pytest.raises(BackendError, match="the connection broke: ReadError"):
         JsonClient("http://127.0.0.1:1", SERVICE, retries=0).get("/")

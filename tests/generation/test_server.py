@@ -62,7 +62,7 @@ class TestGenerate:
 
     def test_garbage_instead_of_json(self):
         script = Script(in_turn((200, {}, b"<html>hello</html>")))
-        with serving(script) as url, pytest.raises(BackendError, match="not JSON: <html>hello"):
+        with serving(script) as url, pytest.raises(BackendError, match=r"not JSON\n  it sent: <html>hello"):
             connect(url).generate(["x"], GREEDY)
 
     @pytest.mark.parametrize(
