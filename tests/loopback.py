@@ -108,8 +108,8 @@ def _announce(handler):
     handler.end_headers()
 
 
-# Peers by the bytes they put on the wire. Each has the whole answer that its client would accept at hand; what
-# is slow sends all of it in the end, so that a client without a deadline takes it.
+# Peers by the bytes they put on the wire. Each has the whole answer that its client would accept at hand;
+# what is slow sends all of it in the end, so that a client without a deadline takes it.
 
 TIMEOUT = 0.3
 """Seconds that clients of these peers wait."""
@@ -235,11 +235,15 @@ PEERS = {
     # Right, in unusual ways.
     "whole": sends(answer),
     "chunked": sends(
-        lambda whole: head("200 OK", "Transfer-Encoding: chunked") + chunk(whole[:9]) + chunk(whole[9:]) + chunk(b"")
+        lambda whole: (
+            head("200 OK", "Transfer-Encoding: chunked") + chunk(whole[:9]) + chunk(whole[9:]) + chunk(b"")
+        )
     ),
     "chunked with extensions and a trailer": sends(
-        lambda whole: head("200 OK", "Transfer-Encoding: chunked")
-        + b"%x;name=value\r\n%s\r\n0\r\nX-Sum: 1\r\n\r\n" % (len(whole), whole)
+        lambda whole: (
+            head("200 OK", "Transfer-Encoding: chunked")
+            + b"%x;name=value\r\n%s\r\n0\r\nX-Sum: 1\r\n\r\n" % (len(whole), whole)
+        )
     ),
     "until the connection ends": sends(lambda whole: head("200 OK", "Connection: close") + whole),
     "HTTP/1.0": sends(lambda whole: b"HTTP/1.0 200 OK\r\n\r\n" + whole),
@@ -253,7 +257,9 @@ PEERS = {
     "created": sends(lambda whole: answer(whole, "201 Created")),
     "partial content that is all": sends(lambda whole: answer(whole, "206 Partial Content")),
     "encoding that is none": sends(lambda whole: answer(whole, "200 OK", "Content-Encoding: utf-8")),
-    "content type of a page": sends(lambda whole: answer(whole, "200 OK", "Content-Type: text/html; charset=x")),
+    "content type of a page": sends(
+        lambda whole: answer(whole, "200 OK", "Content-Type: text/html; charset=x")
+    ),
     "cookies without sense": sends(
         lambda whole: answer(whole, "200 OK", "Set-Cookie: =;;=\xff; expires=Fri, 99 Foo 99999; max-age=x")
     ),
@@ -296,7 +302,11 @@ PEERS = {
     "brotli": compressed("br", lambda whole: b"\x0b\x02\x80" + whole + b"\x03"),
     "zstandard, in capitals": compressed("ZSTD", lambda whole: b"\x28\xb5\x2f\xfd"),
     "a compressed error": says(
-        "400 No", "Content-Encoding: gzip", body=b"\x1f\x8b\x08", sentence="answered HTTP 400: \ufffd\\x08", fix="check "
+        "400 No",
+        "Content-Encoding: gzip",
+        body=b"\x1f\x8b\x08",
+        sentence="answered HTTP 400: \ufffd\\x08",
+        fix="check ",
     ),
     # Broken.
     "closed without a word": breaks(lambda whole: b"", BROKE + "Server disconnected"),
@@ -325,16 +335,22 @@ PEERS = {
     "switching protocols": sends(lambda whole: head("101 Switching Protocols"), BROKE, RUNS),
     "redirect to itself": says("302 Found", "Location: /", sentence="HTTP 302", fix="it redirects to: /"),
     "redirect without an address": says("301 Moved", sentence="HTTP 301", fix="check "),
-    "redirect to no address": says("301 Moved", "Location: http://[", sentence="HTTP 301", fix="it redirects to: http://["),
+    "redirect to no address": says(
+        "301 Moved", "Location: http://[", sentence="HTTP 301", fix="it redirects to: http://["
+    ),
     "redirect to escapes": says(
         "307 Temporary", "Location: /\x80\xe2\x80\xae", sentence="HTTP 307", fix="it redirects to: /"
     ),
-    "bad key": says("401 No", body=b'{"error": {"message": "bad key"}}', sentence="401: bad key", fix="environment"),
+    "bad key": says(
+        "401 No", body=b'{"error": {"message": "bad key"}}', sentence="401: bad key", fix="environment"
+    ),
     "forbidden": says("403 No", sentence="HTTP 403: (nothing)", fix="environment"),
     "not there": says("404 No", body=b'{"detail": "x"}', sentence="HTTP 404: x", fix="check "),
     "a status of no class": says("999 Odd", sentence="HTTP 999: (nothing)", fix="check "),
     "an error nested deep": says("400 No", body=DEEP, sentence="HTTP 400: [[[", fix="check "),
-    "an error that is no object": says("400 No", body=b'{"error": NaN}', sentence='400: {"error": NaN}', fix="check "),
+    "an error that is no object": says(
+        "400 No", body=b'{"error": NaN}', sentence='400: {"error": NaN}', fix="check "
+    ),
     "an error with escapes": says(
         "400 No",
         body=json.dumps({"error": ESCAPES}).encode(),

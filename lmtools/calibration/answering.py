@@ -11,7 +11,7 @@ from lmtools.calibration.tasks import AnswerItem, Answers, ChoiceItem, Choices
 from lmtools.core.errors import BackendError
 from lmtools.core.seeds import derive
 from lmtools.data.predictions import Prediction
-from lmtools.generation.protocol import Completion, Sampling
+from lmtools.generation.protocol import ROUNDING, Completion, Sampling
 
 # From the probabilities of an answer's tokens to one confidence: the probability that the answer is right.
 
@@ -80,7 +80,7 @@ def ask_choices(
     """Every method's chosen option, the most probable letter, and its share among the letters.
 
     Raises:
-        BackendError: a log-probability is NaN.
+        BackendError: a log-probability is NaN or above 0.
         LmtoolsError: the model or the backend failed.
     """
     logprobs: dict[str, dict[str, tuple[float, ...]]] = {}
@@ -125,7 +125,7 @@ def ask_answers(
         written: question id -> answers to score; None: the model answers.
 
     Raises:
-        BackendError: a log-probability is NaN.
+        BackendError: a log-probability is NaN or above 0.
         LmtoolsError: the model or the backend failed.
     """
     prompts = [rendering.text(item.prompt) for item in items]
@@ -182,10 +182,11 @@ def _within(probability: float) -> float:
 
 
 def _numbers(values: Sequence[float], task: str, id: str, method: str) -> Sequence[float]:
-    """The values, made sure to be numbers."""
-    if any(math.isnan(value) for value in values):
+    """The values, made sure to be logarithms of probabilities."""
+    if not all(value <= ROUNDING for value in values):
+        wrong = "above 0" if any(value > ROUNDING for value in values) else "that is not a number"
         raise BackendError(
-            f"{task}: question {id!r}, {method}: the model gave a log-probability that is not a number",
+            f"{task}: question {id!r}, {method}: the model gave a log-probability {wrong}",
             fix="check the weights of the model and the head; with bfloat16, try model.dtype=float32",
         )
     return values

@@ -216,7 +216,8 @@ class JsonClient:
                 body += chunk
                 if len(body) > MAX_ANSWER:
                     raise self._service.error(
-                        f"{shown_address(url)} sent more than {MAX_ANSWER >> 20} MiB", fix=self._service.relief
+                        f"{shown_address(url)} sent more than {MAX_ANSWER >> 20} MiB",
+                        fix=self._service.relief,
                     )
             return answer, bytes(body)
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from lmtools.core.errors import RunError
 from lmtools.core.files import cannot_write
+from lmtools.core.strings import well_formed
 
 SYNC_SECONDS = 2.0
 """Longest stretch of work that a power cut (not a kill) can cost."""
@@ -99,7 +100,7 @@ class Journal:
         if self._file is not None:
             self._write(self._file, line)
         # What a later process would read, so that resumed and uninterrupted runs see the same types.
-        self._entries[key] = json.loads(line)["value"]
+        self._entries[key] = _writable(json.loads(line)["value"])
 
     def _write(self, file: int, line: bytes) -> None:
         try:
@@ -135,9 +136,22 @@ def _parse(line: bytes) -> tuple[str, dict[str, Any]] | None:
         return None
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(record, dict) or record.keys() != {"key", "value"}:
         return None
     key, value = record["key"], record["value"]
-    return (key, value) if isinstance(key, str) and isinstance(value, dict) else None
+    if not isinstance(key, str) or not isinstance(value, dict):
+        return None
+    return key, _writable(value) if b"\\ud" in line else value
+
+
+def _writable(value: Any) -> Any:
+    """``value`` with every text in it as a file of UTF-8 can hold it, which JSON's escapes go beyond."""
+    if isinstance(value, str):
+        return well_formed(value)
+    if isinstance(value, list):
+        return [_writable(item) for item in value]
+    if isinstance(value, dict):
+        return {well_formed(name): _writable(item) for name, item in value.items()}
+    return value

@@ -10,6 +10,9 @@ from typing import Protocol, TypeVar
 
 from lmtools.core.seeds import derive
 
+ROUNDING = 1e-3
+"""How far above 0 the log-probability of a certain token may be computed."""
+
 
 @dataclass(frozen=True)
 class Sampling:

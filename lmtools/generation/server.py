@@ -20,19 +20,31 @@ from lmtools.core import http
 from lmtools.core.errors import BackendError, ModelError
 from lmtools.core.http import JsonClient, Reply, Service, Text, shown_address
 from lmtools.core.strings import cut, printable, well_formed
-from lmtools.generation.protocol import Completion, Sampling, by_prompt, draws, sample_seed
+from lmtools.generation.protocol import ROUNDING, Completion, Sampling, by_prompt, draws, sample_seed
 from lmtools.models.spec import BUILTIN_LM, ModelSpec
 
 # What an OpenAI-compatible server sends back, validated.
 
-ROUNDING = 1e-3
-"""How far above 0 a log-probability may be that stands for a certain token."""
 IMPOSSIBLE = -9999.0
 """vLLM's log-probability of what cannot come, since JSON has no infinity."""
+LARGEST_TOTAL = 1.1
+"""Of the probabilities of distinct next tokens; above 1 by what half precision adds to them."""
+
+
+def at_most_0(logprob: float) -> float:
+    """A log-probability without the rounding of a certain token.
+
+    Raises:
+        ValueError: it is further above 0, or NaN.
+    """
+    if not logprob <= ROUNDING:
+        raise ValueError(f"a log-probability is at most 0, not {logprob}")
+    return min(logprob, 0.0)
+
 
 TokenId = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
-LogProb = Annotated[float, Field(strict=True, le=ROUNDING), AfterValidator(lambda value: min(value, 0.0))]
-FiniteLogProb = Annotated[LogProb, Field(allow_inf_nan=False)]
+LogProb = Annotated[float, Field(strict=True), AfterValidator(at_most_0)]
+FiniteLogProb = Annotated[float, Field(strict=True, allow_inf_nan=False), AfterValidator(at_most_0)]
 
 
 class Served(BaseModel):
@@ -92,7 +104,7 @@ class Choice(BaseModel):
                 log-probability for each token.
         """
         if self.finish_reason not in ("stop", "length"):
-            raise ValueError(f"a completion ended with finish_reason {self.finish_reason!r}")
+            raise ValueError(f"a completion ended with finish_reason {cut(repr(self.finish_reason), 80)}")
         entries = (self.logprobs.token_logprobs if self.logprobs else None) or []
         tokens, logprobs = tuple(self.token_ids or ()), tuple(value for value in entries if value is not None)
         if logprobs and len(logprobs) != len(tokens or entries):
@@ -117,7 +129,8 @@ def parse(kind: type[Reply], content: bytes, url: str) -> Reply:
     except ValueError as error:
         raise BackendError(
             f"{shown_address(url)} answered in another form than the OpenAI completions API: {error}",
-            fix="check that model.server_url is the address of an OpenAI-compatible API, ending in /v1",
+            fix="check that model.server_url is the address of an OpenAI-compatible API, ending in /v1; if "
+            "it is, the server is at fault: use a vLLM server, --backend vllm or --backend hf",
         ) from error
 
 
@@ -304,10 +317,11 @@ class ServerGenerator:
         missing = [name for name in names if name not in values]
         if missing:
             raise self._cannot(f"the log-probability of {missing[0]!r} as the next token")
-        chosen = [values[name] for name in names]
-        if chosen and max(chosen) <= IMPOSSIBLE:
-            raise self._cannot("a probability above 0 of any option")
-        return tuple(chosen)
+        chosen = {name: values[name] for name in names}
+        total = math.fsum(map(math.exp, chosen.values()))
+        if chosen and (max(chosen.values()) <= IMPOSSIBLE or total > LARGEST_TOTAL):
+            raise self._cannot(f"probabilities of the options: what it returns adds up to {total:.3g}")
+        return tuple(chosen[name] for name in names)
 
     def _tokenise(self, texts: Sequence[str]) -> dict[str, list[int]]:
         """The token ids of each distinct text, from vLLM's own endpoint, which lies beside ``/v1``."""
