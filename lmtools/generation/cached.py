@@ -14,7 +14,6 @@ from typing import Any
 
 from lmtools.core.files import sha256_text
 from lmtools.core.sqlite_store import KeyedTable
-from lmtools.core.strings import well_formed
 from lmtools.generation.protocol import Completion, Generator, Sampling, by_prompt, draws
 
 
@@ -130,5 +129,4 @@ class Cached:
 
 
 def _completion(value: dict[str, Any]) -> Completion:
-    text = well_formed(value["text"])
-    return Completion(text, tuple(value["tokens"]), tuple(value["logprobs"]), value["finish"])
+    return Completion(value["text"], tuple(value["tokens"]), tuple(value["logprobs"]), value["finish"])

@@ -195,14 +195,17 @@ def test_one_question(setup, open_run):
     assert results.rows[0].metrics["choices/accuracy"].n == 1
 
 
-def test_numbers_that_are_none_name_question_and_method(setup):
+@pytest.mark.parametrize(
+    ("value", "fault"), [(math.nan, "not a number"), (500.0, "above 0"), (0.01, "above 0")]
+)
+def test_numbers_that_are_none_name_question_and_method(setup, value, fault):
     class Broken(QuizScorer):
         def options(self, prompts, options):
             rows = super().options(prompts, options)
-            rows[1]["flatter"] = (math.nan,) * len(options)
+            rows[1]["flatter"] = (value,) * len(options)
             return rows
 
-    with pytest.raises(BackendError, match=r"choices: question 'c1', flatter: .* not a number"):
+    with pytest.raises(BackendError, match=f"choices: question 'c1', flatter: .* {fault}"):
         predict(setup(), _journal(), Broken)
 
 

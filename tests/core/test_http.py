@@ -1,5 +1,8 @@
 """One client for every HTTP service: what it sends, what it tries again, and how it fails."""
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+
 import httpx
 import pytest
 from loopback import cut_off, hang, in_turn, serving, trickle
@@ -190,3 +193,48 @@ def test_a_fault_without_words_is_called_by_its_name(monkeypatch, pauses):
     monkeypatch.setattr(httpx.AsyncClient, "stream", reset)
     with pytest.raises(BackendError, match="the connection broke: ReadError"):
         JsonClient("http://127.0.0.1:1", SERVICE, retries=0).get("/")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Bad Name": "x"}, {"": "x"}, {"X": "a\nb"}, {"X": "caf\u00e9"}, {"X": "\ud800"}, {"X\r": "x"}],
+)
+def test_a_header_that_cannot_be_sent_is_the_users_error(headers):
+    with pytest.raises(LmtoolsError, match="characters that no header may have") as caught:
+        JsonClient("http://127.0.0.1:1", SERVICE, headers=headers)
+    assert caught.value.fix == "name the API key"
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("HTTP_PROXY", "socks4://x:1"), ("SSL_CERT_FILE", "/nowhere/x.pem")]
+)
+def test_settings_of_the_network_that_cannot_be_used(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(LmtoolsError, match="settings in the environment cannot be used") as caught:
+        JsonClient("http://127.0.0.1:1", SERVICE)
+    assert name in caught.value.fix
+
+
+def test_nothing_compressed_is_asked_for():
+    asked = Asked([])
+    asked.post()
+    assert asked.requests[0][2]["Accept-Encoding"] == "identity"
+
+
+def test_threads_share_a_client():
+    with serving(lambda handler, body: body) as url:
+        client = JsonClient(url, SERVICE)
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda number: client.post("/", number), range(40)))
+        client.close()
+        client.close()
+    assert answers == [str(number).encode() for number in range(40)]
+
+
+def test_a_client_works_where_an_event_loop_runs_already():
+    async def notebook():
+        with serving(in_turn([1])) as url:
+            return JsonClient(url, SERVICE).get("/")
+
+    assert asyncio.run(notebook()) == b"[1]"

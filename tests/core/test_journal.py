@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from lmtools.core.errors import MachineError, RunError
 from lmtools.core.journal import Journal
+from lmtools.core.strings import well_formed
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -142,3 +143,25 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(MachineError, match="cannot write"):
         Journal(tmp_path / "file" / "j.jsonl")
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\udfff\U0001f600\ud83d", "\\ud800 as it is typed"])
+def test_texts_that_no_file_can_hold_are_read_so_that_one_can(tmp_path, text):
+    path = tmp_path / "j.jsonl"
+    line = json.dumps({"key": "q", "value": {"answers": [{"text": text, "score": 0.5}], text: None}})
+    path.write_text(f"{line}\n")
+    with Journal(path) as journal:
+        resumed = journal.get("q")
+    with Journal(tmp_path / "new.jsonl") as journal:
+        journal.append("q", json.loads(line)["value"])
+        assert journal.get("q") == resumed
+    clean = well_formed(text)
+    assert resumed == {"answers": [{"text": clean, "score": 0.5}], clean: None}
+    json.dumps(resumed, ensure_ascii=False).encode()
+
+
+def test_a_last_line_of_brackets_is_torn_off(tmp_path):
+    path = tmp_path / "j.jsonl"
+    path.write_text("[" * 200_000 + "\n")
+    with Journal(path) as journal:
+        assert len(journal) == 0
