@@ -100,16 +100,19 @@ class Choice(BaseModel):
         """As a ``Completion``; without token ids or log-probabilities where the server gives none.
 
         Raises:
-            ValueError: it ended for another reason than ``stop`` or ``length``, or has not one
+            BackendError: it ended for another reason than ``stop`` or ``length``, or has not one
                 log-probability for each token.
         """
-        if self.finish_reason not in ("stop", "length"):
-            raise ValueError(f"a completion ended with finish_reason {cut(repr(self.finish_reason), 80)}")
         entries = (self.logprobs.token_logprobs if self.logprobs else None) or []
         tokens, logprobs = tuple(self.token_ids or ()), tuple(value for value in entries if value is not None)
-        if logprobs and len(logprobs) != len(tokens or entries):
-            raise ValueError(f"{len(logprobs)} log-probabilities for {len(tokens or entries)} tokens")
-        return Completion(self.text, tokens, logprobs, self.finish_reason)
+        expected = len(tokens or entries)
+        if self.finish_reason not in ("stop", "length"):
+            fault = f"a completion ended with finish_reason {cut(repr(self.finish_reason), 80)}"
+        elif logprobs and len(logprobs) != expected:
+            fault = f"a completion has {len(logprobs)} log-probabilities for {expected} tokens"
+        else:
+            return Completion(self.text, tokens, logprobs, self.finish_reason)
+        raise BackendError(fault, fix="run the command again; if that changes nothing, use --backend hf")
 
 
 class Completions(BaseModel):
@@ -263,13 +266,12 @@ class ServerGenerator:
             # Said outright, since the server takes what is left out from the model's generation_config.json.
             body |= {"top_k": sampling.top_k, "min_p": 0.0, "repetition_penalty": 1.0}
             body |= {"add_special_tokens": False, "return_token_ids": True}
+        choice = self._complete(body)
         try:
-            return self._complete(body).completion()
-        except ValueError as error:
-            raise BackendError(
-                f"{shown_address(self._http.base)}: {error}",
-                fix="run the command again; if that changes nothing, use a vLLM server or --backend hf",
-            ) from error
+            return choice.completion()
+        except BackendError as error:
+            message = f"{shown_address(self._http.base)}: {error.message}"
+            raise BackendError(message, fix=error.fix) from error
 
     def _score_ids(self, prompt: list[int], continuation: list[int]) -> tuple[float, ...]:
         if not continuation:

@@ -253,7 +253,7 @@ def reply_targets() -> Iterator[Target]:
         "logprobs": {
             "tokens": [" She", "."],
             "token_logprobs": [-0.5, -0.1],
-            "top_logprobs": [{" She": -0.5, " He": -2.0}],
+            "top_logprobs": [{" She": -0.5, " He": -2.0}, None],
             "text_offset": [0, 4],
         },
     }
