@@ -1,11 +1,12 @@
 """What a run measured: the result file, and the bootstrap intervals of the metrics in it.
 
     {"recipe", "command", "seed", "versions", "machine",
-     "rows": [{"name", "metrics": {NAME: {"value", "low", "high", "n"}}}],
-     "differences": [{"a", "b", "metric", "value", "low", "high", "n"}]}
+     "rows": [{"name", "metrics": {NAME: {"value", "low", "high", "n", "method", "clusters"}}}],
+     "differences": [{"a", "b", "metric", "value", "low", "high", "n", "method", "clusters"}]}
 
 is the one form that README tables and comparisons are made from. Rates lie in [0, 1]; a difference is ``a``
-minus ``b``, paired by question; intervals are 95 %, with the number of values behind them.
+minus ``b``, paired by question; intervals are 95 %, with the number of values behind them. Files of before
+intervals named their method have none but percentile intervals.
 """
 
 import json
@@ -25,6 +26,8 @@ LESS_IS_BETTER = frozenset(
     ("brier", "ece", "ece-mass", "loss", "mce", "nll", "rms-ce", "rmse", "rmse-ratio", "token-ece")
 )
 """The metrics that are errors or losses, without ``TASK/`` before their names."""
+PERCENTILE = "bootstrap-percentile"
+"""The method of intervals that do not name one."""
 BLOCK = 2_000_000
 """Cluster draws held in memory at once; larger bootstraps go block by block."""
 WEIGHTS = 100_000
@@ -35,13 +38,16 @@ WEIGHTS = 100_000
 class Interval:
     """A statistic with its 95 % interval.
 
-    ``n`` is the number of values that went in (not of clusters); all four in the unit of the statistic.
+    ``n`` is the number of values that went in, ``clusters`` that of independent groups of them (questions,
+    mostly), 0 where a file does not say; ``method`` is how the interval was found, in words.
     """
 
     value: float
     low: float
     high: float
     n: int
+    method: str = PERCENTILE
+    clusters: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,8 @@ class Difference:
     low: float
     high: float
     n: int
+    method: str = PERCENTILE
+    clusters: int = 0
 
     @classmethod
     def of(cls, a: str, b: str, metric: str, interval: Interval) -> "Difference":
@@ -134,7 +142,7 @@ def from_json(text: str, source: str = "result file") -> Results:
 
 
 def _interval(metric: Mapping[str, Any]) -> Interval:
-    if not all(isinstance(value, int | float) for value in metric.values()):
+    if not all(isinstance(value, int | float) for name, value in metric.items() if name != "method"):
         raise TypeError(f"a metric that is no number: {metric}")
     return Interval(**metric)
 
