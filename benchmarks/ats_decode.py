@@ -38,7 +38,8 @@ from lmtools.ats.export import export_vllm
 from lmtools.ats.heads import build_head
 from lmtools.ats.recipe import BaseShape, HeadConfig, base_shape
 from lmtools.core.environment import machine, versions
-from lmtools.core.results import Results, Row, bootstrap_mean, read_results
+from lmtools.core.intervals import mean_interval
+from lmtools.core.results import Results, Row, read_results
 from lmtools.data.sources import load_questions
 from lmtools.generation.hf import HfGenerator
 from lmtools.generation.protocol import Sampling
@@ -148,12 +149,12 @@ def compare(name: str, plain: Peer, calibrated: Peer, prompts: Sequence[str], ne
         rates["without_head"].append(tokens / after)
         overhead.append(seconds / ((before + after) / 2) - 1)
         before = after
-    figures = {f"{key}_tokens_per_second": bootstrap_mean(values) for key, values in rates.items()}
+    figures = {f"{key}_tokens_per_second": mean_interval(values) for key, values in rates.items()}
     print(
         f"{name}: {tokens / before:.0f} tokens/s, overhead {median(overhead):+.1%}",
         file=sys.stderr,
     )
-    figures |= {"overhead": bootstrap_mean(overhead), "overhead_median": once(median(overhead), rounds)}
+    figures |= {"overhead": mean_interval(overhead), "overhead_median": once(median(overhead), rounds)}
     return Row(name, figures)
 
 

@@ -34,7 +34,8 @@ from lmtools.ats.inputs import AtsInputs, prepare
 from lmtools.ats.recipe import AtsRecipe, DataSettings, HeadConfig, HeadKind, TrainSettings
 from lmtools.ats.train import train_head
 from lmtools.core.environment import machine, versions
-from lmtools.core.results import Results, Row, bootstrap_mean
+from lmtools.core.intervals import mean_interval
+from lmtools.core.results import Results, Row
 from lmtools.models.load import LoadedModel, load
 
 RESULTS = Path(__file__).parent / "results" / "ats_fit.json"
@@ -130,14 +131,14 @@ def compare(
         Row(
             f"{kind}/cache",
             {
-                "seconds": bootstrap_mean(ours),
-                "speedup": bootstrap_mean(ratios),
+                "seconds": mean_interval(ours),
+                "speedup": mean_interval(ratios),
                 "largest_tensor": once(cached.numbers),
             },
         ),
         Row(
             f"{kind}/recompute",
-            {"seconds": bootstrap_mean(theirs), "largest_tensor": once(recomputed.numbers)},
+            {"seconds": mean_interval(theirs), "largest_tensor": once(recomputed.numbers)},
         ),
     ]
 

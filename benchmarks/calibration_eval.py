@@ -31,7 +31,8 @@ from lmtools.calibration.answering import shares
 from lmtools.calibration.recipe import CalibrationRecipe
 from lmtools.calibration.tasks import ChoiceItem, read_tasks
 from lmtools.core.environment import machine, versions
-from lmtools.core.results import Interval, Results, Row, bootstrap_mean
+from lmtools.core.intervals import mean_interval
+from lmtools.core.results import Interval, Results, Row
 from lmtools.data.predictions import Prediction, read_predictions
 from lmtools.data.records import MultipleChoice
 from lmtools.data.sources import load_choices
@@ -136,16 +137,16 @@ def agreement(
         same.append(float(item.choices[best] == by_id[item.id].answer))
         apart.append(abs(max(chances) - by_id[item.id].confidence))
     return {
-        "accuracy": bootstrap_mean(right),
-        "same_choice": bootstrap_mean(same),
-        "confidence_difference_mean": bootstrap_mean(apart),
+        "accuracy": mean_interval(right),
+        "same_choice": mean_interval(same),
+        "confidence_difference_mean": mean_interval(apart),
         "confidence_difference_most": once(max(apart)),
     }
 
 
 def means(measured: Sequence[dict[str, float]]) -> dict[str, Interval]:
     """Each figure over the rounds."""
-    return {name: bootstrap_mean([figures[name] for figures in measured]) for name in measured[0]}
+    return {name: mean_interval([figures[name] for figures in measured]) for name in measured[0]}
 
 
 def compare(options: argparse.Namespace, folder: Path) -> list[Row]:
@@ -172,7 +173,7 @@ def compare(options: argparse.Namespace, folder: Path) -> list[Row]:
     ratios = [
         {f"{name}_ratio": theirs[n][name] / ours[n][name] for name in ours[n]} for n in range(options.rounds)
     ]
-    accuracy = bootstrap_mean([float(prediction.correct) for prediction in predictions])
+    accuracy = mean_interval([float(prediction.correct) for prediction in predictions])
     setting = {"questions": len(task.items), "subjects": len(questions), "threads": options.threads}
     return [
         Row("lmtools", {"accuracy": accuracy, **means(ours)}),

@@ -25,7 +25,8 @@ import torch
 from figures import once
 
 from lmtools.core.environment import machine, versions
-from lmtools.core.results import Results, Row, bootstrap_mean, read_results
+from lmtools.core.intervals import mean_interval
+from lmtools.core.results import Results, Row, read_results
 from lmtools.data.sources import load_questions
 from lmtools.generation.hf import HfGenerator
 from lmtools.generation.past import common_prefix
@@ -139,11 +140,11 @@ def compare(loaded: LoadedModel, prompts: Sequence[str], rounds: int, label: str
             same[name] = sum(map(tuple.__eq__, expected, tokens)) / len(prompts)
             before = after
             print(f"{name}: {seconds:.1f} s, lmtools {after:.1f} s", file=sys.stderr, flush=True)
-    rows = [Row(f"{label}/lmtools", {"queries_per_second": bootstrap_mean(ours)})]
+    rows = [Row(f"{label}/lmtools", {"queries_per_second": mean_interval(ours)})]
     for name in PEERS:
         figures = {
-            "queries_per_second": bootstrap_mean(rate[name]),
-            "speedup_of_lmtools": bootstrap_mean(speedup[name]),
+            "queries_per_second": mean_interval(rate[name]),
+            "speedup_of_lmtools": mean_interval(speedup[name]),
             "same_tokens": once(same[name], len(prompts)),
         }
         rows.append(Row(f"{label}/{name}", figures))

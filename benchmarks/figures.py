@@ -9,12 +9,13 @@ from lmtools.core.results import Interval
 
 def once(value: float, n: int = 1) -> Interval:
     """A figure that has no spread: measured once, or a statistic of ``n`` values."""
-    return Interval(value, value, value, n)
+    return Interval(value, value, value, n, "none", n)
 
 
 def spread(values: Sequence[float]) -> Interval:
     """The median of rounds, from the smallest to the largest."""
-    return Interval(statistics.median(values), min(values), max(values), len(values))
+    middle, rounds = statistics.median(values), len(values)
+    return Interval(middle, min(values), max(values), rounds, "range", rounds)
 
 
 def harness_version(python: str) -> str:

@@ -27,13 +27,14 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
+from figures import spread
 from scipy.special import softmax
 from transformers import AutoModelForSequenceClassification, PrinterCallback
 from trl import RewardConfig, RewardTrainer
 
 from lmtools.core.arrays import Floats
 from lmtools.core.environment import machine, versions
-from lmtools.core.results import Results, Row, bootstrap
+from lmtools.core.results import Results, Row
 from lmtools.data.records import Preference
 from lmtools.data.sources import load_preferences, load_targets
 from lmtools.hyre.adapt import Margins, head_prior, posterior
@@ -224,7 +225,7 @@ def checked(what: str, first: Any, second: Any, most: float, size: float | None 
 def row(name: str, **figures: Any) -> Row:
     """The median of each figure over its rounds, or the figure itself."""
     arrays = {key: np.atleast_1d(np.asarray(values, np.float64)) for key, values in figures.items()}
-    return Row(name, {key: bootstrap(np.median, [values]) for key, values in arrays.items()})
+    return Row(name, {key: spread(values.tolist()) for key, values in arrays.items()})
 
 
 def main(arguments: Sequence[str]) -> None:

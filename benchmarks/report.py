@@ -30,8 +30,9 @@ from zipf_corpus import VOCABULARY, word
 
 from lmtools.core.environment import machine, versions
 from lmtools.core.files import write_jsonl
+from lmtools.core.intervals import mean_interval
 from lmtools.core.manifest import Manifest, now
-from lmtools.core.results import Results, Row, bootstrap_mean
+from lmtools.core.results import Results, Row
 from lmtools.report.page import write_report
 
 RESULTS = Path(__file__).parent / "results" / "report.json"
@@ -124,7 +125,7 @@ def main() -> int:
         folder = Path(temporary)
         chromium = os.environ.get("LMTOOLS_CHROMIUM") or shutil.which("chromium")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        half = bootstrap_mean([0.0, 1.0])
+        half = mean_interval([0.0, 1.0])
         cases = {
             "tried queries": ("samples.jsonl", tried, Row("all", {"reward": half})),
             "answers": ("predictions.jsonl", answered, Row("uncalibrated", {"made up/ece": half})),

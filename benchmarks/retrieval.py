@@ -25,7 +25,8 @@ from figures import once
 from zipf_corpus import draw_queries, write_corpus
 
 from lmtools.core.environment import machine, versions
-from lmtools.core.results import Interval, Results, Row, bootstrap_mean
+from lmtools.core.intervals import mean_interval
+from lmtools.core.results import Interval, Results, Row
 from lmtools.retrieval.config import Bm25Config
 from lmtools.retrieval.open import open_retriever
 
@@ -143,7 +144,7 @@ def compare(name: str, corpus: Path, queries: list[str], threads: int, folder: P
     fast = rounds({peer: searches[peer] for peer in ("lmtools", "bm25s")}, queries, 15)
     short = rounds({peer: searches[peer] for peer in ("lmtools", "rank-bm25")}, queries[:slow], 3)
     for peer, times in (*fast.items(), ("rank-bm25", short["rank-bm25"])):
-        figures[peer]["ms_per_query"] = bootstrap_mean(times)
+        figures[peer]["ms_per_query"] = mean_interval(times)
     figures["lmtools"]["time_over_bm25s"] = ratio(fast["lmtools"], fast["bm25s"])
     figures["lmtools"]["speedup_over_rank_bm25"] = ratio(short["rank-bm25"], short["lmtools"])
     return [Row(f"{name}/{peer}", metrics) for peer, metrics in figures.items()]
@@ -151,7 +152,7 @@ def compare(name: str, corpus: Path, queries: list[str], threads: int, folder: P
 
 def ratio(above: list[float], below: list[float]) -> Interval:
     """The mean of the rounds' ratios."""
-    return bootstrap_mean(np.array(above) / np.array(below))
+    return mean_interval(np.array(above) / np.array(below))
 
 
 def table(rows: Sequence[Row]) -> str:

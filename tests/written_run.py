@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lmtools.core.intervals import mean_interval
 from lmtools.core.manifest import Manifest
-from lmtools.core.results import Difference, Interval, Results, Row, bootstrap_mean
+from lmtools.core.results import Difference, Interval, Results, Row
 
 VERSIONS = {"python": "3.11.7", "lmtools": "0.1.0"}
 
@@ -41,7 +42,7 @@ def write_run(
 
 def write_calibration_run(directory: Path, right: Mapping[str, Sequence[bool]], **settings) -> Path:
     """A calibration run: of each method whether its answers to q0, q1 ... are right, all said with .8."""
-    rows = {method: {"quiz/accuracy": bootstrap_mean(list(own)).value} for method, own in right.items()}
+    rows = {method: {"quiz/accuracy": mean_interval(list(own)).value} for method, own in right.items()}
     write_run(directory, rows, command=("lmtools", "eval", "calibration"), **settings)
     lines = [
         {

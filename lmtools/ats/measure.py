@@ -21,9 +21,11 @@ from lmtools.ats.train import log_multipliers
 from lmtools.calibration.scoring import UNCALIBRATED
 from lmtools.core.arrays import Floats
 from lmtools.core.files import write_jsonl
+from lmtools.core.intervals import mean_interval, paired_difference
 from lmtools.core.progress import say
-from lmtools.core.results import Difference, Row, bootstrap_mean, paired_difference
+from lmtools.core.results import Difference, Row
 from lmtools.metrics.calibration_intervals import clustered_ece, clustered_ece_difference
+from lmtools.report.sentences import HEADS
 
 # Loss, NLL, calibration error of the top choice and mean multiplier, with intervals clustered by sequence.
 
@@ -126,31 +128,44 @@ def joined(parts: Sequence[tuple[Tensor, Tensor, Tensor]]) -> TokenScores:
 def compare_methods(
     scores: Mapping[str, TokenScores], clusters: Sequence[int], resamples: int, seed: int
 ) -> tuple[list[Row], list[Difference]]:
-    """A row for each method, and each one's differences from the uncalibrated model.
+    """A row for each method, each one's differences from the uncalibrated model, and the head's from all.
 
     Args:
         scores: by method, of the same n tokens; "uncalibrated" is among them.
         clusters: (n,), the sequence of each token: tokens of a sequence are not independent.
     """
     rows, differences = [], []
-    base = scores[UNCALIBRATED]
     for name, method in scores.items():
         metrics = {
-            metric: bootstrap_mean(values, clusters, resamples, seed)
+            metric: mean_interval(values, clusters, resamples, seed, by="text")
             for metric, values in method.means.items()
         }
-        metrics["token-ece"] = clustered_ece(method.confidence, method.correct, clusters, resamples, seed)
+        metrics["token-ece"] = clustered_ece(
+            method.confidence, method.correct, clusters, resamples, seed, by="text"
+        )
         rows.append(Row(name, metrics))
-        if name == UNCALIBRATED:
-            continue
+    head = next((name for name in HEADS if name in scores), UNCALIBRATED)
+    pairs = [(name, UNCALIBRATED) for name in scores]
+    pairs += [(head, name) for name in scores if head != UNCALIBRATED]
+    for name, other in dict.fromkeys(pair for pair in pairs if pair[0] != pair[1]):
+        method, base = scores[name], scores[other]
         for metric, values in method.means.items():
             if metric in base.means and metric != "multiplier":
-                difference = paired_difference(values, base.means[metric], clusters, resamples, seed)
-                differences.append(Difference.of(name, UNCALIBRATED, metric, difference))
+                difference = paired_difference(
+                    values, base.means[metric], clusters, resamples, seed, by="text"
+                )
+                differences.append(Difference.of(name, other, metric, difference))
         difference = clustered_ece_difference(
-            method.confidence, method.correct, base.confidence, base.correct, clusters, resamples, seed
+            method.confidence,
+            method.correct,
+            base.confidence,
+            base.correct,
+            clusters,
+            resamples,
+            seed,
+            by="text",
         )
-        differences.append(Difference.of(name, UNCALIBRATED, "token-ece", difference))
+        differences.append(Difference.of(name, other, "token-ece", difference))
     return rows, differences
 
 

@@ -24,6 +24,8 @@ from lmtools.core.run import METRICS, Run
 from lmtools.data.predictions import QUESTIONS_FILE as QUESTIONS
 from lmtools.data.predictions import AskedQuestion, Prediction, columns, grouped, write_predictions
 from lmtools.metrics.calibration_intervals import differences, measure
+from lmtools.report.sentences import HEADS
+from lmtools.report.verdict import ranked
 
 PREDICTIONS = "predictions.jsonl"
 FIELDS = ("id", "method", "answer", "confidence", "correct")
@@ -163,18 +165,25 @@ def make_table(
         for method in methods
         if method != other
     ]
-    with progress(sum(map(len, tasks.values())) + len(pairs), "intervals") as bar:
+    with progress(sum(map(len, tasks.values())) + len(pairs) + len(tasks), "intervals") as bar:
         for task, methods in tasks.items():
             for method, answers in methods.items():
                 values = measure(*columns(answers), resamples, seed)
                 metrics.setdefault(method, {}).update(_prefixed(task, values))
                 bar.advance()
+        rows = [Row(method, values) for method, values in metrics.items()]
+        for task, methods in tasks.items():
+            # The verdict on a head is against the strongest of the others, whatever that turns out to be.
+            head = next((name for name in HEADS if name in methods), "")
+            strongest = ranked(rows, f"{task}/ece", head)[:1] if head else []
+            pairs += [(task, head, b) for b in strongest if (task, head, b) not in pairs]
+            bar.advance(not strongest)
         for task, a, b in pairs:
             a_values, b_values = tasks[task][a], tasks[task][b]
             drawn = differences(*columns(a_values)[:2], *columns(b_values), resamples, seed)
             paired += [Difference.of(a, b, name, value) for name, value in _prefixed(task, drawn).items()]
             bar.advance()
-    return Table([Row(method, values) for method, values in metrics.items()], paired)
+    return Table(rows, paired)
 
 
 def _prefixed(task: str, values: dict[str, Interval]) -> dict[str, Interval]:

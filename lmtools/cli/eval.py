@@ -11,7 +11,7 @@ import typer
 from lmtools.cli import completion
 from lmtools.cli.invocation import as_called
 from lmtools.cli.options import LmEval, Options, with_options
-from lmtools.cli.output import emit
+from lmtools.cli.output import emit, say_verdicts
 from lmtools.core.progress import say
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def show_calibration(run: "CalibrationRun", json: bool) -> None:
 
 
 def print_tables(results: "Results") -> None:
-    """A table for each task, on stderr."""
+    """A table for each task, and the verdicts, on stderr."""
     from lmtools.report.markdown import print_table
 
     tasks = dict.fromkeys(name.rpartition("/")[0] for row in results.rows for name in row.metrics)
@@ -173,6 +173,7 @@ def print_tables(results: "Results") -> None:
         say(f"\n{task} ({count} answers)")
         present = [name for name in METRICS if any(name in row.metrics for row in rows)]
         print_table(replace(results, rows=tuple(rows)), present)
+    say_verdicts(results)
 
 
 def show_calibration_plan(plan: "Plan", json: bool) -> None:

@@ -25,16 +25,26 @@ def show_run(run: "FinishedRun", json: bool, closing: str, metrics: Sequence[str
 
 
 def show_results(results: "Results", closing: str, metrics: Sequence[str] = ()) -> None:
-    """For people: a table, and ``closing``, in which command lines become typeable."""
+    """For people: a table, the verdict, and ``closing``, in which command lines become typeable."""
     from lmtools.report.markdown import print_table
 
     print_table(results, metrics)
+    say_verdicts(results)
     say(f"\n{as_called(closing)}")
 
 
 def echo(text: str) -> None:
     """Lines of an answer for a person, on stdout."""
     typer.echo(printable(text))
+
+
+def say_verdicts(results: "Results") -> None:
+    """How the main row stands to the strongest baseline, a sentence for each headline metric that has one."""
+    from lmtools.report.verdict import verdicts
+
+    for verdict in verdicts(results):
+        if verdict.strongest:
+            say(f"\n{verdict.sentence}")
 
 
 def emit(value: Any, as_json: bool) -> None:

@@ -74,7 +74,7 @@ def quickstart(options: Options) -> None:
             f"files go to {run.directory}/"
         )
         results = api.train(inputs, run, RECIPE)
-        show_results(results, _searching(results, run.directory, inputs.test[0].question))
+        show_results(results, _searching(run.directory, inputs.test[0].question))
         if not run.writes:
             return
         measured = _calibrate(run, fit, measurement)
@@ -217,13 +217,10 @@ def _personalised(measured: "Results", ensemble: str, directory: Path) -> str:
     return as_called("\n".join([*lines, f"For one user:\n  {command} --weights {weights}"]))
 
 
-def _searching(results: "Results", directory: Path, question: str) -> str:
-    """What LeReT found, where the files are, and how to use the policy."""
-    from lmtools.leret.evaluate import finding, last_recall
-
-    sentence = finding(results, last_recall(results)) if results.rows else ""
+def _searching(directory: Path, question: str) -> str:
+    """Where the files are, and how to use the policy."""
     return (
-        f"{sentence}\n\nEverything is in {directory}/: what was tried (samples.jsonl), what was learnt from "
+        f"Everything is in {directory}/: what was tried (samples.jsonl), what was learnt from "
         f"it (sft.jsonl), the policy (policy/) and the figures (metrics.json).\n"
         f"Ask it something:\n  {search_line(directory, question)}"
     )

@@ -8,7 +8,7 @@ method, a policy, a number of labels) is a filter of one model: ``none`` where t
 nothing is done (``uncalibrated``), else the row's name.
 
 The harness gives standard errors, we give 95 % intervals: ``NAME_stderr,FILTER`` is half the width of the
-bootstrap interval divided by 1.96, which is the standard error where the interval is a normal one.
+interval divided by 1.96, which is the standard error where the interval is a normal one.
 """
 
 import json
@@ -143,7 +143,7 @@ def filter_name(row: str, only: bool = False) -> str:
 
 
 def standard_error(interval: Interval) -> float:
-    """Half the width of a 95 % bootstrap interval divided by 1.96.
+    """Half the width of a 95 % interval divided by 1.96.
 
     >>> round(standard_error(Interval(value=0.5, low=0.402, high=0.598, n=100)), 3)
     0.05

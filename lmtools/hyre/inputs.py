@@ -12,8 +12,9 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 
+from lmtools.core.intervals import RATE, mean_interval
 from lmtools.core.progress import say
-from lmtools.core.results import Results, Row, bootstrap, bootstrap_mean, read_results
+from lmtools.core.results import Results, Row, read_results
 from lmtools.core.run import METRICS, Run
 from lmtools.data.records import Preference
 from lmtools.data.sources import source_hash
@@ -24,7 +25,7 @@ from lmtools.hyre.pairs import PairFeatures, read_features, read_targets, read_t
 from lmtools.hyre.recipe import HyreRecipe
 from lmtools.hyre.train import SINGLE_HEAD, Ensembles, train_ensembles
 from lmtools.hyre.tuned import ADAPTER, with_adapter
-from lmtools.metrics.preference import correct, pairwise_disagreement
+from lmtools.metrics.preference import correct, disagreements
 from lmtools.models.features import FeatureReader
 from lmtools.models.files import model_hashes
 from lmtools.models.load import pick_device
@@ -129,9 +130,11 @@ def training_rows(features: PairFeatures, ensembles: Ensembles, recipe: HyreReci
     for name, ensemble in {**ensembles.by_name, SINGLE_HEAD: ensembles.single}.items():
         margins = ensemble.outputs(features.chosen) - ensemble.outputs(features.rejected)
         metrics = {
-            "train-accuracy": bootstrap_mean(correct(margins.mean(axis=1)), None, *resampling),
-            "heads-train-accuracy": bootstrap_mean(correct(margins).mean(axis=1), None, *resampling),
-            "disagreement": bootstrap(pairwise_disagreement, [margins[:DIAGNOSED]], None, 200, recipe.seed),
+            "train-accuracy": mean_interval(correct(margins.mean(axis=1)), None, *resampling, bounds=RATE),
+            "heads-train-accuracy": mean_interval(
+                correct(margins).mean(axis=1), None, *resampling, bounds=RATE
+            ),
+            "disagreement": mean_interval(disagreements(margins[:DIAGNOSED]), None, *resampling, bounds=RATE),
         }
         rows.append(Row(name, metrics))
     return rows

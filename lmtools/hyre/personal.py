@@ -19,9 +19,10 @@ import numpy as np
 
 from lmtools.core.arrays import Floats
 from lmtools.core.errors import DataError, LmtoolsError
+from lmtools.core.intervals import RATE, mean_interval, paired_difference
 from lmtools.core.journal import Journal
 from lmtools.core.progress import say
-from lmtools.core.results import Difference, Row, bootstrap_mean, paired_difference
+from lmtools.core.results import Difference, Row
 from lmtools.core.seeds import derive
 from lmtools.data.records import Preference
 from lmtools.data.sources import Tally, load_targets
@@ -230,7 +231,7 @@ def held_out_accuracy(
     if (prior := prior_weights(ensemble.train_loss, weights.settings)).any():
         named["before @0"] = prior
     return [
-        Row(name, {"accuracy": bootstrap_mean(correct(tested @ vector), None, resamples, seed)})
+        Row(name, {"accuracy": mean_interval(correct(tested @ vector), None, resamples, seed, bounds=RATE)})
         for name, vector in named.items()
     ]
 
@@ -243,5 +244,5 @@ def difference_from_prior(
         return []
     prior = prior_weights(ensemble.train_loss, weights.settings)
     after, before = correct(tested @ weights.weights), correct(tested @ prior)
-    interval = paired_difference(after, before, seed=seed)
+    interval = paired_difference(after, before, seed=seed, bounds=RATE)
     return [Difference.of(rows[0].name, rows[1].name, "accuracy", interval)]

@@ -9,46 +9,66 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmtools.core.arrays import Floats
-from lmtools.core.results import (
-    Difference,
-    Interval,
-    Row,
-    bootstrap_mean,
-    percentile_interval,
+from lmtools.core.intervals import (
+    BOUNDED,
+    RATE,
+    Bounds,
+    bounded_interval,
+    difference_bounds,
+    exact_share,
+    mean_interval,
     resample_weights,
 )
+from lmtools.core.results import Difference, Interval, Row
 from lmtools.core.seeds import derive
 from lmtools.hyre.methods import Measured
 from lmtools.hyre.recipe import HyreRecipe
 
 # Intervals of an accuracy that is a mean over draws of examples and over test pairs: both are resampled.
 #
-# For every target the draws and the pairs are drawn with replacement, independently of each other (the
+# For every target the draws and the pairs are weighted at random, independently of each other (the
 # pigeonhole bootstrap, Owen 2007), so that an interval holds both the luck of the five examples and that of
 # the test set. The mean over targets averages the targets' resamples. With the same seed two methods are
-# resampled alike, so that the difference of their resamples is paired.
+# resampled alike, so that the difference of their resamples is paired. For the ends of an interval one more
+# pair is right everywhere, or wrong.
+
+METHOD = f"{BOUNDED}, over draws and pairs"
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """An accuracy, or a difference of two, of each resample.
+
+    ``values`` (r,); ``mass`` (r,) is what all tested pairs weigh there, ``prior`` (r,) what one more does.
+    """
+
+    values: Floats
+    mass: Floats
+    prior: Floats
+
+    def __sub__(self, other: "Resamples") -> "Resamples":
+        return Resamples(self.values - other.values, np.minimum(self.mass, other.mass), self.prior)
 
 
 class Resampler:
     """Resamples of one target: ``draws`` rows and ``pairs`` columns."""
 
     def __init__(self, draws: int, pairs: int, resamples: int, seed: int, name: str) -> None:
-        weights = (
-            np.concatenate(list(resample_weights(count, None, resamples, derive(seed, axis, name) % 2**32)))
+        (self._rows, _), (self._columns, self._prior) = (
+            map(
+                np.concatenate,
+                zip(*resample_weights(count, None, resamples, derive(seed, axis, name) % 2**32), strict=True),
+            )
             for axis, count in (("draws", draws), ("pairs", pairs))
         )
-        self._rows, self._columns = weights
 
-    def accuracies(self, correct: Floats) -> Floats:
-        """The accuracy of each resample, (resamples,), of ``correct`` (draws, n) with NaN where not tested.
-
-        A resample without a single tested pair has the plain accuracy.
-        """
+    def accuracies(self, correct: Floats) -> Resamples:
+        """The accuracy of each resample of ``correct`` (draws, n) with NaN where not tested."""
         tested = np.isfinite(correct)
         right = self._rows[:, : len(correct)] @ np.where(tested, correct, 0.0)
         number = self._rows[:, : len(correct)] @ tested.astype(np.float64)
         right, number = (np.einsum("rn,rn->r", part, self._columns) for part in (right, number))
-        return np.where(number > 0, right / np.maximum(number, 1e-12), accuracy_of(correct))
+        return Resamples(right / number, self._columns[:, tested.any(axis=0)].sum(axis=1), self._prior)
 
 
 def accuracy_of(correct: Floats) -> float:
@@ -56,9 +76,21 @@ def accuracy_of(correct: Floats) -> float:
     return float(np.nanmean(correct))
 
 
-def over_targets(values: Sequence[float], resampled: Sequence[Floats], n: int) -> Interval:
+def over_targets(
+    values: Sequence[float], resampled: Sequence[Resamples], n: int, bounds: Bounds = RATE
+) -> Interval:
     """The mean over targets with its interval, from each target's value and resamples; ``n`` test pairs."""
-    return percentile_interval(float(np.mean(values)), np.mean(np.stack(list(resampled)), axis=0), n)
+    mean = mean_of(resampled)
+    value = float(np.mean(values))
+    return bounded_interval(value, mean.values, mean.mass, mean.prior, bounds, n, n, METHOD)
+
+
+def mean_of(resampled: Sequence[Resamples]) -> Resamples:
+    """The mean over targets, which weigh alike however many pairs they have."""
+    values = np.mean([resamples.values for resamples in resampled], axis=0)
+    # It is as sure as that of one target of so many pairs.
+    mass = len(resampled) ** 2 / np.sum([1 / resamples.mass for resamples in resampled], axis=0)
+    return Resamples(values, mass, resampled[0].prior)
 
 
 @dataclass(frozen=True)
@@ -76,7 +108,7 @@ class Cell:
     """A row on one target: accuracy, its resamples, its spread over draws, and the tested pairs."""
 
     value: float
-    resampled: Floats
+    resampled: Resamples
     spread: float
     n: int
 
@@ -110,15 +142,15 @@ def _row(name: str, cells: Mapping[str, Cell], targets: Sequence[Target], recipe
         for target, cell in cells.items()
     }
     resampling = recipe.eval.resamples, recipe.seed
-    metrics["spread"] = bootstrap_mean([cell.spread for cell in cells.values()], None, *resampling)
+    metrics["spread"] = mean_interval([cell.spread for cell in cells.values()], None, *resampling)
     effective = [target.measured.effective[name] for target in targets if name in target.measured.effective]
     means = [float(np.nanmean(values)) for values in effective if np.isfinite(values).any()]
     if means:
-        metrics["effective-heads"] = bootstrap_mean(means, None, *resampling)
+        metrics["effective-heads"] = mean_interval(means, None, *resampling)
     method = name.partition(" ")[0]
     different = [target.disagreement[method] for target in targets if method in target.disagreement]
     if different:
-        metrics["disagreement"] = bootstrap_mean(different, None, *resampling)
+        metrics["disagreement"] = mean_interval(different, None, *resampling, bounds=RATE)
     return Row(name, metrics)
 
 
@@ -153,8 +185,6 @@ def _difference(a: str, b: str, cells: Mapping[str, Mapping[str, Cell]]) -> Iter
     n = sum(left.n for left, _ in pairs)
     values = [left.value - right.value for left, right in pairs]
     resampled = [left.resampled - right.resampled for left, right in pairs]
-    yield Difference.of(a, b, "accuracy", over_targets(values, resampled, n))
-    wins = np.stack(resampled) > 0
-    share = np.mean([value > 0 for value in values])
-    low, high = np.quantile(wins.mean(axis=0), (0.025, 0.975))
-    yield Difference(a, b, "wins", float(share), float(low), float(high), len(pairs))
+    interval = over_targets(values, resampled, n, difference_bounds(RATE))
+    yield Difference.of(a, b, "accuracy", interval)
+    yield Difference.of(a, b, "wins", exact_share(sum(value > 0 for value in values), len(pairs)))

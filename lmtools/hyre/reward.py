@@ -17,8 +17,9 @@ import numpy as np
 
 from lmtools.core.arrays import Floats
 from lmtools.core.errors import DataError, ModelError
+from lmtools.core.intervals import BOUNDED, RATE, bounded_interval, mean_interval, resample_weights
 from lmtools.core.progress import say
-from lmtools.core.results import Interval, Row, bootstrap_mean, percentile_interval, resample_weights
+from lmtools.core.results import Interval, Row
 from lmtools.core.run import RECIPE
 from lmtools.data.records import Preference
 from lmtools.generation.open import open_features
@@ -262,7 +263,7 @@ def reward_rows(name: str, margins: Mapping[str, Floats], recipe: RewardRecipe) 
     equal = {part: 1 / (len(right) * len(values)) for part, values in right.items()}
     metrics = {
         "accuracy": _weighted(right, equal, *resampling),
-        "pairs/accuracy": bootstrap_mean(np.concatenate(list(right.values())), None, *resampling),
+        "pairs/accuracy": mean_interval(np.concatenate(list(right.values())), None, *resampling, bounds=RATE),
     }
     sections = section_weights({distribution: len(values) for distribution, values in right.items()})
     for section, weights in sections.items():
@@ -274,7 +275,7 @@ def reward_rows(name: str, margins: Mapping[str, Floats], recipe: RewardRecipe) 
             metric in taken
         ):  # a source without distributions is named by its file, which may be called anything
             metric = f"{distribution} (distribution)/accuracy"
-        metrics[metric] = bootstrap_mean(values, None, *resampling)
+        metrics[metric] = mean_interval(values, None, *resampling, bounds=RATE)
     return [Row(name, metrics)]
 
 
@@ -283,10 +284,15 @@ def _weighted(
 ) -> Interval:
     """A weighted sum over pairs, each distribution resampled by itself; ``weights`` are of single pairs."""
     value, resampled, n = 0.0, np.zeros(resamples), 0
+    unsure, prior = np.zeros(resamples), np.zeros(resamples)
     for number, (distribution, weight) in enumerate(weights.items()):
         values = right[distribution]
+        drawn = resample_weights(len(values), None, resamples, seed + number)
+        block, prior = map(np.concatenate, zip(*drawn, strict=True))
+        mass, share = block.sum(axis=1), weight * len(values)
         value += weight * float(values.sum())
-        blocks = [block @ values for block in resample_weights(len(values), None, resamples, seed + number)]
-        resampled += weight * np.concatenate(blocks)
+        resampled += share * (block @ values) / mass
+        unsure += share**2 / mass
         n += len(values)
-    return percentile_interval(value, resampled, n)
+    # As sure as so many pairs are whose weights are alike.
+    return bounded_interval(value, resampled, 1 / unsure, prior, RATE, n, n, f"{BOUNDED}, by distribution")

@@ -18,7 +18,8 @@ from scipy.stats import rankdata
 from lmtools.core.arrays import Floats
 from lmtools.core.errors import DataError, RecipeError
 from lmtools.core.files import atomic_writer, file_name
-from lmtools.core.results import Difference, Results, Row, percentile_interval
+from lmtools.core.intervals import RATE, Bounds, difference_bounds, percentile_interval
+from lmtools.core.results import PERCENTILE, Difference, Interval, Results, Row
 from lmtools.core.run import Run
 from lmtools.core.seeds import derive
 from lmtools.core.tracking import CurveCallback, no_curve
@@ -28,7 +29,7 @@ from lmtools.hyre.ensemble import Ensemble, EnsembleInfo, Features, save_ensembl
 from lmtools.hyre.label_draws import Draw, draws
 from lmtools.hyre.methods import Method, ensemble_methods, hyre_method, measure
 from lmtools.hyre.recipe import HyreRecipe, SourceSettings
-from lmtools.hyre.results import Resampler, accuracy_of
+from lmtools.hyre.results import Resampler, Resamples, accuracy_of, mean_of, over_targets
 from lmtools.hyre.reweighting import blend, class_losses, squared_losses
 from lmtools.hyre.settings import LossName
 from lmtools.hyre.train import COMPARED, MAIN, TrainingData, compared, make_ensemble
@@ -379,7 +380,7 @@ def _read_scores(path: Path, data: TableData) -> TableScores:
 
 LEAST = 1e-12
 """The least RMSE that others are told as a share of."""
-Figure = tuple[float, Floats]
+Figure = tuple[float, Resamples]
 """A value and its resamples."""
 
 
@@ -400,8 +401,9 @@ def tabular_results(
         for name, scores in table.scores.items():
             numbers[metric] = int(np.isfinite(scores).any(axis=0).sum())
             value, resampled = accuracy_of(scores), resampler.accuracies(scores)
-            root = (float(np.sqrt(value)), np.sqrt(resampled))
-            figures.setdefault(name, {})[metric] = root if regression else (value, resampled)
+            if regression:
+                value, resampled = float(np.sqrt(value)), replace(resampled, values=np.sqrt(resampled.values))
+            figures.setdefault(name, {})[metric] = value, resampled
     overall = "rmse-ratio" if regression else "accuracy"
     reference = dict(figures[f"uniform/{recipe.name} @0"])
     for by_metric in figures.values():
@@ -411,30 +413,47 @@ def tabular_results(
         ]
         by_metric[overall] = _mean(tables)
     numbers = {overall: sum(numbers.values()), **numbers}
+    bounds = None if regression else RATE
     rows = [
-        Row(name, {metric: percentile_interval(*by_metric[metric], n) for metric, n in numbers.items()})
+        Row(name, {metric: _interval(by_metric[metric], n, bounds) for metric, n in numbers.items()})
         for name, by_metric in figures.items()
     ]
-    return tuple(rows), tuple(_differences(figures, numbers))
+    return tuple(rows), tuple(
+        _differences(figures, numbers, recipe.name, bounds and difference_bounds(bounds))
+    )
 
 
 def _differences(
-    figures: Mapping[str, Mapping[str, Figure]], numbers: Mapping[str, int]
+    figures: Mapping[str, Mapping[str, Figure]], numbers: Mapping[str, int], main: str, bounds: Bounds | None
 ) -> Iterator[Difference]:
+    """HyRe on each ensemble less the baselines of as many examples or none: its own, of the main one all."""
     for a in figures:
         method, _, n = a.rpartition(" @")
         kind, _, ensemble = method.partition("/")
-        baselines = (f"uniform/{ensemble} @0", f"ridge @{n}") if kind == "hyre" else ()
-        for b in (name for name in baselines if name in figures):
-            for metric, number in numbers.items():
-                (left, lefts), (right, rights) = figures[a][metric], figures[b][metric]
-                yield Difference.of(a, b, metric, percentile_interval(left - right, lefts - rights, number))
+        for b in figures if kind == "hyre" else ():
+            name, _, count = b.rpartition(" @")
+            rule, _, source = name.partition("/")
+            baseline = rule not in ("hyre", "oracle-head") and (ensemble == main or source in ("", ensemble))
+            if baseline and count in (n, "0"):
+                for metric, number in numbers.items():
+                    (left, lefts), (right, rights) = figures[a][metric], figures[b][metric]
+                    yield Difference.of(
+                        a, b, metric, _interval((left - right, lefts - rights), number, bounds)
+                    )
+
+
+def _interval(figure: Figure, n: int, bounds: Bounds | None) -> Interval:
+    value, resampled = figure
+    if bounds is None:
+        return percentile_interval(value, resampled.values, n, n, f"{PERCENTILE}, over examples and rows")
+    return over_targets([value], [resampled], n, bounds)
 
 
 def _mean(figures: Sequence[Figure]) -> Figure:
     values, resampled = zip(*figures, strict=True)
-    return float(np.mean(values)), np.asarray(np.mean(np.stack(resampled), axis=0))
+    return float(np.mean(values)), mean_of(resampled)
 
 
 def _ratio(figure: Figure, reference: Figure) -> Figure:
-    return figure[0] / max(reference[0], LEAST), figure[1] / np.maximum(reference[1], LEAST)
+    values = figure[1].values / np.maximum(reference[1].values, LEAST)
+    return figure[0] / max(reference[0], LEAST), replace(figure[1], values=values)

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Unpack
 
 from lmtools.core.errors import RunError
+from lmtools.core.intervals import RATE, mean_interval
 from lmtools.core.recipe import recipe_system
-from lmtools.core.results import Results, Row, bootstrap_mean, read_results
+from lmtools.core.results import Results, Row, read_results
 from lmtools.core.run import METRICS, RECIPE, Run, wrong_run
 from lmtools.leret.card import published, write_cards, write_data_card
 from lmtools.leret.dry_run import Plan, dry_run
@@ -138,7 +139,7 @@ def exploration_rows(path: Path, inputs: LeretInputs) -> list[Row]:
             question_ids.append(sample["question_id"])
     resamples, seed = inputs.recipe.eval.resamples, inputs.recipe.seed
     return [
-        Row(name, {"reward": bootstrap_mean(values, question_ids, resamples, seed)})
+        Row(name, {"reward": mean_interval(values, question_ids, resamples, seed, bounds=RATE)})
         for name, (values, question_ids) in sorted(rewards.items())
     ]
 

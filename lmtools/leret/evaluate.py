@@ -7,7 +7,8 @@ from typing import Any
 
 from lmtools.core.errors import RetrieverError, RunError
 from lmtools.core.files import write_jsonl
-from lmtools.core.results import Difference, Results, Row, bootstrap_mean, paired_difference
+from lmtools.core.intervals import RATE, mean_interval, paired_difference
+from lmtools.core.results import Difference, Results, Row
 from lmtools.core.run import Run
 from lmtools.core.strings import cut
 from lmtools.data.records import Question
@@ -46,13 +47,13 @@ def row(name: str, values: Scores, questions: Sequence[Question], resamples: int
     kinds: dict[str, list[int]] = {}
     for index, question in enumerate(questions):
         kinds.setdefault(question.kind, []).append(index)
-    metrics = {metric: bootstrap_mean(v, ids, resamples, seed) for metric, v in values.items()}
+    metrics = {metric: mean_interval(v, ids, resamples, seed, bounds=RATE) for metric, v in values.items()}
     for kind, members in sorted(kinds.items()):
         if kind and MIN_KIND <= len(members) < len(questions):
             for metric, v in values.items():
                 part = [v[index] for index in members]
-                metrics[f"{kind}/{metric}"] = bootstrap_mean(
-                    part, [ids[index] for index in members], resamples, seed
+                metrics[f"{kind}/{metric}"] = mean_interval(
+                    part, [ids[index] for index in members], resamples, seed, bounds=RATE
                 )
     return Row(name, metrics)
 
@@ -64,7 +65,10 @@ def differences(
     ids = [question.id for question in questions]
     return [
         Difference.of(
-            a, b, metric, paired_difference(table[a][metric], table[b][metric], ids, resamples, seed)
+            a,
+            b,
+            metric,
+            paired_difference(table[a][metric], table[b][metric], ids, resamples, seed, bounds=RATE),
         )
         for b in table
         if b != a
@@ -252,42 +256,6 @@ def answer_scores(traces: Sequence[Trace], inputs: LeretInputs, answerer: Policy
     answers = answerer.answer([question.question for question in inputs.test], contexts)
     pairs = [(answer, accepted_answers(q)) for answer, q in zip(answers, inputs.test, strict=True)]
     return {"em": [exact_match(*pair) for pair in pairs], "f1": [f1(*pair) for pair in pairs]}
-
-
-# What a run found, in plain words.
-
-
-def finding(results: Results, metric: str) -> str:
-    """What improved, by how much, with the interval, in one or two sentences.
-
-    >>> from lmtools.core.results import Row
-    >>> from lmtools.core.results import Interval
-    >>> interval = Interval(0.5, 0.4, 0.6, 100)
-    >>> gain = Difference("SFT", "zero-shot base", "recall@hop2", 0.3, 0.2, 0.4, 100)
-    >>> rows = (Row("SFT", {"recall@hop2": interval}),)
-    >>> print(finding(Results("r", "c", 0, {}, {}, rows, (gain,)), "recall@hop2"))
-    After 2 hops SFT finds 50 % of the gold passages (100 questions).
-    That is 30 points more than zero-shot base (95 % interval 20 to 40): an improvement.
-    """
-    last = results.row(results.differences[0].a) if results.differences else results.rows[-1]
-    value = last.metrics[metric]
-    hops = metric.rpartition("hop")[2]
-    after = f"After {hops} hop{'s' if hops != '1' else ''}"
-    lines = [
-        f"{after} {last.name} finds {100 * value.value:.0f} % of the gold passages ({value.n} questions)."
-    ]
-    lines += [_sentence(d) for d in results.differences if d.metric == metric and d.a == last.name]
-    return "\n".join(lines)
-
-
-def _sentence(difference: Difference) -> str:
-    value, low, high = (100 * x for x in (difference.value, difference.low, difference.high))
-    verdict = "an improvement" if low > 0 else "a loss" if high < 0 else "not distinguishable from chance"
-    word = "more" if value >= 0 else "fewer"
-    return (
-        f"That is {abs(value):.0f} points {word} than {difference.b} "
-        f"(95 % interval {low:.0f} to {high:.0f}): {verdict}."
-    )
 
 
 def last_recall(results: Results) -> str:

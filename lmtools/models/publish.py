@@ -214,7 +214,8 @@ def _figures(artefact: Artefact, results: Results) -> str:
         for d in results.differences
         if d.metric == artefact.compared
     ]
-    words = f"{artefact.measured} In brackets 95 % intervals (bootstrap)."
+    methods = "; ".join(dict.fromkeys(i.method for row in rows for i in row.metrics.values()))
+    words = f"{artefact.measured} In brackets 95 % intervals ({methods})."
     return "\n\n".join([words, table, *(["\n".join(pairs)] if pairs else [])])
 
 

@@ -63,7 +63,8 @@ def chart_json(chart: Chart, prefix: str = "") -> dict[str, Any]:
 def chart_table(chart: Chart) -> tuple[Sequence[str], Rows]:
     """Columns and rows that say what the chart shows."""
     if isinstance(chart, Dots):
-        return ("", "value", "95 % interval", "n"), [
+        value = "points" if chart.unit == "points" else "value"
+        return ("", value, "95 % interval", "n"), [
             (name, format_value(i.value, chart.unit), format_range(i, chart.unit), f"{i.n:,}")
             for name, i in chart.rows
         ]
@@ -109,11 +110,16 @@ def _lines_table(chart: Lines) -> tuple[Sequence[str], Rows]:
 
 
 def format_value(value: float | None, unit: Unit) -> str:
-    """A figure for a reader: a rate in percent, a number in three digits; a dash where there is none."""
+    """A figure for a reader: a rate in percent, a difference of rates in points, a number in three digits.
+
+    A dash where there is none.
+    """
     if value is None or not math.isfinite(value):
         return "–"
     if unit == "rate":
         return f"{100 * value:.1f} %"
+    if unit == "points":
+        return f"{100 * value:+.1f}"
     return f"{value:,.0f}" if abs(value) >= 1000 or float(value).is_integer() else f"{value:.3g}"
 
 

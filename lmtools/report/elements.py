@@ -12,8 +12,9 @@ from typing import Literal
 
 from lmtools.core.results import Interval
 
-Unit = Literal["rate", "number"]
-"""How figures are written and axes end: rates in percent from 0 to 1, numbers as they are."""
+Unit = Literal["rate", "number", "points"]
+"""How figures are written and axes end: rates in percent from 0 to 1, differences of rates in points, numbers
+as they are."""
 
 # Text and tables.
 

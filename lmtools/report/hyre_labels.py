@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lmtools.core.arrays import Floats
-from lmtools.core.results import Results, bootstrap_mean
+from lmtools.core.intervals import RATE, mean_interval
+from lmtools.core.results import Results
 from lmtools.report.charts import format_point, format_value
 from lmtools.report.elements import Bars, Chart, Dots, Grid, Line, Lines, Part, Prose, Section, Table
 from lmtools.report.hyre_pairs import (
@@ -170,7 +171,7 @@ def _disagreement(
     values, source = np.array(disagreement), main.removeprefix("hyre/")
     if len(targets) > 1 and np.ptp(values) > 1e-6:
         rows = [
-            (target.name, bootstrap_mean(values[list(target.indices)], None, RESAMPLES))
+            (target.name, mean_interval(values[list(target.indices)], None, RESAMPLES, bounds=RATE))
             for target in targets[:MOST_TARGETS]
         ]
         charts.append(Dots(f"The heads of {source} on each target", rows))

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmtools.core.errors import DataError
-from lmtools.core.results import Interval, bootstrap_mean
+from lmtools.core.intervals import mean_interval, rate_bounds
+from lmtools.core.results import Interval
 from lmtools.report.charts import format_value
 from lmtools.report.elements import (
     Block,
@@ -110,7 +111,8 @@ class Samples:
             return None
         clusters = np.asarray(self.question)[chosen]
         resamples = min(1000, max(100, DRAWS // len(np.unique(clusters))))
-        return bootstrap_mean(np.asarray(self.reward)[chosen], clusters.tolist(), resamples)
+        rewards = np.asarray(self.reward)[chosen]
+        return mean_interval(rewards, clusters.tolist(), resamples, bounds=rate_bounds(rewards))
 
     def values(self, column: str) -> list[int]:
         """The different values of a column, rising."""

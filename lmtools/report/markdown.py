@@ -26,6 +26,8 @@ from lmtools.core.errors import DataError
 from lmtools.core.files import write_text
 from lmtools.core.results import Difference, Interval, Results, Row, read_results
 from lmtools.core.strings import printable
+from lmtools.report.charts import format_interval
+from lmtools.report.sentences import unit
 
 TABLE = re.compile(
     r"(<!-- table: (?P<path>\S+)(?P<metrics>[^>]*?) -->\n).*?(<!-- end of table -->)", re.DOTALL
@@ -45,8 +47,13 @@ def _bare(figure: float, sign: Literal["-", "+"] = "-") -> str:
     return re.sub(r"^([+-]?)0\.", r"\1.", f"{figure:{sign}.3f}")
 
 
-def markdown_table(results: Results, metrics: Sequence[str], against: str | None = None) -> str:
+def markdown_table(
+    results: Results, metrics: Sequence[str], against: str | None = None, metric: str = ""
+) -> str:
     """Rows of a result file; without ``metrics`` all those of the first row that have no prefix.
+
+    Args:
+        metric: what the columns measure, where their names do not say it.
 
     Raises:
         DataError: no row has a metric that is asked for.
@@ -63,7 +70,8 @@ def markdown_table(results: Results, metrics: Sequence[str], against: str | None
         )
     lines.append("")
     if against is None:
-        lines += [_difference(d) for d in results.differences if d.metric == names[-1]]
+        rate = unit(metric or names[-1]) == "rate"
+        lines += [_difference(d, rate) for d in results.differences if d.metric == names[-1]]
     else:
         lines += _differences_table(results, names, against)
     return "\n".join(lines) + "\n"
@@ -93,9 +101,11 @@ def _signed(d: Difference | None) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def _difference(d: Difference) -> str:
-    value, low, high = (100 * figure for figure in (d.value, d.low, d.high))
-    return f"- {d.a} − {d.b}: {value:+.1f} points [{low:+.1f}, {high:+.1f}] (paired, n = {d.n})"
+def _difference(d: Difference, rate: bool) -> str:
+    if rate:
+        value, low, high = (100 * figure for figure in (d.value, d.low, d.high))
+        return f"- {d.a} − {d.b}: {value:+.1f} points [{low:+.1f}, {high:+.1f}] (paired, n = {d.n})"
+    return f"- {d.a} − {d.b}: {_signed(d)} (paired, n = {d.n})"
 
 
 # The tables of a document.
@@ -149,11 +159,13 @@ def fill(text: str, folder: Path) -> str:
         words = match["metrics"].split()
         options = dict(word.split("=", 1) for word in words if "=" in word)
         metrics = [word for word in words if "=" not in word]
+        metric = ""
         if "labels" in options:
-            results, metrics = by_labels(results, metrics[0], options["labels"].split(","))
+            metric = metrics[0]
+            results, metrics = by_labels(results, metric, options["labels"].split(","))
         if "rows" in options:
             results = matching(results, options["rows"].split(","))
-        return f"{match[1]}\n{markdown_table(results, metrics, options.get('against'))}\n{match[4]}"
+        return f"{match[1]}\n{markdown_table(results, metrics, options.get('against'), metric)}\n{match[4]}"
 
     return TABLE.sub(table, text)
 
@@ -197,9 +209,7 @@ def print_table(results: Results, metrics: Sequence[str] = ()) -> None:
         cells = []
         for name in names:
             interval = row.metrics.get(name)
-            cells.append(
-                f"{interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]" if interval else "-"
-            )
+            cells.append(format_interval(interval, unit(name)))
         table.add_row(Text(printable(row.name)), *cells)
     console = Console(stderr=True)
     with console.capture() as lines:

@@ -16,8 +16,9 @@ from typing import Any
 
 from lmtools.core.errors import RunError
 from lmtools.core.files import write_jsonl, write_text
+from lmtools.core.intervals import paired_difference, rate_bounds
 from lmtools.core.progress import duration
-from lmtools.core.results import Difference, Interval, paired_difference
+from lmtools.core.results import Difference, Interval
 from lmtools.report.budget import ByteBudget
 from lmtools.report.charts import format_interval
 from lmtools.report.elements import Bars, Code, Dots, Facts, Part, Prose, Section, Table
@@ -25,6 +26,7 @@ from lmtools.report.html import Chapter, page_html
 from lmtools.report.run_files import Source, read_source
 from lmtools.report.sentences import (  # fmt: skip
     difference_sentence,
+    difference_unit,
     headline_metrics,
     headline_rows,
     main_differences,
@@ -273,12 +275,16 @@ def _paired(runs: Sequence[Source], outcomes: Callable[[Source], Outcomes]) -> l
         parts += [Prose(difference_sentence(d)) for d in differences[:MOST_CHARTS]]
         for metric in islice(dict.fromkeys(d.metric for d in differences), MOST_CHARTS):
             dots = [
-                (d.a.removesuffix(f" · {other.name}"), Interval(d.value, d.low, d.high, d.n))
+                (
+                    d.a.removesuffix(f" · {other.name}"),
+                    Interval(d.value, d.low, d.high, d.n, d.method, d.clusters),
+                )
                 for d in differences
                 if d.metric == metric
             ]
-            title = f"{metric}: {other.name} less {first.name}, paired"
-            parts.append(Dots(title, dots, unit(metric), zero=True))
+            amount = difference_unit(metric)
+            title = f"{metric}: {other.name} less {first.name}, paired{', in points' * (amount == 'points')}"
+            parts.append(Dots(title, dots, amount, zero=True))
     return parts
 
 
@@ -293,9 +299,9 @@ def _differences(
             if shared:
                 # The more examples, the fewer resamples: time is their product, and intervals are tighter.
                 resamples = min(max(DRAWS // len(shared), RESAMPLES[0]), RESAMPLES[1])
-                interval = paired_difference(
-                    [values[name] for name in shared], [before[name] for name in shared], shared, resamples
-                )
+                after, first_values = ([side[name] for name in shared] for side in (values, before))
+                bounds = rate_bounds(after, first_values) if unit(metric) == "rate" else None
+                interval = paired_difference(after, first_values, None, resamples, bounds=bounds)
                 yield Difference.of(f"{row} · {other.name}", f"{row} · {first.name}", metric, interval)
 
 

@@ -28,12 +28,19 @@ NEITHER = ("multiplier", "effective-heads", "spread", "disagreement", "margin")
 """Metrics of which neither more nor less is better."""
 HEADS = ("transformer", "mlp", "linear")
 """Of several calibrated methods the first of these is the one that a run is about."""
+FEWEST = 6
+"""Independent questions below which no difference can be told from chance."""
 MOST_ROWS = 24
 
 
 def unit(metric: str) -> Unit:
     """Whether a metric is a rate; ``TASK/`` before its name does not matter."""
     return "number" if metric.rpartition("/")[2] in NUMBERS else "rate"
+
+
+def difference_unit(metric: str) -> Unit:
+    """Of a difference in a metric: of rates points, of numbers numbers."""
+    return "points" if unit(metric) == "rate" else "number"
 
 
 def headline_metrics(results: Results) -> list[str]:
@@ -86,19 +93,31 @@ def difference_sentence(d: Difference) -> str:
     """A paired difference as a sentence that says whether it may be chance: its interval holds 0."""
     better = (d.value > 0) != (d.metric.rpartition("/")[2] in LESS_IS_BETTER)
     sure = d.low > 0 or d.high < 0
-    if not sure:
+    if too_few(d):
+        verdict = f"too few to tell, {FEWEST} are the least that can"
+    elif not sure:
         verdict = "which may be chance"
     elif d.metric.rpartition("/")[2] in NEITHER:
         verdict = "by more than chance"
     else:
         verdict = f"{'better' if better else 'worse'} by more than chance"
-    if d.low == d.value == d.high == 0:
+    if d.low == d.value == d.high == 0 and not too_few(d):
         return f"{d.a} is exactly level with {d.b} in {d.metric} (paired, n = {d.n:,})."
     amount = distance(abs(d.value), d.metric)
     ends = f"{distance(d.low, d.metric, sign=True)} to {distance(d.high, d.metric, sign=True)}"
+    ends += " points" * (unit(d.metric) == "rate")
     way = "above" if d.value > 0 else "below"
     where = f"{amount} {way} {d.b}" if d.value else f"level with {d.b}"
     return f"{d.a} is {where} in {d.metric} (paired, 95 % interval {ends}, n = {d.n:,}): {verdict}."
+
+
+def too_few(d: Difference) -> bool:
+    """Whether a difference rests on so few questions that no outcome of theirs could tell it from chance.
+
+    If all five of five differ the same way, that is chance once in sixteen times (a two-sided sign test),
+    more often than the one in twenty that a 95 % interval allows.
+    """
+    return (d.clusters or d.n) < FEWEST
 
 
 def distance(value: float, metric: str, *, sign: bool = False) -> str:

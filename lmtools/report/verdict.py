@@ -3,21 +3,26 @@
 The strongest baseline has the best value of the metric among the rows that are neither variants of the method
 itself (``OWN``) nor ceilings that know the answers (``CEILINGS``); with labels, among those of as many labels
 or none. A verdict rests on a paired difference of the result file. Where there is none with that row the two
-intervals stand side by side, and where there are fewer than ``FEWEST`` independent questions none is given:
-if all five of five differ the same way, that is chance once in sixteen times (a two-sided sign test), more than
-the one in twenty that a 95 % interval allows.
+intervals stand side by side, and where there are fewer than ``FEWEST`` independent questions none is given.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lmtools.core.results import LESS_IS_BETTER, Difference, Interval, Results
+from lmtools.core.results import LESS_IS_BETTER, Difference, Interval, Results, Row
 from lmtools.report.charts import format_range, format_value
-from lmtools.report.sentences import NEITHER, distance, headline_metrics, main_row, unit, value_sentence
+from lmtools.report.sentences import (
+    FEWEST,
+    NEITHER,
+    distance,
+    headline_metrics,
+    main_row,
+    too_few,
+    unit,
+    value_sentence,
+)
 
-FEWEST = 6
-"""Independent questions below which no difference can be told from chance."""
 OWN = (r"SFT", r"preference", r"SFT \+ preference", r"transformer", r"mlp", r"linear", r"hyre(/.*)?")
 """Names of the methods' variants, without `` @N``: what a run is about, not what it is compared with."""
 CEILINGS = (r"oracle-head/.*",)
@@ -53,7 +58,7 @@ def verdicts(results: Results, head: str = "") -> list[Verdict]:
 def verdict(results: Results, metric: str, row: str) -> Verdict:
     """The verdict on one row in one metric, which the row has."""
     value = results.row(row).metrics[metric]
-    order = ranked(results, metric, row)
+    order = ranked(results.rows, metric, row)
     by_row = {d.b: d for d in results.differences if d.metric == metric and d.a == row}
     if not by_row or not order:
         return Verdict(metric, row, value, value_sentence(row, metric, value), None, tuple(by_row.values()))
@@ -65,19 +70,18 @@ def verdict(results: Results, metric: str, row: str) -> Verdict:
     return Verdict(metric, row, value, sentence, (strongest, other), differences)
 
 
-def ranked(results: Results, metric: str, row: str) -> list[str]:
+def ranked(rows: Sequence[Row], metric: str, row: str) -> list[str]:
     """The baselines of a row, the strongest first; of metrics without a better side in the file's order."""
     bare, labels = _split(row)
-    names = [
-        other.name
-        for other in results.rows
-        if metric in other.metrics and other.name != row and _is_baseline(other.name, bare, labels)
-    ]
+    values = {
+        other.name: other.metrics[metric].value
+        for other in rows
+        if metric in other.metrics and _is_baseline(other.name, bare, labels)
+    }
     plain = metric.rpartition("/")[2]
     if plain in NEITHER:
-        return names
-    sign = 1 if plain in LESS_IS_BETTER else -1
-    return sorted(names, key=lambda name: sign * results.row(name).metrics[metric].value)
+        return list(values)
+    return sorted(values, key=lambda name: values[name] if plain in LESS_IS_BETTER else -values[name])
 
 
 def _is_baseline(name: str, row: str, row_labels: str) -> bool:
@@ -91,11 +95,6 @@ def _split(name: str) -> tuple[str, str]:
     """A row's method and its number of labels, as text; of other rows none."""
     match = re.fullmatch(r"(.*) @(\d+)", name)
     return (match[1], match[2]) if match else (name, "")
-
-
-def too_few(d: Difference | Interval) -> bool:
-    """Whether there are too few independent questions for any difference to be told from chance."""
-    return (d.clusters or d.n) < FEWEST
 
 
 Named = tuple[str, Interval]

@@ -66,7 +66,7 @@ def test_rows_by_method_and_metrics_by_task(setup, open_run):
         ("flatter", "uncalibrated"), ("map", "uncalibrated"), ("uncalibrated", "map"), ("flatter", "map"),
     }  # fmt: skip
     same = [d for d in results.differences if d.metric == "answers/accuracy"]
-    assert all((d.value, d.low, d.high) == (0, 0, 0) for d in same)
+    assert all(d.value == 0 and -0.5 < d.low < 0 < d.high < 0.5 for d in same)  # ten of ten alike
 
 
 def test_every_figure_can_be_recomputed_from_the_predictions(setup, open_run, tmp_path):

@@ -30,7 +30,7 @@ with Run.create(Path(sys.argv[1]), Toy(), command=["toy"], inputs={"a": "00"}, r
                 journal.append(f"q{unit}", {"reward": derive(5, unit) % 100 / 100, "query": "x" * unit})
     samples = [journal.get(f"q{unit}") for unit in range(60)]
     write_jsonl(run.path("samples.jsonl"), samples)
-    rewards = bootstrap_mean([sample["reward"] for sample in samples])
+    rewards = mean_interval([sample["reward"] for sample in samples])
     run.finish(run.results("toy", [Row("all", {"reward": rewards})]))
 """
 

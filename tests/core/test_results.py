@@ -29,18 +29,31 @@ def test_there_and_back(some_rows, some_differences):
 
 
 def test_the_file_follows_the_contract(tmp_path):
-    gain = Difference.of("SFT", "base", "recall@hop2", Interval(0.2, 0.1, 0.3, 300))
-    row = Row("base", {"recall@hop2": Interval(0.5, 0.45, 0.55, 300)})
+    how = {"method": "clopper-pearson", "clusters": 300}
+    gain = Difference.of("SFT", "base", "recall@hop2", Interval(0.2, 0.1, 0.3, 300, *how.values()))
+    row = Row("base", {"recall@hop2": Interval(0.5, 0.45, 0.55, 300, *how.values())})
     results((row,), (gain,)).write(tmp_path / "metrics.json")
     value = json.loads((tmp_path / "metrics.json").read_text())
     assert list(value) == ["recipe", "command", "seed", "versions", "machine", "rows", "differences"]
     assert value["rows"] == [
-        {"name": "base", "metrics": {"recall@hop2": {"value": 0.5, "low": 0.45, "high": 0.55, "n": 300}}}
+        {
+            "name": "base",
+            "metrics": {"recall@hop2": {"value": 0.5, "low": 0.45, "high": 0.55, "n": 300} | how},
+        }
     ]
     assert value["differences"] == [
         {"a": "SFT", "b": "base", "metric": "recall@hop2", "value": 0.2, "low": 0.1, "high": 0.3, "n": 300}
+        | how
     ]
     assert read_results(tmp_path / "metrics.json").row("base") == row
+
+
+def test_a_file_without_methods_has_percentile_intervals():
+    figures = '{"value": 0.5, "low": 0.4, "high": 0.6, "n": 8}'
+    row = f'{{"name": "base", "metrics": {{"ece": {figures}}}}}'
+    head = '"recipe": "r", "command": "c", "seed": 0, "versions": {}, "machine": {}'
+    old = from_json(f'{{{head}, "rows": [{row}]}}').row("base").metrics["ece"]
+    assert old == Interval(0.5, 0.4, 0.6, 8, "bootstrap-percentile", 0)
 
 
 def test_nan_is_refused():

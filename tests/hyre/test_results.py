@@ -72,7 +72,8 @@ def test_differences_by_hand():
 def test_a_difference_is_over_the_targets_of_both():
     _, differences = result_rows([A, B], recipe())
     found = of(differences, "hyre/pca @5", "logistic @5")
-    assert (found["accuracy"].value, found["accuracy"].low, found["accuracy"].high) == (0, 0, 0)
+    assert found["accuracy"].value == 0
+    assert found["accuracy"].low < -0.5 < 0.5 < found["accuracy"].high  # four pairs
     assert (found["accuracy"].n, found["wins"].n, found["wins"].value) == (4, 1, 0)
 
 

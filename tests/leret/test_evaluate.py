@@ -95,9 +95,10 @@ def test_differences_are_paired_with_the_last_row(measure):
     assert {a for a, _, _ in found} == {"SFT + preference"}
     gain = found["SFT + preference", "SFT", "recall@hop2"]
     assert (gain.value, gain.n) == (0.25, 2)
-    assert (gain.low, gain.high) == (0.0, 0.5)  # of one question 0, of the other .5
+    assert gain.low < 0 < 0.5 < gain.high  # of one question 0, of the other .5: that is next to nothing
     certain = found["SFT + preference", "question-as-query", "recall@hop2"]
-    assert (certain.value, certain.low, certain.high) == (0.5, 0.5, 0.5)
+    assert certain.value == 0.5
+    assert certain.low < 0  # of both .5: no certainty
 
 
 def test_answers_of_a_generator(measure):

@@ -9,9 +9,9 @@ from graded import graded_answers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmtools.core import results
-from lmtools.core.results import Interval, bootstrap, bootstrap_mean, paired_difference, resample_weights
-from lmtools.metrics.calibration import answers, brier, ece, rms_ce
+from lmtools.core import intervals
+from lmtools.core.intervals import RATE, exact_share, mean_interval, paired_difference
+from lmtools.metrics.calibration import answers
 from lmtools.metrics.calibration_intervals import (
     METRICS,
     clustered_ece,
@@ -49,50 +49,45 @@ def test_the_metrics_do_not_depend_on_the_scale_of_weights(graded, scale):
 
 
 @pytest.mark.parametrize("clusters", [None, QUESTIONS])
-def test_means_have_the_intervals_of_the_plain_bootstrap(clusters):
+def test_means_have_the_intervals_of_means(clusters):
     found = measure(SAID, RIGHT, clusters, resamples=300, seed=5)
     assert list(found) == list(METRICS)
-    assert astuple(found["accuracy"]) == pytest.approx(
-        astuple(bootstrap_mean(RIGHT, clusters, resamples=300, seed=5))
-    )
-    slow = bootstrap(brier, [SAID, RIGHT], clusters, resamples=300, seed=5)
-    assert astuple(found["brier"]) == pytest.approx(astuple(slow))
+    means = {"accuracy": (RIGHT, RATE), "brier": ((SAID - RIGHT) ** 2, RATE)}
+    means["nll"] = -np.log(np.where(RIGHT, SAID, 1 - SAID)), None
+    for name, (values, bounds) in means.items():
+        assert found[name] == mean_interval(values, clusters, 300, 5, bounds=bounds), name
+        assert found[name].value == pytest.approx(METRICS[name](answers(SAID, RIGHT).tally())[0])
 
 
-@pytest.mark.parametrize(("name", "metric"), [("ece", ece), ("rms-ce", rms_ce)])
-def test_binned_errors_have_the_plain_interval_moved_to_their_value(name, metric):
-    fast = measure(SAID, RIGHT, QUESTIONS, resamples=300)[name]
-    slow = bootstrap(metric, [SAID, RIGHT], QUESTIONS, resamples=300)
-    assert fast.value == pytest.approx(slow.value)
-    assert fast.high - fast.low == pytest.approx(slow.high - slow.low)
+def test_every_interval_names_its_method():
+    alone, clustered = measure(SAID, RIGHT, resamples=20), measure(SAID, RIGHT, QUESTIONS, resamples=20)
+    assert alone["accuracy"].method == "clopper-pearson"
+    assert alone["ece"].method == "bootstrap-gaffke, less the noise of bins"
+    assert clustered["nll"].method == "student-hall, clustered by question"
+    assert {i.clusters for i in clustered.values()} == {80}
+    assert all(i.method.endswith(", clustered by question") for i in clustered.values())
+    assert clustered_ece(SAID, RIGHT, QUESTIONS, by="text").method.endswith(", clustered by text")
 
 
-def test_the_interval_of_a_small_error_holds_the_error():
-    """The plain percentile interval lies above it for about a quarter of perfectly calibrated samples."""
+def test_the_interval_of_a_binned_error_holds_it_and_what_calibrated_answers_have():
+    """The error of a sample of a calibrated population lies far from 0; its interval reaches down there."""
     rng = np.random.default_rng(0)
-    outside = 0
-    for _ in range(30):
+    held = 0
+    for _ in range(40):
         said = rng.beta(2, 1, 300)
         right = rng.random(300) < said
         found = measure(said, right, resamples=200)
         for name in ("ece", "ece-mass", "rms-ce", "mce"):
             assert 0 <= found[name].low <= found[name].value <= found[name].high
-        outside += bootstrap(ece, [said, right], resamples=100).low > ece(said, right)
-    assert outside > 0
+        held += found["ece"].low < 0.01
+    assert held >= 37
 
 
 def test_blocks_do_not_change_anything(monkeypatch):
     whole = measure(SAID, RIGHT, QUESTIONS, resamples=50)
-    monkeypatch.setattr(results, "WEIGHTS", 7 * 240)
+    monkeypatch.setattr(intervals, "WEIGHTS", 7 * 240)
     for name, interval in measure(SAID, RIGHT, QUESTIONS, resamples=50).items():
         assert astuple(interval) == pytest.approx(astuple(whole[name])), name
-
-
-def test_weights_are_whole_clusters():
-    (weights,) = resample_weights(240, QUESTIONS, resamples=20)
-    assert weights.shape == (20, 240)
-    assert (weights.reshape(20, 80, 3) == weights[:, ::3, None]).all()
-    assert (weights.sum(axis=1) == 240).all()
 
 
 @pytest.mark.parametrize("right", [0, 1])
@@ -104,9 +99,22 @@ def test_all_right_or_all_wrong_leave_auroc_out(right, n):
     assert "auroc" not in differences([0.7] * n, [right] * n, [0.6] * n, [1] * n, resamples=20)
 
 
-def test_a_resample_without_auroc_does_not_count():
-    # Two answers: half of the resamples hold one of them twice; in all others the right one wins.
-    assert measure([0.9, 0.1], [1, 0])["auroc"] == Interval(1.0, 1.0, 1.0, 2)
+@pytest.mark.parametrize("n", [1, 4, 40])
+def test_a_perfect_order_of_few_answers_is_no_certainty(n):
+    """It rests on the rarer kind of answers: as sure as so many answers that are all right."""
+    found = measure([0.9] * 40 + [0.1] * n, [1] * 40 + [0] * n)["auroc"]
+    assert (found.value, found.high) == (1, 1)
+    assert found.low == pytest.approx(exact_share(n, n).low, abs=0.15)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_nothing_is_certain_of_few_answers(n):
+    found = measure([0.7] * n, [1] * n)
+    for name in set(found) - {"nll"}:
+        assert found[name].high - found[name].low > 0.3, name
+    found = differences([0.7] * n, [1] * n, [0.4] * n, [0] * n)
+    for name in set(found) - {"nll"}:
+        assert found[name].low < 0 < found[name].high, name
 
 
 @given(graded_answers(max_size=12))
@@ -125,11 +133,11 @@ def test_differences_are_paired():
     a, b = measure(SAID, RIGHT, QUESTIONS), measure(TEMPERED, RIGHT, QUESTIONS)
     for name in METRICS:
         assert found[name].value == pytest.approx(a[name].value - b[name].value)
-    assert found["accuracy"] == Interval(0.0, 0.0, 0.0, 240)
+    assert found["accuracy"] == paired_difference(RIGHT, RIGHT, QUESTIONS, 300, 2, bounds=RATE)
     each = (SAID - RIGHT) ** 2, (TEMPERED - RIGHT) ** 2
-    slow = paired_difference(*each, QUESTIONS, resamples=300, seed=2)
-    assert astuple(found["brier"]) == pytest.approx(astuple(slow))
-    assert found["ece"].low > 0  # the data is overconfident, its square is right
+    assert found["brier"] == paired_difference(*each, QUESTIONS, 300, 2, bounds=RATE)
+    assert found["ece"].low > -0.01  # the data is overconfident, its square is right
+    assert found["nll"].low > 0
 
 
 @given(graded_answers(max_size=25), st.data())
@@ -146,8 +154,8 @@ def test_the_clustered_error_is_the_same(graded, data):
 
 
 def test_no_difference_from_itself():
-    for interval in differences(SAID, RIGHT, SAID, RIGHT, resamples=20).values():
-        assert interval == Interval(0.0, 0.0, 0.0, 240)
+    for name, interval in differences(SAID, RIGHT, SAID, RIGHT, resamples=200).items():
+        assert -0.05 < interval.low <= interval.value == 0 <= interval.high < 0.05, name
 
 
 def test_refusals():
@@ -161,8 +169,6 @@ def test_refusals():
         differences([0.1, 0.2], [0, 1], [0.1], [0])
     with pytest.raises(ValueError, match="at least one answer"):
         measure([], [])
-    with pytest.raises(ValueError, match="at least one value"):
-        next(resample_weights(0))
 
 
 def astuple(interval):

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import pytest
 from written_run import write_run
 
+from lmtools.report.charts import chart_table
 from lmtools.report.elements import Dots, Prose, Section, Table
 from lmtools.report.page import Outcomes, comparison_sections, differing_inputs
 from lmtools.report.run_files import Source, read_source
@@ -31,9 +33,25 @@ def test_differences_are_paired_on_the_examples_that_both_measured(tmp_path: Pat
     ((name, interval),) = plot.rows
     assert name == "SFT"
     assert interval.n == 3
-    assert interval.value == 2 / 3
+    assert interval.value == pytest.approx(2 / 3)
     assert isinstance(said, Prose)
     assert said.text.startswith("SFT · b is 66.7 points above SFT · a in accuracy")
+    assert said.text.endswith("n = 3): too few to tell, 6 are the least that can.")
+
+
+def test_a_difference_of_rates_is_in_points_everywhere(tmp_path: Path) -> None:
+    _, paired, _ = compared(tmp_path, values([0] * 8 + [1] * 8), values([1] * 16))
+    said, plot = paired.parts
+    assert isinstance(plot, Dots)
+    assert plot.unit == "points"
+    assert plot.title.endswith("less a, paired, in points")
+    columns, (row,) = chart_table(plot)
+    assert columns[1] == "points"
+    assert row[1] == "+50.0"
+    assert "%" not in row[2]
+    assert plot.rows[0][1].method == "bootstrap-gaffke"
+    assert isinstance(said, Prose)
+    assert said.text.endswith(" points, n = 16): better by more than chance.")
 
 
 def test_runs_without_a_shared_example_say_so(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 import pytest
 
 from lmtools.core.results import Difference, Interval, Results, Row
+from lmtools.report.charts import format_value
 from lmtools.report.sentences import (  # fmt: skip
     difference_sentence,
+    difference_unit,
     distance,
     headline_metrics,
     headline_rows,
@@ -20,8 +22,10 @@ def results(rows: dict[str, list[str]], differences: tuple[Difference, ...] = ()
     return Results("r", "c", 0, {}, {}, made, differences)
 
 
-def difference(value: float, low: float, high: float, metric: str = "recall@hop2") -> Difference:
-    return Difference("SFT", "base", metric, value, low, high, 80)
+def difference(
+    value: float, low: float, high: float, metric: str = "recall@hop2", n: int = 80, clusters: int = 0
+) -> Difference:
+    return Difference("SFT", "base", metric, value, low, high, n, "bootstrap-gaffke", clusters)
 
 
 def test_a_measurement_in_a_sentence() -> None:
@@ -40,6 +44,12 @@ def test_a_measurement_in_a_sentence() -> None:
         (difference(0.04, 0.01, 0.06, "ece"), "worse by more than chance"),
         (difference(0.0, -0.01, 0.01), "level with base"),
         (difference(-0.5, -0.7, -0.2, "loss"), "0.5 below base"),
+        (difference(0.14, 0.06, 0.22), "95 % interval +6.0 to +22.0 points, n = 80"),
+        (difference(0.14, 0.06, 0.22, n=5), "n = 5): too few to tell, 6 are the least that can"),
+        (difference(0.14, 0.06, 0.22, n=6), "better by more than chance"),
+        (difference(0.14, 0.06, 0.22, clusters=5), "n = 80): too few to tell"),
+        (difference(-0.5, -0.5, -0.5, n=3), "too few to tell"),
+        (difference(0, 0, 0, n=3), "too few to tell"),
     ],
 )
 def test_a_comparison_says_which_way_and_whether_it_may_be_chance(one: Difference, verdict: str) -> None:
@@ -49,6 +59,10 @@ def test_a_comparison_says_which_way_and_whether_it_may_be_chance(one: Differenc
 def test_rates_are_in_points_and_numbers_as_they_are() -> None:
     assert unit("mmlu/ece") == "rate"
     assert unit("target/rmse") == "number"
+    assert difference_unit("mmlu/ece") == "points"
+    assert difference_unit("target/rmse") == "number"
+    assert format_value(0.052, "rate") == "5.2 %"
+    assert format_value(0.052, "points") == "+5.2"
     assert distance(-0.021, "accuracy", sign=True) == "-2.1"
     assert distance(1.234, "nll", sign=True) == "+1.23"
 
@@ -109,6 +123,10 @@ def test_the_row_a_run_is_about() -> None:
     several = tuple(Difference("uncalibrated", b, "quiz/ece", 0, 0, 0, 8) for b in ("transformer", "linear"))
     assert main_row(results(rows, several), "quiz/ece") == "uncalibrated"
     assert main_row(results({"a": ["loss"], "b": ["loss"]}), "loss") == "b"
+    # Of as many comparisons the first row with labels: the recipe's own method, and no baseline.
+    tied = tuple(Difference(a, "ridge @5", "accuracy", 0, 0, 0, 8) for a in ("hyre/a @5", "hyre/b @5"))
+    rows = {name: ["accuracy"] for name in ("hyre/a @5", "hyre/b @5", "ridge @5")}
+    assert main_row(results(rows, tied), "accuracy") == "hyre/a @5"
 
 
 def test_of_ten_hops_the_tenth_is_the_last() -> None:

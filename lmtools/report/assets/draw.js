@@ -36,6 +36,7 @@ function shortened(text, room) {
 function figure(value, unit) {
   if (value === null || value === undefined) return "–";
   if (unit === "rate") return `${(100 * value).toFixed(1)} %`;
+  if (unit === "points") return `${value > 0 ? "+" : ""}${(100 * value).toFixed(1)}`;
   const size = Math.abs(value);
   if (size >= 1000 || Number.isInteger(value)) return value.toLocaleString("en", { maximumFractionDigits: 0 });
   return size !== 0 && size < 0.001 ? value.toExponential(1) : String(Number(value.toPrecision(3)));
@@ -60,7 +61,9 @@ function linear(low, high, from, to) {
 }
 
 function tick(value, unit) {
-  return unit === "rate" ? `${Number((100 * value).toPrecision(4))} %` : figure(value, unit);
+  const hundredths = Number((100 * value).toPrecision(4));
+  if (unit === "points") return `${value > 0 ? "+" : ""}${hundredths}`;
+  return unit === "rate" ? `${hundredths} %` : figure(value, unit);
 }
 
 function label(x, y, text, attributes = {}) {
