@@ -64,7 +64,7 @@ def mean_interval(
     members = cluster_index(clusters, len(array))
     # The mean of equal values is that value to the last bit; so are their resamples, around it.
     value = float(np.clip(array.mean(), array.min(), array.max()))
-    sums = np.bincount(members, weights=array - value)
+    sums: Floats = np.bincount(members, weights=array - value).astype(np.float64)
     sizes: Floats = np.bincount(members).astype(np.float64)
     if bounds is None:
         return _unbounded(value, sums, sizes, named(UNBOUNDED, clusters, by))

@@ -137,7 +137,9 @@ def _task(run: Source, task: str, answers: Sequence[Answer], strong: str) -> Sec
 
 def _changes(run: Source, task: str, strong: str) -> Iterator[Part]:
     """What calibrating changed, in sentences."""
-    differences = {d.metric: d for d in run.results.differences if d.a == strong} if run.results else {}
+    # From the first of what it is compared with: the model as it is.
+    paired = reversed(run.results.differences) if run.results else ()
+    differences = {d.metric: d for d in paired if d.a == strong}
     for metric in METRICS:
         if f"{task}/{metric}" in differences and metric != "accuracy":
             yield Prose(difference_sentence(differences[f"{task}/{metric}"]))

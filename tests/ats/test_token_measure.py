@@ -34,6 +34,19 @@ def test_by_hand():
     assert one.value == pytest.approx(-1 / 3)
 
 
+def test_the_head_is_compared_with_every_other_method():
+    names = ("uncalibrated", "scalar (NLL)", "transformer", "linear")
+    methods = {name: scores([0.9, 0.2], [True, False], [1.0, 2.0]) for name in names}
+    _, differences = compare_methods(methods, [0, 1], 50, 0)
+    pairs = [(d.a, d.b) for d in differences if d.metric == "nll"]
+    assert pairs == [
+        ("scalar (NLL)", "uncalibrated"), ("transformer", "uncalibrated"), ("linear", "uncalibrated"),
+        ("transformer", "scalar (NLL)"), ("transformer", "linear"),
+    ]  # fmt: skip
+    assert {d.method for d in differences if d.metric == "nll"} == {"student-hall, clustered by text"}
+    assert {(d.n, d.clusters) for d in differences} == {(2, 2)}
+
+
 @given(
     st.lists(st.tuples(st.floats(0, 1), st.booleans(), st.integers(0, 4)), min_size=1, max_size=40),
 )

@@ -14,7 +14,7 @@ from lmtools.core.errors import BackendError, DataError
 from lmtools.core.journal import Journal
 from lmtools.core.results import read_results
 from lmtools.core.run import Run
-from lmtools.data.predictions import read_asked, read_predictions
+from lmtools.data.predictions import Prediction, read_asked, read_predictions
 
 METRICS = {
     "accuracy", "ece", "ece-mass", "rms-ce", "mce", "brier", "nll", "auroc", "selective@50", "selective@80",
@@ -83,6 +83,21 @@ def test_every_figure_can_be_recomputed_from_the_predictions(setup, open_run, tm
     by_hand = [p for p in predictions if (p.task, p.method) == ("choices", "map")]
     brier = sum((p.confidence - p.correct) ** 2 for p in by_hand) / len(by_hand)
     assert written.row("map").metrics["choices/brier"].value == pytest.approx(brier)
+
+
+def test_a_head_is_compared_with_the_strongest_other_method():
+    """Platt is right as often as it says, the model and scaling are not; the other head does not count."""
+    said = {"uncalibrated": 1.0, "scaling": 0.8, "Platt": 0.5, "transformer": 0.6, "mlp": 0.5}
+    predictions = [
+        Prediction(id=f"q{n}", task="quiz", method=method, answer="a", confidence=p, correct=n % 2 == 0)
+        for method, p in said.items()
+        for n in range(8)
+    ]
+    table = make_table(predictions, ["uncalibrated"], 50)
+    pairs = [(d.a, d.b) for d in table.differences if d.metric == "quiz/ece"]
+    assert pairs[-1] == ("transformer", "Platt")
+    assert set(pairs[:-1]) == {(name, "uncalibrated") for name in said if name != "uncalibrated"}
+    assert table.rows[0].metrics["quiz/accuracy"].method.startswith("clopper-pearson")
 
 
 def test_predictions_have_the_fields_of_the_contract(setup, open_run, tmp_path):

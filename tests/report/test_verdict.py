@@ -2,6 +2,7 @@
 
 import pytest
 
+from lmtools.cli.output import show_results
 from lmtools.core.results import Difference, Interval, Results, Row
 from lmtools.report.verdict import ranked, verdict, verdicts
 
@@ -64,6 +65,15 @@ def test_the_strongest_baseline_comes_first_and_the_methods_own_stages_last() ->
 )
 def test_a_verdict_claims_what_the_pairs_can_bear(gap: Difference, words: str) -> None:
     assert judged(gap).startswith(words)
+
+
+def test_commands_print_it_below_their_table(capsys: pytest.CaptureFixture[str]) -> None:
+    gap = difference(MAIN, "question", "recall@hop2", 0.15)
+    show_results(results(TABLE, gap), "the end", ["recall@hop2"])
+    table, said, end = capsys.readouterr().err.strip().split("\n\n")
+    assert "75.0 % [65.0 %, 85.0 %]" in table
+    assert said == judged(gap)
+    assert end == "the end"
 
 
 def test_without_a_comparison_there_is_the_figure_alone() -> None:
