@@ -44,7 +44,9 @@ def test_two_files_measured(measure, choices, answers, tmp_path):
     found = json.loads(out)  # one object and nothing else
     assert found["run"] == "runs/eval-calibration"
     assert [row["name"] for row in found["rows"]] == ["uncalibrated"]
-    assert set(found["rows"][0]["metrics"]["towns/ece"]) == {"value", "low", "high", "n"}
+    assert set(found["rows"][0]["metrics"]["towns/ece"]) == {
+        "value", "low", "high", "n", "method", "clusters",
+    }  # fmt: skip
     assert "short/accuracy" in found["rows"][0]["metrics"]
     run_directory = tmp_path / "runs" / "eval-calibration"
     plots = sorted(path.name for path in (run_directory / "plots").iterdir())
@@ -139,9 +141,12 @@ def test_given_answers(measure, answers, tmp_path):
     )
     code, out, err = measure("--task", answers, "--set", f"answers.file={given}", "--json")
     assert code == 0, err
-    assert json.loads(out)["rows"][0]["metrics"]["short/accuracy"] == pytest.approx(
-        {"value": 0.5, "low": 0.0, "high": 1.0, "n": 2}
-    )
+    found = json.loads(out)["rows"][0]["metrics"]["short/accuracy"]
+    assert (found["value"], found["n"]) == (0.5, 2)
+    # The exact interval of one right answer of two; each question has one answer, so nothing is clustered.
+    assert found["method"].startswith("clopper-pearson")
+    assert found["low"] == pytest.approx(1 - 0.975**0.5)
+    assert found["high"] == pytest.approx(0.975**0.5)
     assert "8 of 10 questions have no answer" in err
 
 

@@ -15,7 +15,7 @@ from lmtools.core.files import write_jsonl
 from lmtools.core.results import Row
 from lmtools.core.run import Run
 from lmtools.core.seeds import derive
-from lmtools.core.results import bootstrap_mean
+from lmtools.core.intervals import mean_interval
 
 class Toy(Config):
     units: int = 60
