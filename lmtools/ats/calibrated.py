@@ -40,10 +40,9 @@ from lmtools.ats.heads import (
 )
 from lmtools.calibration.scoring import UNCALIBRATED, ByMethod
 from lmtools.core.errors import ModelError, RecipeError
-from lmtools.core.files import cache_dir, sha256_text
 from lmtools.generation.cached import Store, key_of
 from lmtools.generation.hf import HfGenerator
-from lmtools.generation.open import on_disk
+from lmtools.generation.open import answers_file, on_disk
 from lmtools.generation.protocol import Completion, Generator, Sampling
 from lmtools.models.load import LoadedModel, base_model
 from lmtools.models.spec import ModelSpec
@@ -337,9 +336,9 @@ class AtsScorer:
         watched = observe(loaded, methods.heads)
         self._observed: Any = watched.model
         self._reading = HfGenerator.from_loaded(watched, batch_tokens)
-        self._answering = on_disk(HfGenerator.from_loaded(loaded, batch_tokens))
+        self._answering = on_disk(HfGenerator.from_loaded(loaded, batch_tokens), loaded.device, batch_tokens)
         self._methods, self._identity = methods, self._answering.identity
-        self._store = Store(cache_dir("readings", f"{sha256_text(self._identity)[:16]}.sqlite"))
+        self._store = Store(answers_file("readings", self._identity, loaded.device, batch_tokens))
         self._vector = None if methods.vector is None else methods.vector.to(loaded.device)
         self._scalars = {
             name: torch.tensor([value], device=loaded.device) for name, value in methods.scalars.items()
@@ -458,5 +457,6 @@ def open_calibrated(spec: ModelSpec, head: Path, cache: bool = True) -> Generato
             fix=f"lmtools ats export {head} --format vllm, then name the exported directory as the model",
         )
     read_settings(find_head(head))  # before the model is loaded
-    generator = HfGenerator.from_loaded(calibrate(load_base(spec), head), spec.batch_tokens)
-    return on_disk(generator) if cache else generator
+    loaded = calibrate(load_base(spec), head)
+    generator = HfGenerator.from_loaded(loaded, spec.batch_tokens)
+    return on_disk(generator, loaded.device, spec.batch_tokens) if cache else generator

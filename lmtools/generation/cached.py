@@ -3,7 +3,9 @@
     generator = Cached(HfGenerator(spec), cache_dir("generations", "model.sqlite"))
 
 The key of a completion is the generator's identity, the prompt, the sampling parameters and the sample's
-index, so that ten samples never collapse into one.
+index, so that ten samples never collapse into one; and all that was asked in the same call. What is computed
+beside a prompt decides how a model's numbers are rounded, so an answer is given again among the same prompts
+only: the same calls have the same answers to the last bit, whatever calls came before.
 """
 
 import json
@@ -26,53 +28,42 @@ class Store:
     """Values that JSON can write, each under its key, in one SQLite file.
 
     Raises:
-        MachineError: the file cannot be written or is no such store.
+        MachineError: the file cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
-        self._table = KeyedTable(path, "generations", "answers", "TEXT")
+        self._table = KeyedTable(path, "generations")
 
     def answers(
         self, keys: Sequence[Sequence[str]], compute: Callable[[list[int]], list[list[Any]]]
     ) -> list[list[Any]]:
-        """The value of every key, row by row; rows that lack one are computed, equal rows once.
+        """The value of every key, row by row. Where one is missing all rows are computed, equal ones once.
 
         Args:
-            keys: rows of keys; what one row asks for is computed together.
+            keys: rows of keys, as many in each. The values of a column are kept together, under all its keys
+                in their order.
             compute: indices of rows to their values, one list a row.
         """
-        values = self._read([key for row in keys for key in row])
-        lacking: dict[tuple[str, ...], int] = {}
-        for at, row in enumerate(keys):
-            if not all(key in values for key in row):
-                lacking.setdefault(tuple(row), at)
-        missing = list(lacking.values())
-        if missing:
-            new = {
-                key: value
-                for at, new_values in zip(missing, compute(missing), strict=True)
-                for key, value in zip(keys[at], new_values, strict=True)
-                if key not in values
-            }
-            self._write(new)
+        first = {row: at for at, row in reversed(list(enumerate(map(tuple, keys))))}
+        distinct = sorted(first.values())
+        columns = [key_of(*column).encode() for column in zip(*(keys[at] for at in distinct), strict=True)]
+        values = {column: json.loads(value) for column, value in self._table.read(columns).items()}
+        if not all(column in values for column in columns):
+            computed = zip(columns, zip(*compute(distinct), strict=True), strict=True)
+            new = {column: list(column_values) for column, column_values in computed if column not in values}
+            self._table.write((column, json.dumps(value).encode()) for column, value in new.items())
             values |= new
-        return [[values[key] for key in row] for row in keys]
-
-    def _read(self, keys: Sequence[str]) -> dict[str, Any]:
-        return {key: json.loads(value) for key, value in self._table.read(keys).items()}
-
-    def _write(self, values: dict[str, Any]) -> None:
-        self._table.write((key, json.dumps(value)) for key, value in values.items())
+        order = {tuple(keys[at]): place for place, at in enumerate(distinct)}
+        return [[values[column][order[tuple(row)]] for column in columns] for row in keys]
 
 
 class Cached:
     """``generator`` behind an SQLite file, which several processes may use at once.
 
-    A prompt is passed on when any of its samples is missing. Sample j depends on (prompt, sampling, j) alone,
-    so what is then computed again is what was stored.
+    Where any sample of any prompt is missing, all prompts of the call are passed on.
 
     Raises:
-        MachineError: the file cannot be written or is no such cache.
+        MachineError: the file cannot be written.
     """
 
     def __init__(self, generator: Generator, path: Path) -> None:
@@ -90,7 +81,8 @@ class Cached:
         needed = range(draws(sampling, samples))
         parameters = asdict(sampling if sampling.temperature > 0 else replace(sampling, seed=0))
         keys = [
-            [self._key("generate", prompt, parameters, sample) for sample in needed] for prompt in prompts
+            [self._key("generate", prompt, parameters, sample, len(needed)) for sample in needed]
+            for prompt in prompts
         ]
 
         def compute(missing: list[int]) -> list[list[Any]]:

@@ -3,12 +3,15 @@
 Only the backend that the block names is imported.
 """
 
+from pathlib import Path
+
 from lmtools.core.errors import ModelError
 from lmtools.core.files import cache_dir, sha256_text
 from lmtools.generation.cached import Cached
 from lmtools.generation.protocol import Generator
 from lmtools.models.feature_settings import FeatureSettings, Pass
 from lmtools.models.features import FeatureReader
+from lmtools.models.precision import pick_device
 from lmtools.models.spec import ModelSpec
 
 
@@ -17,8 +20,7 @@ def open_generator(spec: ModelSpec, cache: bool = True, *, float32_logits: bool 
 
     Args:
         spec: which model, and what runs it.
-        cache: keep what it answers on disk, one file for each model, adapter, precision and backend
-            (never a server's answers).
+        cache: keep what it answers on disk (never a server's answers).
         float32_logits: hf: logits in float32 at every precision, for log-probabilities that are measured.
 
     Raises:
@@ -30,12 +32,18 @@ def open_generator(spec: ModelSpec, cache: bool = True, *, float32_logits: bool 
     # A server tells its address and a model's name only: other weights behind them would get the old answers.
     if not cache or spec.backend == "server":
         return generator
-    return on_disk(generator)
+    return on_disk(generator, pick_device(spec.device), spec.batch_tokens)
 
 
-def on_disk(generator: Generator) -> Cached:
-    """``generator``, with its answers kept in the cache directory: one file for each identity."""
-    return Cached(generator, cache_dir("generations", f"{sha256_text(generator.identity)[:16]}.sqlite"))
+def on_disk(generator: Generator, device: str, batch_tokens: int) -> Cached:
+    """``generator``, with its answers kept in the cache directory."""
+    return Cached(generator, answers_file("generations", generator.identity, device, batch_tokens))
+
+
+def answers_file(folder: str, identity: str, device: str, batch_tokens: int) -> Path:
+    """Where answers are kept: a file for each model, and for each way in which its numbers are rounded."""
+    name = sha256_text(f"{identity} {device} {batch_tokens}")[:16]
+    return cache_dir(folder, f"{name}.sqlite")
 
 
 def _backend(spec: ModelSpec, float32_logits: bool) -> Generator:

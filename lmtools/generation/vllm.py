@@ -6,7 +6,7 @@
 vLLM is imported when a generator is made, not before.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -303,7 +303,7 @@ class VllmPass:
         self._adapter = self._adapters.request(files.adapter)[1] if files.adapter else None
         self._pooling, self._batch_tokens = tuple(pooling), spec.batch_tokens
 
-    def read(self, texts: Sequence[EncodedAnswer]) -> Iterator[Pooled]:
+    def read(self, texts: Sequence[EncodedAnswer], kept: Collection[int] = ()) -> Iterator[Pooled]:
         """See ``Pass``.
 
         Raises:
@@ -313,6 +313,8 @@ class VllmPass:
         packed = pack_rows(texts, 1, self._batch_tokens, share=False)
         for batch in batches(packed, self._batch_tokens):
             indices = [row.members[0] for row in batch]
+            if all(index in kept for index in indices):
+                continue
             states = self._states([texts[index] for index in indices])
             pooled = [
                 torch.cat([pool(state[len(texts[index].prompt) :], name) for name in self._pooling])

@@ -1,6 +1,6 @@
 """The `features:` block of a recipe: which features of an answer are kept; and the protocol of the pass."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Literal, Protocol
 
 import numpy as np
@@ -62,8 +62,13 @@ Pooled = tuple[list[int], NDArray[np.float32]]
 class Pass(Protocol):
     """A loaded model that reads texts."""
 
-    def read(self, texts: Sequence[EncodedAnswer]) -> Iterator[Pooled]:
-        """Features of every text, some at a time, in any order."""
+    def read(self, texts: Sequence[EncodedAnswer], kept: Collection[int] = ()) -> Iterator[Pooled]:
+        """Features of every text, some at a time, in any order.
+
+        Args:
+            texts: all of a request: batches are made of them, and of nothing else.
+            kept: indices of texts whose features are there; a batch of these alone is left out.
+        """
         ...
 
     def close(self) -> None:

@@ -6,6 +6,10 @@
 A row is computed once and kept on disk. If all rows of a request are there, no model is loaded. What computes
 them is a ``Pass``: transformers (``pooling``), or vLLM (``lmtools.generation.open``). Of a reward model the
 reader also has the output layer, as weights on its features.
+
+The same request gives the same bits whatever was read before. On a processor a row depends on its text alone.
+On a GPU, and in vLLM, it also depends on the batch that its text was computed in: there a row is kept for
+the request it was part of.
 """
 
 import hashlib
@@ -24,13 +28,13 @@ from lmtools.core.sqlite_store import KeyedTable
 from lmtools.models.chat import AnsweredPrompt, EncodedAnswer, encode_answers
 from lmtools.models.feature_settings import FeatureSettings, Pass
 from lmtools.models.files import ModelFiles, read_json, resolve
-from lmtools.models.load import identity, load, load_config, load_tokenizer, may_merge
+from lmtools.models.load import identity, load, load_config, load_tokenizer, may_merge, pick_device
 from lmtools.models.precision import resolve_dtype
 from lmtools.models.spec import ModelSpec
 
 __all__ = ["AnsweredPrompt", "FeatureReader"]
 
-FORMAT = 1
+FORMAT = 2
 """Counts up when the same settings come to mean other numbers."""
 STORED = np.dtype("<f4")
 HEAD = "score.weight"
@@ -49,11 +53,11 @@ class FeatureCache:
     """Rows of ``width`` float32 numbers, each under its key.
 
     Raises:
-        MachineError: the file cannot be written or is no such cache.
+        MachineError: the file cannot be written.
     """
 
     def __init__(self, path: Path, width: int) -> None:
-        self._table, self._width = KeyedTable(path, "features", "features", "BLOB"), width
+        self._table, self._width = KeyedTable(path, "features"), width
 
     def read(self, keys: Sequence[bytes]) -> dict[bytes, NDArray[np.float32]]:
         """The rows that are there; one of another width counts as absent."""
@@ -66,7 +70,7 @@ class FeatureCache:
     def write(self, keys: Sequence[bytes], values: NDArray[np.float32]) -> None:
         """Keep rows (len(keys), width)."""
         rows = (row.astype(STORED, copy=False).tobytes() for row in values)
-        self._table.write(zip(keys, rows, strict=True), replace=True)
+        self._table.write(zip(keys, rows, strict=True))
 
 
 # The output layer of a sequence-classification reward model, read from its files.
@@ -153,6 +157,7 @@ class FeatureReader:
         self._reward = is_reward_model(self._files)
         self.own_head = self._own_head() if self._reward else None
         """(D,), float32: the reward of a reward model is the product of a row of features with it."""
+        self._device = pick_device(spec.device)
         self._open_pass = open_pass or self._load
         self._pass: Pass | None = None
         self._warned = False
@@ -190,13 +195,12 @@ class FeatureReader:
         if not answered:
             return np.empty((0, self.width), np.float32)
         texts = self._texts(answered)
-        keys = [key_of(text) for text in texts]
-        cache = self._cache
-        rows = cache.read(list(dict.fromkeys(keys)))
+        keys = self._keys(texts)
+        rows = self._cache.read(list(dict.fromkeys(keys)))
         # Keyed, so that equal texts are computed once.
-        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in rows}
-        if missing:
-            rows |= self._compute(missing, cache, label)
+        requested = dict(zip(keys, texts, strict=True))
+        if len(rows) < len(requested):
+            rows |= self._compute(requested, set(rows), label)
         return np.stack([rows[key] for key in keys])
 
     def close(self) -> None:
@@ -216,25 +220,37 @@ class FeatureReader:
             )
         return encoded.texts
 
+    def _keys(self, texts: Sequence[EncodedAnswer]) -> list[bytes]:
+        """A key for every text: of it where it is computed alone, else also of all texts of the request."""
+        keys = [key_of(text) for text in texts]
+        if self._alone:
+            return keys
+        request = b"".join([str(self._spec.batch_tokens).encode(), *dict.fromkeys(keys)])
+        return [hashlib.sha256(request + key).digest() for key in keys]
+
+    @property
+    def _alone(self) -> bool:
+        return self._spec.backend == "hf" and self._device == "cpu"
+
     def _compute(
-        self, missing: dict[bytes, EncodedAnswer], cache: FeatureCache, label: str
+        self, requested: dict[bytes, EncodedAnswer], kept: set[bytes], label: str
     ) -> dict[bytes, NDArray[np.float32]]:
         """Rows that the cache lacks; each batch is kept as soon as it is computed, should the rest fail."""
-        keys, texts = list(missing), list(missing.values())
+        keys, texts = list(requested), list(requested.values())
         rows: dict[bytes, NDArray[np.float32]] = {}
         if self._pass is None:
             self._pass = self._open_pass()
-        with progress(len(texts), f"{label} (texts)") as bar:
-            for indices, values in self._pass.read(texts):
+        with progress(len(keys) - len(kept), f"{label} (texts)") as bar:
+            for indices, values in self._pass.read(texts, {at for at, key in enumerate(keys) if key in kept}):
                 if not np.isfinite(values).all():
                     raise ModelError(
                         "the model's hidden states hold NaN or infinity",
                         fix="set model.dtype=float32, and check that the model's weights are whole",
                     )
                 batch = [keys[index] for index in indices]
-                cache.write(batch, values)
+                self._cache.write(batch, values)
                 rows |= zip(batch, values, strict=True)
-                bar.advance(len(indices))
+                bar.advance(len(set(batch) - kept))
         return rows
 
     @cached_property
@@ -244,7 +260,8 @@ class FeatureReader:
     @cached_property
     def _cache(self) -> FeatureCache:
         """One file for each model, backend and kind of features; texts are cut already when they get here."""
-        kind = (FORMAT, self._spec.backend, identity(self._spec, self._files), self._layers)
+        backend = self._spec.backend, self._device
+        kind = (FORMAT, *backend, identity(self._spec, self._files), self._layers)
         name = sha256_text(repr((*kind, self._settings.pooling)))[:16]
         return FeatureCache(cache_dir("features", f"{name}.sqlite"), self.width)
 

@@ -1,19 +1,25 @@
 """The language model's pass over texts, by transformers: hidden states of answers, pooled, one row a text.
 
-Only the decoder runs, without the output layer. Batches go from long rows to short ones, so that little of
-them is padding and what does not fit in memory fails at once. What is computed of a text does not depend on
-what else is in its batch, up to rounding: 1e-5 or so at float32, some hundredths of a state at bfloat16.
+Only the decoder runs, without the output layer. Long texts come before short ones, so that what does not fit
+in memory fails at once.
+
+On a processor every text is computed by itself: its bits depend on it alone. That is as fast as batches, of
+texts of a hundred tokens; of ten tokens it takes twice as long. On a GPU texts are computed in batches, of
+which little is padding. There what is computed of a text depends on what else is in its batch by rounding:
+1e-5 or so at float32, some hundredths of a state at bfloat16.
 """
 
 import gc
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
 from lmtools.core.errors import MachineError, ModelError
 from lmtools.models.chat import EncodedAnswer
@@ -21,8 +27,11 @@ from lmtools.models.feature_settings import Pooled, Pooling
 from lmtools.models.load import LoadedModel, base_model, in_halves
 
 MOST_ON_CPU = 2048
-"""Tokens of a batch on a processor, where larger ones gain nothing and fall out of its caches: on texts of
-210 tokens 8192 took half as long again."""
+"""Tokens computed at a time on a processor, where larger batches gain nothing and fall out of its caches: on
+texts of 210 tokens 8192 took half as long again."""
+READ_APART = 48
+"""Tokens of a prompt from which on a processor reads it apart from its answers, and once for all of them. For
+a shorter one that would cost as much as it saves."""
 
 # Texts in rows. Answers to one prompt share a row, [prompt][answer][answer] ..., and see it and themselves.
 # The prompt is then read once. The price is that attention is computed over the whole row, so a short prompt
@@ -146,7 +155,7 @@ class HfPass:
         loaded: a causal language model or a sequence classifier, with an adapter or without.
         layers: which hidden states, 1 ... L; L is the state after the final norm.
         pooling: how an answer's states become one.
-        batch_tokens: tokens (padding included) in one forward pass, at most; a processor gets fewer.
+        batch_tokens: tokens (padding included) in one forward pass on a GPU, at most.
     """
 
     def __init__(
@@ -155,19 +164,22 @@ class HfPass:
         self._model: Any = base_model(loaded.model)
         self._device = loaded.device
         self._layers, self._pooling = tuple(layers), tuple(pooling)
-        self._batch_tokens = min(batch_tokens, MOST_ON_CPU) if loaded.device == "cpu" else batch_tokens
+        self._batch_tokens = batch_tokens
         self.config = self._model.config.get_text_config()
         self._last = int(self.config.num_hidden_layers)
         # Layers behind the last one that is read are not run.
         self._run = run_layers(self._model.get_decoder(), max(self._layers), self._last)
 
-    def read(self, texts: Sequence[EncodedAnswer]) -> Iterator[Pooled]:
+    def read(self, texts: Sequence[EncodedAnswer], kept: Collection[int] = ()) -> Iterator[Pooled]:
         """See ``Pass``.
 
         Raises:
             ModelError: the model does not give the states of a layer.
             MachineError: the GPU's memory is not enough for one row.
         """
+        if self._device == "cpu":
+            yield from self._alone(texts, [at for at in range(len(texts)) if at not in kept])
+            return
         share = can_pack(self._model, max(map(len, texts), default=0))
         packed = pack_rows(texts, int(self.config.hidden_size), self._batch_tokens, share=share)
         too_large = MachineError(
@@ -175,7 +187,8 @@ class HfPass:
             fix="lower features.max_tokens or model.batch_tokens, or set model.dtype=bfloat16",
         )
         for batch in batches(packed, self._batch_tokens):
-            yield from in_halves(partial(self._pooled, texts), batch, too_large)
+            if not all(member in kept for row in batch for member in row.members):
+                yield from in_halves(partial(self._pooled, texts), batch, too_large)
 
     def close(self) -> None:
         """See ``Pass``."""
@@ -183,6 +196,53 @@ class HfPass:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def _alone(self, texts: Sequence[EncodedAnswer], indices: Sequence[int]) -> Iterator[Pooled]:
+        """Every text by itself, a few at a time; answers to one prompt come one after the other."""
+        by_prompt: dict[tuple[int, ...], list[int]] = {}
+        for at in sorted(indices, key=lambda at: -len(texts[at])):
+            by_prompt.setdefault(texts[at].prompt, []).append(at)
+        done: list[int] = []
+        rows: list[Tensor] = []
+        for prompt, members in by_prompt.items():
+            read_prompt = cache(partial(self._prompt, prompt))
+            for at in members:
+                done.append(at)
+                rows.append(self._row(texts[at], read_prompt))
+                if sum(len(texts[at]) for at in done) >= MOST_ON_CPU:
+                    yield done, torch.stack(rows).numpy()
+                    done, rows = [], []
+        if done:
+            yield done, torch.stack(rows).numpy()
+
+    def _row(self, text: EncodedAnswer, read_prompt: Callable[[], Any]) -> Tensor:
+        """The features of a text by itself. Whether its prompt is read apart depends on it alone as well."""
+        apart = len(text.prompt) >= READ_APART and can_pack(self._model, len(text))
+        new, past = (text.answer, deepcopy(read_prompt())) if apart else (text.prompt + text.answer, None)
+        states = self._run_decoder(new, len(text), past)
+        start = len(new) - len(text.answer)
+        return torch.cat([pool(layer[0, start:], name) for layer in states for name in self._pooling])
+
+    def _prompt(self, prompt: tuple[int, ...]) -> Any:
+        """The keys and values of a prompt."""
+        past = DynamicCache(config=self.config)
+        self._run_decoder(prompt, len(prompt), past)
+        return past
+
+    def _run_decoder(self, ids: tuple[int, ...], total: int, past: Any) -> list[Tensor]:
+        """The states of a row's new tokens, (1, tokens, hidden) a layer.
+
+        Args:
+            total: tokens of the row, those in ``past`` among them.
+        """
+        inputs: dict[str, Any] = {
+            "input_ids": torch.tensor([ids]),
+            "attention_mask": torch.ones(1, total, dtype=torch.long),
+            "past_key_values": past,
+            "use_cache": past is not None,
+        }
+        with torch.inference_mode():
+            return decoder_states(self._model, inputs, self._layers, self._last, self._run)
 
     def _pooled(self, texts: Sequence[EncodedAnswer], packed: Sequence[Row]) -> Pooled:
         batch = tensors(packed, texts, self._device)
@@ -210,8 +270,7 @@ def layer_states(model: Any, batch: Batch, layers: Sequence[int], last: int, run
     Raises:
         ModelError: the model does not give the states of a layer.
     """
-    inner = set(layers) != {last}  # the decoder gives the last one anyway
-    inputs: dict[str, Any] = {"output_hidden_states": True} if inner else {}
+    inputs: dict[str, Any] = {"input_ids": batch.ids, "use_cache": False}
     if batch.shared:
         inputs |= {
             "attention_mask": additive_mask(batch.visible(), model.dtype),
@@ -219,7 +278,15 @@ def layer_states(model: Any, batch: Batch, layers: Sequence[int], last: int, run
         }
     else:
         inputs["attention_mask"] = (batch.part >= 0).long()
-    out = model.get_decoder()(input_ids=batch.ids, use_cache=False, **inputs)
+    return decoder_states(model, inputs, layers, last, run)
+
+
+def decoder_states(
+    model: Any, inputs: Mapping[str, Any], layers: Sequence[int], last: int, run: int
+) -> list[Tensor]:
+    """The same of any inputs to the decoder."""
+    inner = set(layers) != {last}  # the decoder gives the last one anyway
+    out = model.get_decoder()(**inputs, **({"output_hidden_states": True} if inner else {}))
     if inner and len(out.hidden_states or ()) != run + 1:
         raise ModelError(
             "the model does not give the hidden states of single layers", fix="set features.layers=[-1]"
@@ -255,9 +322,10 @@ def can_pack(model: Any, longest: int) -> bool:
     """Whether a model computes texts of ``longest`` tokens rightly where several answers share a row.
 
     It must attend by the mask and the positions it is given: no recurrent layers, chunks, positions of its
-    own or several parts; a window only if no text is longer.
+    own or several parts, no frequencies that change with a row's length; a window only if no text is longer.
     """
     config = model.config
+    frequencies = repr(getattr(config, "rope_parameters", None))
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     window = getattr(config, "sliding_window", None)
     return (
@@ -268,5 +336,6 @@ def can_pack(model: Any, longest: int) -> bool:
         and kinds <= {"full_attention", "sliding_attention"}
         and (window is None or window >= longest)
         and not getattr(config, "attention_chunk_size", None)
+        and not ("dynamic" in frequencies or "longrope" in frequencies)
         and "position_ids" in inspect.signature(model.get_decoder().forward).parameters
     )

@@ -1,11 +1,14 @@
-"""The cache of completions: each sample has a key of its own, and only what is missing is asked for."""
+"""The cache of completions: each sample is kept, and the same call is not asked twice."""
 
+import sqlite3
 import threading
 from dataclasses import replace
+from itertools import permutations
 
 import pytest
 
 from lmtools.core.errors import MachineError
+from lmtools.core.sqlite_store import TABLE
 from lmtools.generation.cached import Cached
 from lmtools.generation.protocol import Completion, Sampling
 from lmtools.generation.scripted import Scripted
@@ -32,17 +35,33 @@ def test_ten_samples_stay_ten(scripted, path):
     [first] = cached.generate(["a"], WARM, 10)
     assert [completion.text for completion in first] == [f"a {sample}" for sample in range(10)]
     assert Cached(scripted, path).generate(["a"], WARM, 10) == [first]
-    assert cached.generate(["a"], WARM, 4) == [first[:4]]
     assert len(scripted.calls) == 1
 
 
-def test_only_prompts_that_lack_samples_are_asked(scripted, path):
+class Rounded(Scripted):
+    """As a model that reads batches: a score depends on how many are computed at once."""
+
+    def score(self, pairs):
+        return [(float(len(pairs)),) for _ in super().score(pairs)]
+
+
+def test_an_answer_is_kept_for_the_prompts_it_was_computed_beside(scripted, path):
     cached = Cached(scripted, path)
     cached.generate(["a", "b", "a"], WARM, 2)
-    [a, c, b] = cached.generate(["a", "c", "b"], WARM, 2)
-    assert [group[1].text for group in (a, c, b)] == ["a 1", "c 1", "b 1"]
-    cached.generate(["c", "b"], WARM, 3)
-    assert prompts_passed(scripted) == [("a", "b"), ("c",), ("c", "b")]
+    [b, a] = cached.generate(["b", "a"], WARM, 2)
+    assert [group[1].text for group in (b, a)] == ["b 1", "a 1"]
+    for prompts, samples in ((["a"], 2), (["a", "b"], 1), (["a", "b"], 2), (["a", "b", "b"], 2)):
+        cached.generate(prompts, WARM, samples)
+    passed = [(call.prompts, call.samples) for call in scripted.calls]
+    assert passed == [(("a", "b"), 2), (("b", "a"), 2), (("a",), 2), (("a", "b"), 1)]
+
+
+def test_the_same_call_has_the_same_scores_whatever_was_asked_before(path):
+    calls = [[(prompt, "x") for prompt in prompts] for prompts in ("a", "ab", "abc", "ba", "aab", "c")]
+    for number, before in enumerate(permutations(calls, 2)):
+        cached = Cached(Rounded(["x"], scores=lambda p, c: [0.0]), path.with_name(f"{number}.sqlite"))
+        for pairs in (*before, *calls):
+            assert cached.score(pairs) == [(float(len(set(pairs))),)] * len(pairs)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +93,7 @@ def test_scores_and_options_are_kept(scripted, path):
     for _ in range(2):
         assert cached.score([("ab", "c"), ("a", "bc"), ("ab", "c")]) == [(-3.0,)] * 3
         assert len(cached.options(["a", "b"], ["A", "B"])) == 2
-    cached.options(["a"], ["B"])
+    cached.options(["a", "b"], ["B"])  # an option is weighed against the vocabulary, not against others
     assert [call.method for call in scripted.calls] == ["score", "options"]
     assert prompts_passed(scripted)[0] == (("ab", "c"), ("a", "bc"))
     cached.options(["a"], ["A", "C"])
@@ -120,17 +139,20 @@ def test_threads_share_a_file(scripted, path):
         thread.start()
     for thread in work:
         thread.join()
-    calls = len(scripted.calls)
-    cached.generate([f"{n}" for n in range(8)], WARM, 3)
-    assert len(scripted.calls) == calls == 8
+    for n in range(8):
+        cached.generate([f"{n}"], WARM, 3)
+    assert len(scripted.calls) == 8
 
 
-def test_a_damaged_file_is_named(scripted, path):
-    path.parent.mkdir()
-    path.write_bytes(b"not a database" * 100)
-    with pytest.raises(MachineError, match=r"answers\.sqlite") as caught:
-        Cached(scripted, path)
-    assert "delete" in caught.value.fix
+def test_a_damaged_answer_is_asked_for_again(scripted, path, capsys):
+    first = Cached(scripted, path).generate(["a", "b"], WARM)
+    with sqlite3.connect(path) as store:
+        store.execute(f"UPDATE {TABLE} SET value = CAST(replace(value, 'a 0', 'e 0') AS BLOB)")
+    assert Cached(scripted, path).generate(["a", "b"], WARM) == first
+    assert "damaged in the cache of generations" in capsys.readouterr().err
+    assert Cached(scripted, path).generate(["a", "b"], WARM) == first
+    assert len(scripted.calls) == 2
+    assert capsys.readouterr().err == ""
 
 
 def test_a_folder_that_cannot_be_made(scripted, tmp_path):

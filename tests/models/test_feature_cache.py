@@ -5,8 +5,11 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lmtools.core.errors import MachineError
+from lmtools.core.sqlite_store import TABLE
 from lmtools.models.chat import EncodedAnswer
 from lmtools.models.features import FeatureCache, key_of
 
@@ -68,11 +71,16 @@ def test_the_key_tells_tokens_and_where_the_answer_begins():
     assert key_of(texts[0]) == key_of(EncodedAnswer((1, 2), (3,)))
 
 
-def test_a_damaged_file_is_named(tmp_path):
-    path = tmp_path / "features.sqlite"
-    path.write_text("no database" * 100)
-    with pytest.raises(MachineError, match=r"features\.sqlite cannot be used"):
-        FeatureCache(path, 3)
+@given(st.integers(0, 3 * 4 - 1), st.integers(0, 7))
+def test_a_flipped_bit_of_a_row_is_noticed(tmp_path_factory, byte, bit):
+    path = tmp_path_factory.mktemp("flipped") / "features.sqlite"
+    cache = FeatureCache(path, 3)
+    cache.write([b"a", b"b"], VALUES)
+    flipped = bytearray(VALUES[0].tobytes())
+    flipped[byte] ^= 1 << bit
+    with sqlite3.connect(path) as store:
+        store.execute(f"UPDATE {TABLE} SET value = ? WHERE key = x'61'", (bytes(flipped),))
+    assert cache.read([b"a", b"b"]).keys() == {b"b"}
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
@@ -85,5 +93,5 @@ def test_values_are_little_endian_float32(tmp_path):
     path = tmp_path / "features.sqlite"
     FeatureCache(path, 3).write([b"a"], VALUES[:1])
     with sqlite3.connect(path) as store:
-        ((value,),) = store.execute("SELECT value FROM features")
+        ((value,),) = store.execute(f"SELECT value FROM {TABLE}")
     assert value == VALUES[0].astype("<f4").tobytes()
