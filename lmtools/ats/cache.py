@@ -1,7 +1,8 @@
 """What the language model computed of a set of sequences, on disk: all that fitting a head ever needs.
 
-A folder ``ats/KEY`` of the cache holds one memory-mapped ``.npy`` file a field. Over the N rows (a token of a
-sequence that is followed by another, up to the last one before a response token):
+A folder ``ats/KEY`` of the cache holds a memory-mapped ``.npy`` file for each field that a model fills, and a
+journal with the digest of every batch. The other fields are what the sequences say. Over the N rows (a token
+of a sequence that is followed by another, up to the last one before a response token):
 
     hidden (N, hidden)    wanted (N,): whether the next token is a response's
     max_logit (N,)  log_std (N,)  argmax (N,): where a head's features ask for them
@@ -11,6 +12,7 @@ over the n response tokens, in the order of those rows: ``labels`` (n,), their i
 tokens begin. The longest sequence is the first.
 """
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -158,7 +160,7 @@ def summarise(logits: Tensor, labels: Tensor) -> Summary:
     )
 
 
-FORMAT = 2
+FORMAT = 3
 SUMMARY = tuple(field.name for field in fields(Summary))
 FROM_LOGITS = ("max_logit", "log_std", "argmax")
 Array = NDArray[Any]
@@ -255,12 +257,15 @@ def shapes(layout: Mapping[str, Array], hidden: int, dtype: str, from_logits: bo
     return sizes
 
 
-def cache_key(model: str, sequences: SequenceRows, dtype: str, from_logits: bool) -> str:
+def cache_key(
+    model: str, sequences: SequenceRows, dtype: str, from_logits: bool, device: str, batch_tokens: int
+) -> str:
     """What decides the content, as one hash: the model by content, every token, and what is kept of each.
 
-    Data, template, layouts and limits all show in the tokens, so that nothing else needs to be named.
+    Data, template, layouts and limits all show in the tokens, so that nothing else needs to be named. Device
+    and batches decide how numbers are rounded.
     """
-    settings = (FORMAT, model, dtype, from_logits, WIDTH, EVEN, FARTHEST, TOP)
+    settings = (FORMAT, model, dtype, from_logits, WIDTH, EVEN, FARTHEST, TOP, device, batch_tokens)
     tokens = (f"{sequence.ids}{[int(mark) for mark in sequence.response]}" for sequence in sequences.marked)
     return sha256_text("\n".join([repr(settings), *map(sha256_text, tokens)]))
 
@@ -270,11 +275,26 @@ def open_arrays(folder: Path, names: Sequence[str]) -> dict[str, Array]:
 
     Raises:
         OSError: a file is missing.
-        ValueError: a file is truncated.
+        ValueError: a file is truncated, or none of numpy's.
     """
-    return {
-        name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in sorted(names)
-    }
+    return {name: np.lib.format.open_memmap(folder / f"{name}.npy", mode="r") for name in names}
+
+
+def batch_digest(arrays: Mapping[str, Array], layout: Mapping[str, Array], start: int, end: int) -> str:
+    """The SHA-256 of what a model filled in for sequences ``start`` to ``end``; types and shapes count.
+
+    Raises:
+        ValueError: a field is not as long as the sequences have rows or response tokens.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        bounds = layout["tokens" if name in SUMMARY else "rows"]
+        if arrays[name].shape[:1] != (bounds[-1],):
+            raise ValueError(f"{name}: shape {arrays[name].shape}")
+        part = arrays[name][bounds[start] : bounds[end]]
+        digest.update(f"{name} {part.dtype.str} {part.shape}".encode())
+        digest.update(part.tobytes())
+    return digest.hexdigest()
 
 
 def _rows(sequence: MarkedSequence) -> int:

@@ -1,13 +1,13 @@
 """The language model's one pass: hidden states and summaries of logits, into the feature cache.
 
 Batches go from long sequences to short ones, so that little of them is padding and what does not fit in
-memory fails at once. Each one is recorded in a journal beside the cache when it is on the disk: a killed pass
-goes on where it was.
+memory fails at once. Each one is recorded in a journal beside the cache, with its digest, when it is on the
+disk: a killed pass goes on where it was, and batches that are damaged are read again.
 """
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,14 @@ from lmtools.ats.cache import (
     Array,
     FeatureCache,
     SequenceRows,
+    batch_digest,
     cache_key,
     features,
     open_arrays,
     shapes,
     summarise,
 )
-from lmtools.core.errors import MachineError, ModelError
+from lmtools.core.errors import MachineError, ModelError, RunError
 from lmtools.core.files import cache_dir
 from lmtools.core.journal import Journal
 from lmtools.core.progress import progress, say
@@ -112,7 +113,9 @@ def last_states(loaded: LoadedModel, ids: Tensor) -> Tensor:
 
 ROOM = 2**24
 """Logits computed at a time: 64 MiB, and a few times as much while they are summarised."""
-DAMAGED = (OSError, ValueError, EOFError)
+DAMAGED = (OSError, ValueError, EOFError, OverflowError, MemoryError, TypeError, RunError)
+"""What numpy and the journal raise of a file that is missing, or is not what was written."""
+JOURNAL = "journal.jsonl"
 
 
 def extract(
@@ -121,6 +124,7 @@ def extract(
     open_model: Callable[[], LoadedModel],
     *,
     batch_tokens: int,
+    device: str = "cpu",
     dtype: str = "float16",
     from_logits: bool = False,
 ) -> FeatureCache:
@@ -131,6 +135,7 @@ def extract(
         identity: the model by content, as ``LoadedModel.identity``.
         open_model: opens that model.
         batch_tokens: tokens (padding included) in one forward pass.
+        device: that the model is opened on.
         dtype: of the kept hidden states.
         from_logits: also keep, of every row, what features are made of beside the hidden state.
 
@@ -138,35 +143,50 @@ def extract(
         ModelError: the model's numbers are not finite, or too large for ``dtype``.
         MachineError: the cache cannot be written.
     """
-    folder = cache_dir("ats", cache_key(identity, sequences, dtype, from_logits)[:32])
+    key = cache_key(identity, sequences, dtype, from_logits, device, batch_tokens)
+    folder = cache_dir("ats", key[:32])
     layout = sequences.layout()
-    names = [*layout, "hidden", *SUMMARY, *(FROM_LOGITS if from_logits else ())]
-    with _alone(folder):
-        if (arrays := _finished(folder, names, len(sequences.marked))) is None:
-            with _writable(folder):
-                _read(folder, sequences, layout, open_model, batch_tokens, dtype, from_logits)
-            arrays = open_arrays(folder, names)
+    names = ["hidden", *SUMMARY, *(FROM_LOGITS if from_logits else ())]
+    batches = list(_batches(np.diff(layout["rows"]), batch_tokens))
+    with _alone(folder), _writable(folder):
+        kept = _kept(folder, names, layout, batches)
+        if len(kept) < len(batches):
+            _read(folder, sequences, layout, open_model, batches, kept, dtype, from_logits)
         else:
             say(f"the model's features are in the cache: {folder}")
-    return FeatureCache(arrays)
+        return FeatureCache({**layout, **open_arrays(folder, names)})
 
 
-def _finished(folder: Path, names: list[str], count: int) -> dict[str, Array] | None:
-    """The fields of a whole cache; None where it is not whole. A damaged one is removed."""
-    if not (folder / "journal.jsonl").exists():
-        return None
+def _kept(
+    folder: Path, names: Sequence[str], layout: Mapping[str, Array], batches: Sequence[tuple[int, int]]
+) -> set[int]:
+    """The first sequences of the batches that are on the disk as they were written; others are forgotten."""
+    path = folder / JOURNAL
+    if not path.exists():
+        return set()
+    whole: dict[str, Any] = {}
     try:
+        with Journal(path) as journal:
+            records = {key: journal.get(key) for key in journal}
         arrays = open_arrays(folder, names)
-        with Journal(folder / "journal.jsonl") as journal:
-            return arrays if _sequences_read(journal) == count else None
+        for start, end in batches:
+            record = records.get(str(start))
+            if record and record == {"end": end, "sha256": batch_digest(arrays, layout, start, end)}:
+                whole[str(start)] = record
+        if whole == records:
+            return set(map(int, whole))
+        damaged = f"{len(records) - len(whole)} of {len(records)} batches"
     except DAMAGED:
+        whole, damaged = {}, "all of it"
+    say(f"damaged in the feature cache {folder}, and read again: {damaged}")
+    path.unlink()
+    if not whole:
         shutil.rmtree(folder, ignore_errors=True)
-        return None
-
-
-def _sequences_read(journal: Journal) -> int:
-    """How many sequences were read, from the first on."""
-    return max((int((journal.get(key) or {})["end"]) for key in journal), default=0)
+        return set()
+    with Journal(path) as journal:
+        for key, record in whole.items():
+            journal.append(key, record)
+    return set(map(int, whole))
 
 
 def _read(
@@ -174,33 +194,32 @@ def _read(
     sequences: SequenceRows,
     layout: Mapping[str, Array],
     open_model: Callable[[], LoadedModel],
-    batch_tokens: int,
+    batches: Sequence[tuple[int, int]],
+    kept: Collection[int],
     dtype: str,
     from_logits: bool,
 ) -> None:
-    """Read what has not been read."""
+    """Read the batches that have not been read."""
     loaded = open_model()
     hidden = int(OutputLayer(loaded).rows.shape[1])
     folder.mkdir(exist_ok=True)
-    arrays = _create(folder, layout, shapes(layout, hidden, dtype, from_logits))
+    arrays = _create(folder, shapes(layout, hidden, dtype, from_logits), begun=bool(kept))
     reader = _BatchReader(loaded, arrays, layout, from_logits)
     rows = layout["rows"]
-    with (
-        Journal(folder / "journal.jsonl") as journal,
-        progress(int(rows[-1]), "tokens read by the model") as bar,
-    ):
-        first = _sequences_read(journal)
-        bar.advance(int(rows[first]))
-        for start, end in _batches(np.diff(rows), batch_tokens, first):
-            reader.read(start, [sequences.inputs(index) for index in range(start, end)])
-            for array in arrays.values():
-                array.flush()
-            journal.append(str(start), {"end": end})
+    with Journal(folder / JOURNAL) as journal, progress(int(rows[-1]), "tokens read by the model") as bar:
+        for start, end in batches:
+            if start not in kept:
+                reader.read(start, [sequences.inputs(index) for index in range(start, end)])
+                for array in arrays.values():
+                    array.flush()
+                digest = batch_digest(arrays, layout, start, end)
+                journal.append(str(start), {"end": end, "sha256": digest})
             bar.advance(int(rows[end] - rows[start]))
 
 
-def _batches(lengths: Array, batch_tokens: int, start: int) -> Iterator[tuple[int, int]]:
-    """Runs of sequences, from ``start`` on, of at most ``batch_tokens`` padded tokens or of one sequence."""
+def _batches(lengths: Array, batch_tokens: int) -> Iterator[tuple[int, int]]:
+    """Runs of sequences, of at most ``batch_tokens`` padded tokens or of one sequence."""
+    start = 0
     while start < len(lengths):
         end = min(len(lengths), start + max(1, batch_tokens // int(lengths[start])))
         yield start, end
@@ -270,12 +289,11 @@ def _narrow(states: Tensor, dtype: Any) -> Array:
     return kept.numpy()
 
 
-def _create(folder: Path, layout: Mapping[str, Array], sizes: Mapping[str, Any]) -> dict[str, Any]:
-    """The files, their room on the disk taken; those of an unfinished pass as they are."""
+def _create(folder: Path, sizes: Mapping[str, Any], begun: bool) -> dict[str, Any]:
+    """The files, their room on the disk taken; those of a pass that has begun as they are."""
     arrays = {}
     for name, (shape, dtype) in sizes.items():
         path = folder / f"{name}.npy"
-        begun = path.exists() and (folder / "journal.jsonl").exists()
         arrays[name] = np.lib.format.open_memmap(
             path, mode="r+" if begun else "w+", dtype=None if begun else np.dtype(dtype), shape=shape
         )
@@ -283,8 +301,6 @@ def _create(folder: Path, layout: Mapping[str, Array], sizes: Mapping[str, Any])
             # A mapped file that finds the disk full would end the process without a word.
             with path.open("r+b") as stream:
                 os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
-    for name, values in layout.items():
-        np.save(folder / f"{name}.npy", values, allow_pickle=False)
     return arrays
 
 

@@ -94,6 +94,7 @@ def read_features(inputs: AtsInputs, open_model: Callable[[], LoadedModel]) -> F
         inputs.identity,
         open_model,
         batch_tokens=recipe.model.batch_tokens,
+        device=pick_device(recipe.model.device),
         dtype=recipe.data.cache_dtype,
         from_logits=any(head.needs_logits for head in recipe.heads),
     )

@@ -93,7 +93,7 @@ def test_batches_change_next_to_nothing(loaded, batch_tokens):
 
 def test_the_model_is_not_loaded_again(loaded):
     read(loaded)
-    again = extract(ROWS, loaded.identity, never, batch_tokens=1)
+    again = extract(ROWS, loaded.identity, never, batch_tokens=60)
     assert len(again) == len(TEXTS)
 
 
@@ -108,7 +108,7 @@ def test_who_waits_for_another_process_is_told(loaded, monkeypatch):
         other.release()
 
     monkeypatch.setattr("lmtools.ats.extract.say", say)
-    assert len(extract(ROWS, loaded.identity, never, batch_tokens=1)) == len(TEXTS)
+    assert len(extract(ROWS, loaded.identity, never, batch_tokens=60)) == len(TEXTS)
     waits, found = said
     assert waits == f"another process makes the feature cache {folder}: waiting for it"
     assert "are in the cache" in found
@@ -176,19 +176,23 @@ def test_a_model_whose_numbers_are_nan(tiny_llama):
         read(replace(broken, identity="broken"))
 
 
-def test_the_key_tells_models_tokens_and_precision_apart_and_no_orders():
-    key = cache_key("a", ROWS, "float16", False)
-    assert cache_key("a", SequenceRows.of(ROWS.marked[::-1]), "float16", False) == key
+def test_the_key_tells_models_tokens_precision_and_batches_apart_and_no_orders():
+    def key(model="a", rows=ROWS, dtype="float16", from_logits=False, device="cpu", batch_tokens=60):
+        return cache_key(model, rows, dtype, from_logits, device, batch_tokens)
+
+    assert key(rows=SequenceRows.of(ROWS.marked[::-1])) == key()
     first = ROWS.marked[0]
     masked = MarkedSequence(first.ids, (*first.response[:-2], False, True))
     others = {
-        cache_key("b", ROWS, "float16", False),
-        cache_key("a", ROWS, "float32", False),
-        cache_key("a", ROWS, "float16", True),
-        cache_key("a", SequenceRows.of(ROWS.marked[1:]), "float16", False),
-        cache_key("a", SequenceRows.of((masked, *ROWS.marked[1:])), "float16", False),
+        key("b"),
+        key(dtype="float32"),
+        key(from_logits=True),
+        key(device="cuda"),
+        key(batch_tokens=61),
+        key(rows=SequenceRows.of(ROWS.marked[1:])),
+        key(rows=SequenceRows.of((masked, *ROWS.marked[1:]))),
     }
-    assert len(others | {key}) == 6
+    assert len(others | {key()}) == 8
 
 
 def _models():
