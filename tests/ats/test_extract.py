@@ -238,3 +238,67 @@ def test_logits_of_states_are_the_models_own_whatever_it_does_to_them():
         assert torch.allclose(found, expected.logits[0], atol=1e-5), what
         with torch.no_grad():  # and the model is whole again
             assert torch.equal(model(ids).logits, expected.logits), what
+
+
+def _zeros(path):
+    array = np.load(path, mmap_mode="r+")
+    array[:] = 0
+    array.flush()
+
+
+def _flip(path):
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+
+
+def _save(change):
+    return lambda path: np.save(path, change(np.load(path)))
+
+
+DAMAGES = {
+    "zeros": _zeros,
+    "one bit": _flip,
+    "truncated": lambda path: os.truncate(path, 200),
+    "empty": lambda path: os.truncate(path, 0),
+    "missing": os.unlink,
+    "no array": lambda path: path.write_text("no array" * 99),
+    "shape": _save(lambda array: array[:-1]),
+    "turned": _save(lambda array: array[::-1].copy()),
+    "wider": _save(lambda array: np.repeat(array[..., None], 2, axis=-1)),
+    "type": _save(lambda array: array.astype(np.float64)),
+    "header": lambda path: path.write_bytes(path.read_bytes().replace(b"'<f", b"'<i", 1)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("name", ["hidden", "label", "centre", "max_logit"])
+def test_a_damaged_field_is_noticed_and_read_again(loaded, monkeypatch, capsys, name, damage):
+    arrays = read(loaded, from_logits=True).arrays
+    path, expected = Path(arrays[name].filename), {name: np.array(array) for name, array in arrays.items()}
+    damage(path)
+    capsys.readouterr()
+    again = read(loaded, from_logits=True).arrays
+    assert f"damaged in the feature cache {path.parent}, and read again" in capsys.readouterr().err
+    for field, values in expected.items():
+        assert np.array_equal(again[field], values) and again[field].dtype == values.dtype, field
+    monkeypatch.setattr("lmtools.ats.extract.last_states", lambda *_: never())
+    read(loaded, from_logits=True)
+    assert "are in the cache" in capsys.readouterr().err
+
+
+def test_only_batches_that_are_damaged_are_read_again(loaded, capsys):
+    path = Path(read(loaded, batch_tokens=1).arrays["label"].filename)
+    _flip(path)  # in the last of four batches
+    read(loaded, batch_tokens=1)
+    assert "read again: 1 of 4 batches" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "journal", ["no record\n{}\n", "", '{"key": "0", "value": {"end": 1}}\n', "\x00" * 50]
+)
+def test_a_damaged_journal_is_no_journal(loaded, journal):
+    arrays = read(loaded).arrays
+    path, expected = Path(arrays["hidden"].filename), np.array(arrays["hidden"])
+    (path.parent / "journal.jsonl").write_text(journal)
+    assert np.array_equal(read(loaded).arrays["hidden"], expected)
