@@ -230,6 +230,7 @@ class FeatureReader:
 
     @property
     def _alone(self) -> bool:
+        """Whether every text is computed by itself. On a GPU that would leave most of it idle."""
         return self._spec.backend == "hf" and self._device == "cpu"
 
     def _compute(
@@ -269,7 +270,9 @@ class FeatureReader:
         from lmtools.models.pooling import HfPass
 
         loaded = load(self._spec, files=self._files, merge=may_merge(self._spec), reward=self._reward)
-        return HfPass(loaded, self._layers, self._settings.pooling, self._spec.batch_tokens)
+        return HfPass(
+            loaded, self._layers, self._settings.pooling, self._spec.batch_tokens, alone=self._alone
+        )
 
     def _own_head(self) -> NDArray[np.float32]:
         """The reward model's own head, zero but where the last layer's last token is."""

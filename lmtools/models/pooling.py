@@ -155,16 +155,23 @@ class HfPass:
         loaded: a causal language model or a sequence classifier, with an adapter or without.
         layers: which hidden states, 1 ... L; L is the state after the final norm.
         pooling: how an answer's states become one.
-        batch_tokens: tokens (padding included) in one forward pass on a GPU, at most.
+        batch_tokens: tokens (padding included) in one forward pass, at most.
+        alone: compute every text by itself, on a processor.
     """
 
     def __init__(
-        self, loaded: LoadedModel, layers: Sequence[int], pooling: Sequence[Pooling], batch_tokens: int
+        self,
+        loaded: LoadedModel,
+        layers: Sequence[int],
+        pooling: Sequence[Pooling],
+        batch_tokens: int,
+        *,
+        alone: bool,
     ) -> None:
         self._model: Any = base_model(loaded.model)
         self._device = loaded.device
         self._layers, self._pooling = tuple(layers), tuple(pooling)
-        self._batch_tokens = batch_tokens
+        self._batch_tokens, self._alone = batch_tokens, alone
         self.config = self._model.config.get_text_config()
         self._last = int(self.config.num_hidden_layers)
         # Layers behind the last one that is read are not run.
@@ -177,8 +184,8 @@ class HfPass:
             ModelError: the model does not give the states of a layer.
             MachineError: the GPU's memory is not enough for one row.
         """
-        if self._device == "cpu":
-            yield from self._alone(texts, [at for at in range(len(texts)) if at not in kept])
+        if self._alone:
+            yield from self._one_by_one(texts, [at for at in range(len(texts)) if at not in kept])
             return
         share = can_pack(self._model, max(map(len, texts), default=0))
         packed = pack_rows(texts, int(self.config.hidden_size), self._batch_tokens, share=share)
@@ -197,7 +204,7 @@ class HfPass:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _alone(self, texts: Sequence[EncodedAnswer], indices: Sequence[int]) -> Iterator[Pooled]:
+    def _one_by_one(self, texts: Sequence[EncodedAnswer], indices: Sequence[int]) -> Iterator[Pooled]:
         """Every text by itself, a few at a time; answers to one prompt come one after the other."""
         by_prompt: dict[tuple[int, ...], list[int]] = {}
         for at in sorted(indices, key=lambda at: -len(texts[at])):

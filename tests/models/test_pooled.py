@@ -22,9 +22,9 @@ def loaded(tiny_llama):
     return load(ModelSpec(name=str(tiny_llama), device="cpu"))
 
 
-def features(loaded, texts, layers=(2,), pooling=("last", "mean"), batch_tokens=8192):
+def features(loaded, texts, layers=(2,), pooling=("last", "mean"), batch_tokens=8192, alone=False):
     rows = {}
-    for indices, values in HfPass(loaded, layers, pooling, batch_tokens).read(texts):
+    for indices, values in HfPass(loaded, layers, pooling, batch_tokens, alone=alone).read(texts):
         rows |= zip(indices, values, strict=True)
     return np.stack([rows[at] for at in range(len(texts))])
 
@@ -44,8 +44,11 @@ def test_features_depend_on_neither_batch_size_nor_order_nor_padding(loaded, tex
     np.testing.assert_allclose(features(loaded, texts, batch_tokens=batch_tokens), expected, **CLOSE)
     places = list(range(len(texts)))
     order.shuffle(places)
-    shuffled = features(loaded, [texts[at] for at in places])
-    np.testing.assert_allclose(shuffled, expected[places], **CLOSE)
+    shuffled = [texts[at] for at in places]
+    np.testing.assert_allclose(features(loaded, shuffled), expected[places], **CLOSE)
+    by_themselves = features(loaded, texts, alone=True)
+    np.testing.assert_allclose(by_themselves, expected, **CLOSE)
+    np.testing.assert_array_equal(features(loaded, shuffled, alone=True), by_themselves[places])
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -85,6 +88,7 @@ def test_models_that_do_not_attend_by_the_mask_they_are_given_do_not_pack(loaded
         "attention_chunk_size": 16,
         "layers_block_type": ["recurrent"],
         "text_config": config,
+        "rope_parameters": {"rope_type": "longrope"},
         "_attn_implementation_internal": "flash_attention_2",
     }.items():
         with monkeypatch.context() as patch:
@@ -105,8 +109,11 @@ def test_a_windowed_model_reads_one_text_a_row(tmp_path):
         EncodedAnswer(tuple(range(40, 60)), (1, 2, 3)),
         EncodedAnswer(tuple(range(40, 60)), (4, 5, 6, 7, 8)),
     ]
+    texts += [EncodedAnswer(tuple(range(20, 80)), (1, 2))]
     loaded = type("Loaded", (), {"model": model, "device": "cpu"})()
-    np.testing.assert_allclose(features(loaded, texts), [alone(loaded, text) for text in texts], **CLOSE)
+    for by_itself in (False, True):
+        rows = features(loaded, texts, alone=by_itself)
+        np.testing.assert_allclose(rows, [alone(loaded, text) for text in texts], **CLOSE)
 
 
 def test_a_mask_to_add_is_zero_where_one_sees():
@@ -128,7 +135,8 @@ def test_layers_behind_the_last_one_asked_for_are_not_run(tmp_path):
     ]
 
     def read(layers):
-        batches = HfPass(LoadedModel(model, None, "", "cpu"), layers, ("last", "mean"), 64).read(texts)
+        loaded = LoadedModel(model, None, "", "cpu")
+        batches = HfPass(loaded, layers, ("last", "mean"), 64, alone=False).read(texts)
         return {at: row for indices, rows in batches for at, row in zip(indices, rows, strict=True)}
 
     deep = read((2, 3, 6))
