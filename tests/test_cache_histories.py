@@ -152,7 +152,7 @@ def test_heads_after_a_run_with_other_batches(tiny_llama, tmp_path, tmp_path_fac
 
 
 def test_exploration_after_one_with_other_chunks(tiny_llama, tmp_path, tmp_path_factory, monkeypatch):
-    recipe = str(write_recipe(tmp_path / "world", tiny_llama))
+    recipe = str(write_recipe(tmp_path / "world", tiny_llama, {"hop.max_query_tokens": 8}))
     leret.run_exploration(recipe, tmp_path / "fresh")
     new_cache(tmp_path_factory, monkeypatch)
     leret.run_exploration(recipe, tmp_path / "other", ["explore.chunk=3"])
