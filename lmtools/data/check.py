@@ -27,6 +27,7 @@ from lmtools.data.sources import (
     read_originals,
     unique_passages,
 )
+from lmtools.data.terms import TermSplitter, passage_text
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,12 @@ def check(source: str, *, corpus: str | None = None) -> CheckReport:
     """Read a source to its end.
 
     Args:
-        corpus: a source of passages in which every gold title of the questions must be found.
+        corpus: a source of passages in which every gold title of the questions must be found, and which are
+            to be searched by words.
 
     Raises:
-        DataError: the format is unknown, records are wrong, or gold titles are not in ``corpus``; all the
-            faults of a source together, up to 20.
+        DataError: the format is unknown, records are wrong, gold titles are not in ``corpus``, or nothing
+            there has a word to search by; all the faults of a source together, up to 20.
         MachineError: the hub cannot be reached.
     """
     rows, first = peek(read_source(source))
@@ -71,6 +73,7 @@ def check(source: str, *, corpus: str | None = None) -> CheckReport:
     tally = Tally()
     records = list(read_originals(reader, rows, tally))
     converted = {kind: list(_converted(reader, kind, records, tally)) for kind in reader.makes}
+    unsearchable: list[str] = []
     if corpus is not None:
         questions = cast("list[Question]", converted.get("questions", []))
         if not questions:
@@ -78,7 +81,7 @@ def check(source: str, *, corpus: str | None = None) -> CheckReport:
                 f"{source}: {reader.label}: no questions to compare with {corpus}", fix="drop --corpus"
             )
         passages = iter_converted(open_source(corpus, "corpus"), "corpus", Tally())
-        check_questions(questions, (passage.title for passage in cast("Iterable[Passage]", passages)))
+        unsearchable = _check_corpus(questions, cast("Iterable[Passage]", passages), source, corpus)
     left_out = tuple(f"{count} left out: each {reason}" for reason, count in tally.left_out.items())
     counts = {kind: len(converted_records) for kind, converted_records in converted.items()}
     return CheckReport(
@@ -92,8 +95,41 @@ def check(source: str, *, corpus: str | None = None) -> CheckReport:
         choices=counts.get("choices", 0),
         truthful=counts.get("truthful", 0),
         preferences=counts.get("preferences", 0),
-        remarks=(*_likely_misspelt(record, reader.model), *left_out, *_remarks(converted)),
+        remarks=(*_likely_misspelt(record, reader.model), *left_out, *_remarks(converted), *unsearchable),
     )
+
+
+def _check_corpus(
+    questions: Sequence[Question], passages: Iterable[Passage], source: str, corpus: str
+) -> list[str]:
+    """Look the gold titles up; remark the texts that have no term at BM25's default settings.
+
+    Raises:
+        DataError: as ``check_questions`` does, or no question or no passage has a term.
+    """
+    splitter = TermSplitter()
+    titles: set[str] = set()
+    count = without = 0
+    for passage in passages:
+        titles.add(passage.title)
+        count += 1
+        without += not splitter.terms(passage_text(passage))
+    check_questions(questions, titles)
+    mute = sum(not splitter.terms(question.question) for question in questions)
+    counts = [
+        (source, "questions", mute, len(questions), "BM25 finds nothing for them"),
+        (corpus, "passages", without, count, "BM25 never finds them"),
+    ]
+    faults = [
+        f"{file}: none of {n} {noun} has a word to search by" for file, noun, few, n, _ in counts if few == n
+    ]
+    if faults:
+        raise DataError("\n  ".join(faults), fix="write texts with words, or search a corpus that has them")
+    return [
+        f"{few} of {n} {noun} ({few / n:.1%}) have no word to search by: {what}"
+        for _, noun, few, n, what in counts
+        if few
+    ]
 
 
 def _converted(reader: Reader, kind: Kind, records: Sequence[BaseModel], tally: Tally) -> Iterable[Record]:

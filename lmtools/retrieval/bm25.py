@@ -6,7 +6,7 @@ several processes share it, and a search touches only the postings of its terms.
 """
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from lmtools.core.progress import progress
 from lmtools.data.records import Passage
+from lmtools.data.terms import TERMS_FORMAT, TermSplitter, passage_text
 from lmtools.retrieval.config import Bm25Config, RankBm25Config
-from lmtools.retrieval.corpus import Corpus, TermSplitter, cached, content_key, passage_text
+from lmtools.retrieval.corpus import Corpus, cached, content_key
 from lmtools.retrieval.protocol import Hit
 
 FORMAT = 1
@@ -47,10 +48,22 @@ def top_k(scores: NDArray[np.float32], rank: NDArray[np.int32], k: int) -> NDArr
     return candidates[order[:k]]
 
 
-def _best_hits(corpus: Corpus, scores: NDArray[np.float32], k: int) -> list[Hit]:
-    """The ``k`` passages with the highest scores above 0, best first."""
+def _best_hits(
+    corpus: Corpus, scores: NDArray[np.float32], k: int, sharing: Callable[[], NDArray[np.intp]]
+) -> list[Hit]:
+    """The ``k`` passages with the highest scores among those that share a term with the query, best first.
+
+    Args:
+        sharing: the positions of all passages that do; called only where fewer than ``k`` score above 0, as
+            terms that stand in most passages may count nothing, or less.
+    """
+    positions = top_k(scores, corpus.rank, k)
+    if len(positions) < k:
+        rest = (shared := sharing())[scores[shared] <= 0]
+        order = np.lexsort((corpus.rank[rest], -scores[rest]))
+        positions = np.concatenate([positions, rest[order]])[:k]
     hits = []
-    for position in top_k(scores, corpus.rank, k):
+    for position in positions:
         passage = corpus[int(position)]
         hits.append(Hit(passage.id, passage.title, float(scores[position])))
     return hits
@@ -83,7 +96,9 @@ class Bm25Retriever:
     def __init__(self, config: Bm25Config, corpus: Corpus) -> None:
         self._config = config
         self._corpus = corpus
-        key = content_key(str(FORMAT), corpus.identity, config.model_dump_json(exclude={"threads"}))
+        key = content_key(
+            str(FORMAT), str(TERMS_FORMAT), corpus.identity, config.model_dump_json(exclude={"threads"})
+        )
         self.identity = f"bm25:{key}"
         self._index = cached(f"bm25-{key[:32]}", partial(_build, config, corpus), _load)
 
@@ -106,7 +121,12 @@ class Bm25Retriever:
         if not ids:
             return []
         scores = self._index.get_scores_from_ids(ids)
-        return _best_hits(self._corpus, scores, k)
+        return _best_hits(self._corpus, scores, k, partial(self._sharing, ids))
+
+    def _sharing(self, ids: list[int]) -> NDArray[np.intp]:
+        """Positions of the passages that have one of the terms."""
+        ends, passages = self._index.scores["indptr"], self._index.scores["indices"]
+        return np.unique(np.concatenate([passages[ends[id] : ends[id + 1]] for id in set(ids)]))
 
 
 def _build(config: Bm25Config, corpus: Corpus, folder: Path) -> None:
@@ -151,8 +171,8 @@ def _load(folder: Path) -> Any:
 class OkapiRetriever:
     """The ``rank-bm25`` backend: the terms of the ``bm25`` backend, scored by ``rank_bm25.BM25Okapi``.
 
-    Okapi gives a term that is in exactly half of the passages the weight 0, and floors the weight of more
-    frequent ones, so a very small corpus can hide a match that ``bm25`` finds.
+    Okapi gives a term that is in exactly half of the passages the weight 0, and more frequent ones a quarter
+    of the mean weight, which can be below 0 in a very small corpus; what shares nothing else comes last.
     """
 
     def __init__(self, config: RankBm25Config, corpus: Corpus) -> None:
@@ -160,7 +180,8 @@ class OkapiRetriever:
 
         self._config = config
         self._corpus = corpus
-        self.identity = f"rank-bm25:{content_key(corpus.identity, config.model_dump_json())}"
+        key = content_key(str(TERMS_FORMAT), corpus.identity, config.model_dump_json())
+        self.identity = f"rank-bm25:{key}"
         splitter = TermSplitter(config.stemmer, config.stopwords)
         documents = [splitter.terms(passage_text(passage)) for passage in corpus]
         self._index = BM25Okapi(documents, k1=config.k1, b=config.b) if any(documents) else None
@@ -176,4 +197,9 @@ class OkapiRetriever:
         if not terms or self._index is None:
             return []
         scores = self._index.get_scores(terms).astype(np.float32)
-        return _best_hits(self._corpus, scores, k)
+        return _best_hits(self._corpus, scores, k, partial(_sharing, self._index.doc_freqs, set(terms)))
+
+
+def _sharing(counts: list[dict[str, int]], terms: set[str]) -> NDArray[np.intp]:
+    """Positions of the passages that have one of the terms."""
+    return np.flatnonzero([not terms.isdisjoint(of_passage) for of_passage in counts])

@@ -10,13 +10,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lmtools.core.config import Config
+from lmtools.data.terms import Stemmer, StopWords
 from lmtools.models.spec import BUILTIN_EMBEDDER
-
-Stemmer = Literal[
-    "english", "danish", "dutch", "finnish", "french", "german", "hungarian", "italian", "norwegian",
-    "portuguese", "romanian", "russian", "spanish", "swedish", "turkish", "none",
-]  # fmt: skip
-StopWords = Literal["en", "da", "de", "es", "fr", "it", "nl", "no", "pt", "ru", "sv", "tr", "none"]
 
 
 class TermConfig(Config):
@@ -58,7 +53,9 @@ class Bm25Config(TermConfig):
     )
     method: Literal["lucene", "robertson", "atire"] = Field(
         default="lucene",
-        description="The variant of BM25; they differ in how rare terms are weighted. No cost.",
+        description="The variant of BM25; they differ in how rare terms are weighted. A term that stands in "
+        "half of the passages or more weighs 0 with `robertson`, in all of them with `atire`: passages that "
+        "share nothing else with the query come last, by id. No cost.",
     )
     threads: int = Field(
         default=1,

@@ -1,4 +1,4 @@
-"""The passages a retriever searches, the cache that indexes lie in, and how text becomes terms.
+"""The passages a retriever searches, and the cache that indexes lie in.
 
 A corpus is held in memory, or is a JSONL file read by position and never loaded whole: that costs 16 bytes of
 memory per passage, most of them mapped, for where its line begins and its rank by id.
@@ -9,12 +9,11 @@ import hashlib
 import json
 import mmap
 import os
-import re
 import shutil
 import tempfile
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -24,15 +23,18 @@ from numpy.typing import NDArray
 
 from lmtools.core.errors import DataError, MachineError
 from lmtools.core.files import cache_dir, sha256_file, sha256_text
+from lmtools.core.progress import say
 from lmtools.data.records import Passage
 from lmtools.data.rows import BOM, iter_records, open_data, read_passages
-from lmtools.retrieval.config import Stemmer, StopWords
 
 # Folders of the cache that are either whole or absent, however the process that fills them ends.
 
 T = TypeVar("T")
 BLANK = b" \t\r\n"
-DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError)
+DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, RuntimeError)
+DIGESTS = "digests.json"
+"""The file of an index folder with the SHA-256 of each of the others."""
+PART = ".part"
 
 
 def content_key(*parts: str) -> str:
@@ -44,8 +46,8 @@ def cached(name: str, build: Callable[[Path], None], load: Callable[[Path], T]) 
     """``load`` the cache's index folder ``name``, after ``build`` has filled it where it is missing.
 
     ``build`` writes into a temporary neighbour, which is renamed once it is complete; of several processes
-    one builds and the others wait for it. A folder that cannot be loaded (somebody removed a file, an old
-    disk fault) is built again, once.
+    one builds and the others wait for it. A folder whose files are not those that were written (somebody
+    removed one, a disk fault), or that cannot be loaded, is built again, and a line says so.
 
     Raises:
         MachineError: the cache cannot be written.
@@ -56,15 +58,17 @@ def cached(name: str, build: Callable[[Path], None], load: Callable[[Path], T]) 
     with _alone(folder):
         if (loaded := _try(folder, load)) is not None:  # another process was first
             return loaded
+        if folder.exists():
+            say(f"the index {folder} is damaged, or was made by an older version: it is built again")
         _build_folder(folder, build)
     return load(folder)
 
 
 def _try(folder: Path, load: Callable[[Path], T]) -> T | None:
-    if not folder.is_dir():
-        return None
     try:
-        return load(folder)
+        digests = json.loads((folder / DIGESTS).read_bytes())
+        whole = all(sha256_file(folder / file) == digest for file, digest in digests.items())
+        return load(folder) if whole else None
     except DAMAGED:
         return None
 
@@ -81,19 +85,37 @@ def _alone(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise cannot_cache(folder, error) from error
     try:
-        for leftover in folder.parent.glob(f".{folder.name}.*.part"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        _sweep(folder)
         yield
     finally:
         lock.release()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed builds left behind, of any index that nobody builds now.
+
+    The caller holds the lock of ``folder``.
+    """
+    from filelock import FileLock, Timeout
+
+    for leftover in folder.parent.glob(f".*{PART}"):
+        name = leftover.name.removesuffix(PART).rpartition(".")[0]  # .NAME.RANDOM.part
+        lock = FileLock(folder.parent / f"{name}.lock", timeout=0)
+        try:
+            with nullcontext() if name == f".{folder.name}" else lock:
+                shutil.rmtree(leftover, ignore_errors=True)
+        except (Timeout, OSError):
+            continue
 
 
 def _build_folder(folder: Path, build: Callable[[Path], None]) -> None:
     """Fill a temporary neighbour of ``folder`` and let it take the place of what may be there."""
     temporary = None
     try:
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=PART))
         build(temporary)
+        digests = {path.name: sha256_file(path) for path in temporary.iterdir()}
+        (temporary / DIGESTS).write_text(json.dumps(digests), encoding="utf-8")
         _flush_files(temporary)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(temporary, folder)
@@ -273,70 +295,3 @@ def _load_tables(folder: Path) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     offsets = np.load(folder / "offsets.npy", mmap_mode="r", allow_pickle=False)
     order = np.load(folder / "order.npy", mmap_mode="r", allow_pickle=False)
     return np.asarray(offsets), np.asarray(order)
-
-
-# Text to terms, for both BM25s: lower case, words of two or more letters or digits, no stop words, stems.
-
-WORD = re.compile(r"(?u)\b\w\w+\b")
-STOP_WORD_LISTS: dict[StopWords, str] = {
-    "en": "STOPWORDS_EN",
-    "da": "STOPWORDS_DANISH",
-    "de": "STOPWORDS_GERMAN",
-    "es": "STOPWORDS_SPANISH",
-    "fr": "STOPWORDS_FRENCH",
-    "it": "STOPWORDS_ITALIAN",
-    "nl": "STOPWORDS_DUTCH",
-    "no": "STOPWORDS_NORWEGIAN",
-    "pt": "STOPWORDS_PORTUGUESE",
-    "ru": "STOPWORDS_RUSSIAN",
-    "sv": "STOPWORDS_SWEDISH",
-    "tr": "STOPWORDS_TURKISH",
-}
-
-
-def passage_text(passage: Passage) -> str:
-    """What is indexed of a passage: its title and its text."""
-    return f"{passage.title} {passage.text}"
-
-
-class TermSplitter:
-    """Splits texts into terms; remembers the stems of the words it has seen. One per thread.
-
-    Args:
-        stemmer: the name of a Snowball stemmer, or ``none``.
-        stopwords: the language of the stop-word list, or ``none``.
-    """
-
-    def __init__(self, stemmer: Stemmer = "english", stopwords: StopWords = "en") -> None:
-        self._stops = _stop_words(stopwords)
-        self._stem = _stem_function(stemmer)
-        self._stems: dict[str, str] = {}
-
-    def terms(self, text: str) -> list[str]:
-        """The terms of ``text`` in order, repeated as often as they occur."""
-        terms = []
-        for word in WORD.findall(text.lower()):
-            if word in self._stops:
-                continue
-            stem = self._stems.get(word)
-            if stem is None:
-                stem = self._stems[word] = self._stem(word)
-            terms.append(stem)
-        return terms
-
-
-def _stop_words(language: StopWords) -> frozenset[str]:
-    if language == "none":
-        return frozenset()
-    from bm25s import stopwords
-
-    return frozenset(getattr(stopwords, STOP_WORD_LISTS[language]))
-
-
-def _stem_function(name: Stemmer) -> Callable[[str], str]:
-    if name == "none":
-        return lambda word: word
-    import Stemmer as snowball
-
-    stem: Callable[[str], str] = snowball.Stemmer(name, 0).stemWord
-    return stem

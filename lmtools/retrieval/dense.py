@@ -7,6 +7,7 @@ depend on batch size or machine.
 """
 
 import hashlib
+import io
 import shutil
 from collections.abc import Sequence
 from functools import partial
@@ -18,11 +19,13 @@ from numpy.typing import NDArray
 
 from lmtools.core.arrays import Floats
 from lmtools.core.errors import ModelError
-from lmtools.core.files import atomic_writer, cache_dir
-from lmtools.core.progress import progress
+from lmtools.core.files import atomic_writer, cache_dir, sha256_file
+from lmtools.core.progress import progress, say
+from lmtools.core.strings import well_formed
 from lmtools.data.records import Passage
+from lmtools.data.terms import passage_text
 from lmtools.retrieval.config import DenseConfig
-from lmtools.retrieval.corpus import Corpus, cached, content_key, passage_text
+from lmtools.retrieval.corpus import Corpus, cached, content_key
 from lmtools.retrieval.protocol import Hit
 
 if TYPE_CHECKING:
@@ -64,8 +67,8 @@ class SentenceEncoder:
         self.identity = fingerprint(self._model.state_dict(), repr(self._model))
 
     def encode(self, texts: Sequence[str]) -> Vectors:
-        # Tokenizers take valid Unicode only, so lone surrogates become question marks.
-        clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        # Tokenizers take valid Unicode only.
+        clean = [well_formed(text) for text in texts]
         vectors = self._model.encode(
             clean, batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
         )
@@ -127,21 +130,38 @@ def embed_corpus(corpus: Corpus, encoder: TextEncoder, prefix: str = "") -> Vect
 
 
 def _build_embeddings(corpus: Corpus, encoder: TextEncoder, prefix: str, shards: Path, folder: Path) -> None:
-    starts = range(0, len(corpus), SHARD)
-    paths = [shards / f"{start:010d}.npy" for start in starts]
+    for leftover in shards.glob(".*.part"):
+        leftover.unlink(missing_ok=True)
+    paths = []
     with progress(len(corpus), "encoding passages") as bar:
-        for start, path in zip(starts, paths, strict=True):
-            count = min(SHARD, len(corpus) - start)
-            if not path.exists():
-                passages = (corpus[position] for position in range(start, start + count))
-                _write(path, encoder.encode([prefix + passage_text(passage) for passage in passages]))
-            bar.advance(count)
+        for start in range(0, len(corpus), SHARD):
+            positions = range(start, min(start + SHARD, len(corpus)))
+            path = _whole_shard(shards, start)
+            if path is None:
+                texts = [prefix + passage_text(corpus[position]) for position in positions]
+                path = _write_shard(shards, start, encoder.encode(texts))
+            paths.append(path)
+            bar.advance(len(positions))
     _join(paths, len(corpus), folder / "embeddings.npy")
 
 
-def _write(path: Path, vectors: Vectors) -> None:
+def _whole_shard(shards: Path, start: int) -> Path | None:
+    """The shard from position ``start`` on, if it is there and its content is what its name says."""
+    for path in shards.glob(f"{start:010d}-*.npy"):
+        if path.stem == f"{start:010d}-{sha256_file(path)}":
+            return path
+        say(f"{path} is damaged: its passages are encoded again")
+        path.unlink()
+    return None
+
+
+def _write_shard(shards: Path, start: int, vectors: Vectors) -> Path:
+    buffer = io.BytesIO()
+    np.save(buffer, vectors, allow_pickle=False)
+    path = shards / f"{start:010d}-{hashlib.sha256(buffer.getbuffer()).hexdigest()}.npy"
     with atomic_writer(path, "wb") as stream:
-        np.save(stream, vectors, allow_pickle=False)
+        stream.write(buffer.getbuffer())
+    return path
 
 
 def _join(paths: list[Path], n: int, target: Path) -> None:

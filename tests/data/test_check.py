@@ -71,6 +71,21 @@ def test_gold_titles_are_looked_up_in_the_corpus(write):
         check(corpus, corpus=corpus)
 
 
+def test_what_has_no_word_to_search_by_is_remarked_or_a_fault(write):
+    mute, other = {**PASSAGE, "id": "2", "title": "?", "text": "!"}, {**QUESTION, "id": "b", "question": "??"}
+    checked = check(
+        write("q.jsonl", QUESTION, other), corpus=write("c.jsonl", PASSAGE, mute, PASSAGE | {"id": "3"})
+    )
+    assert checked.remarks == (
+        "1 of 2 questions (50.0%) have no word to search by: BM25 finds nothing for them",
+        "1 of 3 passages (33.3%) have no word to search by: BM25 never finds them",
+    )
+    with pytest.raises(DataError, match=r"q\.jsonl: none of 1 questions has a word to search by"):
+        check(write("q.jsonl", other), corpus=write("c.jsonl", PASSAGE))
+    with pytest.raises(DataError, match=r"c\.jsonl: none of 1 passages has a word"):
+        check(write("q.jsonl", {**QUESTION, "supporting": ["?"]}), corpus=write("c.jsonl", mute))
+
+
 def test_an_empty_corpus_is_a_fault(write):
     with pytest.raises(DataError, match="empty"):
         check(write("q.jsonl", QUESTION), corpus=write("c.jsonl"))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lmtools.core.files import cache_dir, write_jsonl
 from lmtools.data.records import Passage
+from lmtools.data.terms import TermSplitter
 from lmtools.retrieval import bm25
 from lmtools.retrieval.bm25 import Bm25Retriever
 from lmtools.retrieval.config import Bm25Config
@@ -43,8 +44,9 @@ def reference(texts, query):
 
     def tokens(strings):
         return bm25s.tokenize(
-            strings, stopwords="en", stemmer=Stemmer.Stemmer("english"), return_ids=False, show_progress=False
-        )
+            strings, stopwords="en", stemmer=Stemmer.Stemmer("english"), return_ids=False,
+            show_progress=False, token_pattern=r"(?u)\b\w+\b",
+        )  # fmt: skip
 
     documents, (terms,) = tokens([f" {text}" for text in texts]), tokens([query])
     known = {term for document in documents for term in document}
@@ -74,7 +76,7 @@ def test_equal_scores_at_the_edge_go_by_id_as_string():
 
 
 @pytest.mark.parametrize(
-    "query", ["", " ", "the of and", "zebra", "\x00", "\ud800", "?", "a b c"], ids=lambda query: ascii(query)
+    "query", ["", " ", "the of and", "zebra", "\x00", "\ud800", "?", "x y z"], ids=lambda query: ascii(query)
 )
 def test_queries_that_match_nothing(planets, query):
     assert open_retriever(Bm25Config(), planets).search([query], 3) == [[]]
@@ -157,6 +159,77 @@ def test_damaged_index_is_built_again(planets):
     assert ids(open_retriever(Bm25Config(), planets).search(["capital"], 1)[0]) == ["7"]
 
 
+@pytest.mark.parametrize("file", ["data", "indices", "indptr", "vocab", "params", "digests"])
+@pytest.mark.parametrize("damage", ["bit", "zeros", "gone"])
+def test_damaged_file_is_found_and_a_line_says_so(planets, capsys, file, damage):
+    expected = open_retriever(Bm25Config(), planets).search(["river planet"], 5)
+    (path,) = cache_dir("indexes").glob(f"bm25-*/{file}.*")
+    content = bytearray(path.read_bytes())
+    if damage == "gone":
+        path.unlink()
+    elif damage == "zeros":
+        path.write_bytes(bytes(len(content)))
+    else:
+        content[-2] ^= 1
+        path.write_bytes(content)
+    capsys.readouterr()
+    assert open_retriever(Bm25Config(), planets).search(["river planet"], 5) == expected
+    assert "is damaged" in capsys.readouterr().err
+    open_retriever(Bm25Config(), planets)
+    assert "is damaged" not in capsys.readouterr().err
+
+
+# Terms that stand in most passages, which some formulas weigh with nothing.
+
+
+@pytest.mark.parametrize("method", ["lucene", "robertson", "atire"])
+def test_a_term_of_every_passage_finds_them_all(method):
+    corpus = [Passage(id=str(n), title="river", text="sea" * (n == 2)) for n in range(4)]
+    retriever = open_retriever(Bm25Config(method=method, b=0), corpus)
+    assert ids(retriever.search(["river"], 9)[0]) == ["0", "1", "2", "3"]
+    assert ids(retriever.search(["river sea"], 9)[0]) == ["2", "0", "1", "3"]
+    assert ids(retriever.search(["river"], 2)[0]) == ["0", "1"]
+    assert retriever.search(["river"], 0) == retriever.search(["zebra"], 9) == [[]]
+
+
+def test_weights_of_a_frequent_term_by_hand():
+    """3 of 4: ln(1.5 / 3.5) < 0, which counts as 0; ln(4 / 3), tf = 2.5 / 2.5; ln(1 + 1.5 / 3.5) / 2.5."""
+    corpus = [Passage(id=str(n), title="river" if n else "sea", text="") for n in range(4)]
+    scores = {"robertson": 0.0, "atire": math.log(4 / 3), "lucene": math.log(1 + 1.5 / 3.5) / 2.5}
+    for method, score in scores.items():
+        (hits,) = open_retriever(Bm25Config(method=method), corpus).search(["river"], 9)
+        assert [(hit.id, hit.score) for hit in hits] == [(id, pytest.approx(score)) for id in "123"]
+
+
+@pytest.mark.parametrize("method", ["lucene", "robertson", "atire"])
+def test_a_corpus_of_one_passage(method):
+    retriever = open_retriever(Bm25Config(method=method), [Passage(id="1", title="Seine", text="A river.")])
+    assert [ids(hits) for hits in retriever.search(["river", "river river", "sea", ""], 3)] == [
+        ["1"],
+        ["1"],
+        [],
+        [],
+    ]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    texts=texts,
+    query=st.lists(st.sampled_from(VOCABULARY), max_size=5),
+    k=st.integers(1, 40),
+    method=st.sampled_from(["lucene", "robertson", "atire"]),
+)
+def test_hits_are_the_passages_that_share_a_term(texts, query, k, method):
+    corpus = [Passage(id=str(n), title="", text=text) for n, text in enumerate(texts)]
+    splitter = TermSplitter()
+    terms = set(splitter.terms(" ".join(query)))
+    sharing = {passage.id for passage in corpus if terms & set(splitter.terms(passage.text))}
+    (hits,) = open_retriever(Bm25Config(method=method), corpus).search([" ".join(query)], k)
+    assert len(hits) == min(k, len(sharing))
+    assert {hit.id for hit in hits} <= sharing
+    assert hits == sorted(hits, key=lambda hit: (-hit.score, hit.id))
+
+
 def test_index_is_mapped_not_loaded(planets):
     index = Bm25Retriever(Bm25Config(), open_corpus(planets))._index
     assert not index.scores["data"].flags.owndata
@@ -170,7 +243,7 @@ def test_passage_of_a_hit(planets):
 
 
 def test_hotpotqa_recall_of_the_question_itself(shared_data):
-    """What a plain implementation of the same settings reached: .646 of the gold titles at 3, .745 at 6."""
+    """.650 of the gold titles at 3, .745 at 6; without terms of one letter and decimals .646 and .745."""
     questions = json.loads((shared_data / "hotpotqa" / "dev.json").read_text())[:400]
     gold = [{title for title, _ in question["supporting_facts"]} for question in questions]
     retriever = open_retriever(Bm25Config(), shared_data / "wiki" / "corpus.jsonl")
@@ -182,5 +255,5 @@ def test_hotpotqa_recall_of_the_question_itself(shared_data):
             for hits, titles in zip(found, gold, strict=True)
         ) / len(gold)
 
-    assert recall(3) == pytest.approx(0.646, abs=0.002)
+    assert recall(3) == pytest.approx(0.650, abs=0.002)
     assert recall(6) == pytest.approx(0.745, abs=0.002)

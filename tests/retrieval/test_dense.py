@@ -6,10 +6,13 @@ from hypothesis import strategies as st
 from lmtools.core.errors import ModelError
 from lmtools.core.files import cache_dir
 from lmtools.data.records import Passage
+from lmtools.data.terms import passage_text
 from lmtools.retrieval import dense
-from lmtools.retrieval.config import DenseConfig
-from lmtools.retrieval.corpus import open_corpus, passage_text
+from lmtools.retrieval.bm25 import Bm25Retriever, OkapiRetriever
+from lmtools.retrieval.config import Bm25Config, DenseConfig, RankBm25Config
+from lmtools.retrieval.corpus import open_corpus
 from lmtools.retrieval.dense import DenseRetriever, SentenceEncoder, fingerprint, similarity
+from lmtools.retrieval.hybrid import HybridRetriever
 
 WORDS = ["river", "planet", "sun", "paris", "france", "cloud"]
 
@@ -119,6 +122,52 @@ def test_damaged_index_is_built_again(many, encoder):
     (file,) = cache_dir("indexes").glob("dense-*/index.faiss")
     file.write_bytes(file.read_bytes()[:100])
     assert opened(many, encoder, index="ivf").search(["river"], 3) == expected
+
+
+@pytest.mark.parametrize("file", ["embeddings-*/embeddings.npy", "dense-*/index.faiss"])
+def test_a_flipped_bit_is_found(many, encoder, capsys, file):
+    expected = opened(many, encoder, index="ivf").search(["river"], 3)
+    (path,) = cache_dir("indexes").glob(file)
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 64
+    path.write_bytes(content)
+    assert opened(many, encoder, index="ivf").search(["river"], 3) == expected
+    assert "is damaged" in capsys.readouterr().err
+    assert encoder.encoded == (402 if "embeddings" in file else 202)  # and a query, twice
+
+
+def test_damaged_shard_of_an_interrupted_run_is_encoded_again(many, encoder, monkeypatch, capsys):
+    monkeypatch.setattr(dense, "SHARD", 64)
+    encoder.fail_after = 150
+    with pytest.raises(KeyboardInterrupt):
+        opened(many, encoder)
+    first, _ = sorted(cache_dir("indexes").glob("*.shards/*.npy"))
+    first.write_bytes(first.read_bytes()[:-1] + b"\x01")
+    (first.parent / ".1.npy.abc.part").write_bytes(b"half")
+    encoder.fail_after = None
+    hits = opened(many, encoder).search(["river"], 7)[0]
+    assert encoder.encoded == 128 + 64 + 72 + 1  # and a query
+    assert [(hit.id, hit.score) for hit in hits] == brute_force(many, encoder, "river", 7)
+    assert f"{first} is damaged: its passages are encoded again" in capsys.readouterr().err
+
+
+ANY_TEXT = st.text(alphabet=st.characters(exclude_categories=()), max_size=30)
+
+
+@settings(max_examples=25, deadline=None)
+@given(texts=st.lists(ANY_TEXT, min_size=1, max_size=5), queries=st.lists(ANY_TEXT, max_size=3))
+def test_any_text_through_every_retriever(new_encoder, texts, queries):
+    corpus = open_corpus([Passage(id=str(n), title="", text=text) for n, text in enumerate(texts)])
+    members = [
+        DenseRetriever(DenseConfig(), corpus, new_encoder()),
+        Bm25Retriever(Bm25Config(), corpus),
+        OkapiRetriever(RankBm25Config(), corpus),
+    ]
+    for retriever in [*members, HybridRetriever(members)]:
+        hits = retriever.search([*queries, "", "\ud800", "漢" * 10_000], 9)
+        assert len(hits) == len(queries) + 3
+        assert hits[-3] == []
+        assert [retriever.search([query], 9)[0] for query in queries] == hits[:-3]
 
 
 @pytest.mark.parametrize("index", ["hnsw", "ivf"])

@@ -3,6 +3,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from filelock import FileLock
 
 from lmtools.core.errors import MachineError
 from lmtools.core.files import cache_dir
@@ -51,10 +52,36 @@ def test_remains_of_a_killed_build_are_ignored():
     assert folders() == ["x"]
 
 
-def test_damaged_folder_is_built_again():
+def test_remains_of_any_index_are_swept_unless_it_is_being_built():
+    folder = cache_dir("indexes")
+    for name in (".y.abc.part", ".busy.abc.part"):
+        (folder / name).mkdir(parents=True)
+    with FileLock(folder / ".busy.lock"):
+        cached("x", building("one", []), load)
+        assert sorted(folders()) == [".busy.abc.part", "x"]
+    cached("z", building("one", []), load)
+    assert sorted(folders()) == ["x", "z"]
+
+
+@pytest.mark.parametrize("damage", ["bit", "gone", "digest", "no digests", "digests of another kind"])
+def test_damaged_folder_is_built_again(capsys, damage):
     cached("x", building("one", []), load)
-    (cache_dir("indexes", "x") / "value").unlink()
+    value, digests = cache_dir("indexes", "x") / "value", cache_dir("indexes", "x") / "digests.json"
+    match damage:
+        case "bit":
+            value.write_text("onf")
+        case "gone":
+            value.unlink()
+        case "digest":
+            digests.write_text(digests.read_text().replace("a", "b"))
+        case "no digests":
+            digests.unlink()
+        case _:
+            digests.write_text("[3]")
     assert cached("x", building("two", []), load) == "two"
+    assert "is damaged, or was made by an older version: it is built again" in capsys.readouterr().err
+    assert cached("x", building("three", []), load) == "two"
+    assert capsys.readouterr().err == ""
 
 
 def test_of_several_at_once_one_builds():

@@ -33,3 +33,19 @@ def test_corpus_without_a_single_term():
     retriever = open_retriever(RankBm25Config(), [Passage(id="1", title="", text="?")])
     assert retriever.search(["river"], 3) == [[]]
     assert retriever.passage("1").text == "?"
+
+
+def test_a_term_of_every_passage_finds_them_all():
+    """Its weight is a quarter of the mean, here below 0: .25 (ln(.5 / 4.5) + ln(3.5 / 1.5)) / 2."""
+    corpus = [Passage(id=str(n), title="river", text="sea" * (n == 2)) for n in range(4)]
+    retriever = open_retriever(RankBm25Config(b=0), corpus)
+    (hits,) = retriever.search(["river"], 9)
+    weight = (math.log(0.5 / 4.5) + math.log(3.5 / 1.5)) / 8
+    assert [(hit.id, hit.score) for hit in hits] == [(id, pytest.approx(weight)) for id in "0123"]
+    assert [hit.id for hit in retriever.search(["river sea sea"], 2)[0]] == ["2", "0"]
+    assert retriever.search(["zebra", ""], 9) == [[], []]
+
+
+def test_a_corpus_of_one_passage():
+    retriever = open_retriever(RankBm25Config(), [Passage(id="1", title="Seine", text="A river.")])
+    assert [[hit.id for hit in hits] for hits in retriever.search(["river", "sea"], 3)] == [["1"], []]
