@@ -154,7 +154,7 @@ def test_damaged_shard_of_an_interrupted_run_is_encoded_again(many, encoder, mon
 ANY_TEXT = st.text(alphabet=st.characters(exclude_categories=()), max_size=30)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(texts=st.lists(ANY_TEXT, min_size=1, max_size=5), queries=st.lists(ANY_TEXT, max_size=3))
 def test_any_text_through_every_retriever(new_encoder, texts, queries):
     corpus = open_corpus([Passage(id=str(n), title="", text=text) for n, text in enumerate(texts)])
@@ -164,7 +164,7 @@ def test_any_text_through_every_retriever(new_encoder, texts, queries):
         OkapiRetriever(RankBm25Config(), corpus),
     ]
     for retriever in [*members, HybridRetriever(members)]:
-        hits = retriever.search([*queries, "", "\ud800", "漢" * 10_000], 9)
+        hits = retriever.search([*queries, "", "\ud800", "漢" * 1_000], 9)
         assert len(hits) == len(queries) + 3
         assert hits[-3] == []
         assert [retriever.search([query], 9)[0] for query in queries] == hits[:-3]
