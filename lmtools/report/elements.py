@@ -55,6 +55,24 @@ class Table:
     folded: bool = False
 
 
+@dataclass(frozen=True)
+class Figure:
+    """A large figure: what was measured of which row, its value, its interval, the baseline's value."""
+
+    metric: str
+    row: str
+    value: str
+    interval: str
+    baseline: str = ""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A few large figures side by side."""
+
+    items: Sequence[Figure]
+
+
 # Charts.
 
 
@@ -249,7 +267,7 @@ class Tokens:
     texts: Sequence[tuple[str, Sequence[Token]]]
 
 
-Part = Prose | Facts | Code | Table | Dots | Lines | Bars | Reliability | Grid | Browser | Tokens
+Part = Prose | Facts | Code | Table | Figures | Dots | Lines | Bars | Reliability | Grid | Browser | Tokens
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
+from lmtools.core.strings import printable
 from lmtools.report.budget import ByteBudget, browser_json
 from lmtools.report.charts import caption, chart_json, chart_table
 from lmtools.report.elements import (  # fmt: skip
@@ -24,6 +25,7 @@ from lmtools.report.elements import (  # fmt: skip
     Code,
     Dots,
     Facts,
+    Figures,
     Grid,
     Lines,
     Part,
@@ -37,8 +39,8 @@ from lmtools.report.elements import (  # fmt: skip
 SCRIPTS = ("draw.js", "charts.js", "bins.js", "browse.js", "tokens.js", "page.js")
 STYLE = "page.css"
 WITHOUT_SCRIPT = "Charts and lists need the script in this file; every chart is a table, too."
-CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
-"""What HTML does not allow, and half characters."""
+NO_CHARACTER = re.compile("[\ufdd0-\ufdef\ufffe\uffff]")
+"""What HTML does not allow beside the controls."""
 
 
 @dataclass(frozen=True)
@@ -64,18 +66,22 @@ class _Page:
     prefix: str = ""
 
 
-def page_html(title: str, chapters: Sequence[Chapter], budget: ByteBudget) -> str:
+def page_html(
+    title: str, chapters: Sequence[Chapter], budget: ByteBudget, *, about: str = "", top: Sequence[Part] = ()
+) -> str:
     """The whole document.
 
     Args:
         budget: how much of the lists the page may hold; it collects what is left out.
+        about: a line under the title.
+        top: what comes before the sections: the verdict and its figures.
     """
     script = "\n".join(_asset(name) for name in SCRIPTS)
     style = _asset(STYLE)
     page = _Page(budget)
     budget.share([part for chapter in chapters for part in _browsers(chapter)])
     # The body first: writing it collects the charts, lists and texts that the script needs.
-    body, links = [], []
+    body, links = ["".join(_part(part, page, 2) for part in top)], []
     for number, chapter in enumerate(chapters):
         page.prefix = f"{number}:"
         inner, entries = _chapter(chapter, page, 3 if len(chapters) > 1 else 2)
@@ -88,6 +94,7 @@ def page_html(title: str, chapters: Sequence[Chapter], budget: ByteBudget) -> st
     data = {
         "charts": page.charts, "browsers": page.browsers, "tokens": page.tokens, "texts": budget.texts,
     }  # fmt: skip
+    contents = _listed(links)  # twice: beside the page, and as a menu where it is narrow; one of them is seen
     # ``default-src 'none'`` stops every request; only what has one of these hashes runs or applies.
     policy = "; ".join(
         ("default-src 'none'", f"script-src {_hash(script)}", f"style-src {_hash(style)}",
@@ -105,13 +112,20 @@ def page_html(title: str, chapters: Sequence[Chapter], budget: ByteBudget) -> st
 </head>
 <body>
 <a class="skip" href="#content">Skip to the figures</a>
+<div class="layout">
+<nav class="side" aria-label="Sections"><p>Contents</p><ul>{contents}</ul></nav>
+<div>
 <header class="top">
 <h1>{text(title)}</h1>
-<nav aria-label="Sections"><ul>{_listed(links)}</ul></nav>
+{f'<p class="note">{text(about)}</p>' if about else ""}
+<nav class="menu" aria-label="Sections">
+<details><summary>Contents</summary><ul>{contents}</ul></details></nav>
 </header>
 <main id="content">
 <noscript><p class="warning">{WITHOUT_SCRIPT}</p></noscript>
 {"".join(body)}</main>
+</div>
+</div>
 <script type="application/json" id="data">{_script_json(data)}</script>
 <script>{script}</script>
 </body>
@@ -121,7 +135,12 @@ def page_html(title: str, chapters: Sequence[Chapter], budget: ByteBudget) -> st
 
 def text(value: str) -> str:
     """``value`` as HTML text, also inside an attribute."""
-    return html.escape(CONTROL.sub("\ufffd", value))
+    return html.escape(_shown(value))
+
+
+def _shown(value: str) -> str:
+    """What every text of a page goes through, in its elements or in the script's data."""
+    return NO_CHARACTER.sub("\ufffd", printable(value))
 
 
 def _chapter(chapter: Chapter, page: _Page, level: int) -> tuple[str, list[str]]:
@@ -138,7 +157,7 @@ def _chapter(chapter: Chapter, page: _Page, level: int) -> tuple[str, list[str]]
 
 def _part(part: Part, page: _Page, level: int) -> str:
     writers: dict[type, Callable[..., str]] = {
-        Prose: _prose, Facts: _facts, Code: _code, Table: _table, Grid: _grid,
+        Prose: _prose, Facts: _facts, Code: _code, Table: _table, Figures: _figures, Grid: _grid,
         Browser: _browser, Tokens: _tokens,
     }  # fmt: skip
     if isinstance(part, Dots | Lines | Bars | Reliability):
@@ -155,6 +174,19 @@ def _prose(part: Prose, page: _Page, level: int) -> str:
 def _facts(part: Facts, page: _Page, level: int) -> str:
     rows = "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in part.rows.items())
     return _folded(part.title, f"<dl>{rows}</dl>", part.folded, level) if rows else ""
+
+
+def _figures(part: Figures, page: _Page, level: int) -> str:
+    """Name, value, interval and baseline of each; the list is one for a reader, too."""
+    items = []
+    for figure in part.items:
+        baseline = f'<dd class="note">{text(figure.baseline)}</dd>' if figure.baseline else ""
+        items.append(
+            f"<div><dt>{text(figure.metric)}<span>{text(figure.row)}</span></dt>"
+            f'<dd class="value">{text(figure.value)}</dd>'
+            f"<dd>{text(figure.interval)}</dd>{baseline}</div>\n"
+        )
+    return f'<dl class="large">\n{"".join(items)}</dl>\n' if items else ""
 
 
 def _code(part: Code, page: _Page, level: int) -> str:
@@ -254,5 +286,14 @@ def _hash(content: str) -> str:
 
 def _script_json(value: Any) -> str:
     """JSON that cannot end the element it stands in."""
-    written = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    written = json.dumps(_shown_inside(value), ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return written.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _shown_inside(value: Any) -> Any:
+    """``_shown`` of every text in data for JSON."""
+    if isinstance(value, str):
+        return _shown(value)
+    if isinstance(value, dict):
+        return {_shown(str(key)): _shown_inside(inner) for key, inner in value.items()}
+    return [_shown_inside(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -129,23 +129,26 @@ def label_chart(title: str, lines: Sequence[Line], metric: str, main: str) -> Li
 
 # The charts as SVG: one small panel per chart, one line per method, in every panel alike.
 #
-# A method that was measured without labels only is a dashed horizontal line. With many methods only the
-# highlighted one has its band of 95 %.
+# A method that was measured without labels only is a dashed horizontal line. Every line ends in its name, or
+# in small panels in a letter, which the legend explains. With many methods only the highlighted one has its
+# band of 95 %.
 
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, BLACK)
 """Without the highlighted method's vermilion."""
-MARKERS = ("o", "s", "^")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[Any, ...] = ("-", (0, (1, 1.3)), (0, (5, 1.2, 1, 1.2)))
 FLAT: tuple[Any, ...] = ((0, (4, 2)), (0, (7, 2)), (0, (2, 2)))
 ACROSS = 5
 """Panels side by side at most."""
-BANDS = 3
+BANDS = 6
 """As many methods as can have a band each; of more, they would be a fog."""
 PLOTS, WIDEST, TALLEST = 9.2, 4.42, 2.7
 """Inches: all panels of a row with the gaps between them, and the most for one panel."""
-GAP, LEFT, RIGHT, TITLE = 0.36, 0.52, 0.12, 0.27
+GAP, LEFT, TITLE = 0.36, 0.52, 0.27
 TICKS, AXIS = 0.24, 0.2
 """Inches under a panel: its numbers, and the name of the axis under the last one of a column."""
+NAMED, NAME, LEADER = 2, 0.11, 0.12
+"""Panels side by side whose lines end in names; inches from one name to the next, and from a line to its name."""
 ENTRY, CHARACTER, LINE = 0.5, 0.066, 0.15
 """Inches of the legend: a line's sample with the gap after it, a character, and a row."""
 LONGEST = 34
@@ -201,10 +204,13 @@ def label_curves_svg(charts: Sequence[Lines]) -> str:
     # The size of a panel follows from how many stand in a row, the figure's from all panels and the legend.
     columns = panel_columns(len(panels), ACROSS)
     rows = math.ceil(len(panels) / columns)
-    side = min(WIDEST, (PLOTS - (columns - 1) * GAP) / columns)
-    tall = min(TALLEST, side * (0.7 if side > 2 else 0.85))
-    width = LEFT + columns * side + (columns - 1) * GAP + RIGHT
-    entries = [*looks, BAND] if any(banded) else list(looks)
+    named = columns <= NAMED
+    tags = {name: short(name, LONGEST) if named else _letter(turn) for turn, name in enumerate(looks)}
+    room = 2 * LEADER + CHARACTER * max(map(len, tags.values()))
+    side = min(WIDEST, (PLOTS - (columns - 1) * GAP) / columns - room)
+    tall = max(min(TALLEST, side * (0.7 if side > 2 else 0.85)), NAME * max(len(ls) for _, ls in panels))
+    width = LEFT + columns * (side + room) + (columns - 1) * GAP
+    entries = [*([] if named else looks), *([BAND] if any(banded) else [])]
     legend_columns, legend_rows = _legend_grid(entries, width)
     bottom = AXIS + (legend_rows + 0.6) * LINE
     height = rows * (TITLE + tall + TICKS) + bottom
@@ -212,10 +218,14 @@ def label_curves_svg(charts: Sequence[Lines]) -> str:
     def plot(figure: Any) -> None:
         for index, ((title, lines), view) in enumerate(zip(panels, views, strict=True)):
             row, column = divmod(index, columns)
-            left, base = LEFT + column * (side + GAP), height - row * (TITLE + tall + TICKS) - TITLE - tall
+            left, base = (
+                LEFT + column * (side + room + GAP),
+                height - row * (TITLE + tall + TICKS) - TITLE - tall,
+            )
             axes = figure.add_axes((left / width, base / height, side / width, tall / height))
             _frame(axes, counts, view, chance=ylabel == "accuracy")
             _lines(axes, lines, counts, looks, banded[index])
+            _end_names(axes, lines, counts, looks, tags, side, tall)
             # The axes are named once: the vertical one at the left, the other under the last of a column.
             axes.set_title(short(title, int((side + 0.25) / 0.075)), size=8, weight="bold", loc="left", pad=5)
             if column == 0:
@@ -223,7 +233,8 @@ def label_curves_svg(charts: Sequence[Lines]) -> str:
                 axes.yaxis.set_label_coords(-0.37 / side, 0.5)
             if index + columns >= len(panels):
                 axes.set_xlabel(X, labelpad=2)
-        _legend(figure, entries, looks, legend_columns)
+        if entries:
+            _legend(figure, entries, looks, tags, legend_columns)
 
     names = ", ".join(looks)
     titles = ", ".join(title for title, _ in panels)
@@ -242,10 +253,10 @@ def _looks(lines: Iterable[Line], highlight: str) -> dict[str, Look]:
         if name == highlight:
             looks[name] = Look(VERMILION, "o", FLAT[0] if flat else "-", 2.2, flat)
             continue
-        # Six colours, then the same with another marker and dash.
-        turn, colour = divmod(len(looks) - (highlight in looks), len(COLOURS))
-        turn %= len(MARKERS)
-        looks[name] = Look(COLOURS[colour], MARKERS[turn], (FLAT if flat else DASHES)[turn], 1.1, flat)
+        # Colour, marker and dash change from one to the next, so that lines over each other are told apart.
+        turn = len(looks) - (highlight in looks)
+        dash = (FLAT if flat else DASHES)[turn % 3]
+        looks[name] = Look(COLOURS[turn % len(COLOURS)], MARKERS[(turn + 1) % len(MARKERS)], dash, 1.1, flat)
     return looks
 
 
@@ -317,25 +328,88 @@ def _lines(
         axes.plot(x, values, **look.line, markeredgewidth=0, zorder=3 + look.width)
         if line.name in banded:
             low, high = ([point[end] for point in line.points] for end in (2, 3))
-            axes.fill_between(x, low, high, color=look.colour, alpha=0.18, linewidth=0, zorder=2)
+            alpha = 0.2 if look.width > 2 or len(banded) < 3 else 0.1
+            axes.fill_between(x, low, high, color=look.colour, alpha=alpha, linewidth=0, zorder=2)
             if len(x) == 1:  # a band of no width
                 axes.vlines(x, low, high, color=look.colour, alpha=0.4, linewidth=4, zorder=2)
 
 
+def _end_names(
+    axes: Any,
+    lines: Sequence[Line],
+    counts: Sequence[float],
+    looks: Mapping[str, Look],
+    tags: Mapping[str, str],
+    side: float,
+    tall: float,
+) -> None:
+    """The name of each line at its end, or as near as the others let it."""
+    low, high = axes.get_ylim()
+    ends = [min(max((line.points[-1][1] - low) / (high - low), 0), 1) for line in lines]
+    for line, end, height in zip(lines, ends, spread(ends, NAME / tall), strict=True):
+        look = looks[line.name]
+        last = len(counts) - 1 if look.flat else counts.index(line.points[-1][0])
+        axes.annotate(
+            tags[line.name],
+            (1 if look.flat else (last + 0.3) / (len(counts) - 0.4), end),
+            (1 + LEADER / side, height),
+            xycoords="axes fraction",
+            textcoords="axes fraction",
+            va="center",
+            size=6.5,
+            weight="bold" if look.width > 2 else "normal",
+            color=look.colour,
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": look.colour,
+                "linewidth": 0.5,
+                "shrinkA": 0,
+                "shrinkB": 1,
+            },
+        )
+
+
+def spread(wanted: Sequence[float], gap: float) -> list[float]:
+    """Heights from 0 to 1, near the wanted ones, any two at least ``gap`` apart where there is room.
+
+    >>> spread([1.0, 0.5, 1.0], 0.25)
+    [0.75, 0.5, 1.0]
+    """
+    order = sorted(range(len(wanted)), key=lambda index: wanted[index])
+    heights, least, most = list(wanted), 0.0, 1.0
+    for index in order:
+        heights[index] = max(heights[index], least)
+        least = heights[index] + gap
+    for index in reversed(order):
+        heights[index] = min(heights[index], most)
+        most = heights[index] - gap
+    return heights
+
+
+def _letter(turn: int) -> str:
+    """A, B ... Z, AA, AB ..."""
+    return (_letter(turn // 26 - 1) if turn >= 26 else "") + chr(ord("A") + turn % 26)
+
+
 def _legend_grid(names: Sequence[str], width: float) -> tuple[int, int]:
     """Columns and rows of the legend in a figure of this width."""
+    if not names:
+        return 0, 0
     longest = max(min(len(name), LONGEST) for name in names)
     columns = max(1, min(len(names), int(width / (ENTRY + CHARACTER * longest))))
     rows = math.ceil(len(names) / columns)
     return math.ceil(len(names) / rows), rows
 
 
-def _legend(figure: Any, entries: Sequence[str], looks: Mapping[str, Look], columns: int) -> None:
+def _legend(
+    figure: Any, entries: Sequence[str], looks: Mapping[str, Look], tags: Mapping[str, str], columns: int
+) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     handles = [
-        Line2D([], [], **looks[name].line, markeredgewidth=0, label=short(name, LONGEST))
+        Line2D([], [], **looks[name].line, markeredgewidth=0, label=f"{tags[name]}: {short(name, LONGEST)}")
         if name in looks
         else Patch(color=GREY, alpha=0.25, linewidth=0, label=name)
         for name in entries

@@ -7,11 +7,11 @@ what reading a run raises: a damaged file is a DataError that names it.
 
 import math
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from lmtools.core.errors import RunError
@@ -19,21 +19,20 @@ from lmtools.core.files import write_jsonl, write_text
 from lmtools.core.intervals import paired_difference, rate_bounds
 from lmtools.core.progress import duration
 from lmtools.core.results import Difference, Interval
+from lmtools.report import headline
 from lmtools.report.budget import ByteBudget
 from lmtools.report.charts import format_interval
-from lmtools.report.elements import Bars, Code, Dots, Facts, Part, Prose, Section, Table
+from lmtools.report.elements import Bars, Code, Dots, Facts, Part, Prose, Section, Table, Unit
 from lmtools.report.html import Chapter, page_html
 from lmtools.report.run_files import Source, read_source
 from lmtools.report.sentences import (  # fmt: skip
-    difference_sentence,
     difference_unit,
+    distance,
     headline_metrics,
     headline_rows,
-    main_differences,
-    main_row,
     unit,
-    value_sentence,
 )
+from lmtools.report.verdict import verdicts
 
 VIEWS = ("leret", "hyre", "ats", "calibration")
 """Modules of this package with the functions ``sections`` and ``outcomes``; each knows its own runs."""
@@ -61,12 +60,16 @@ def write_report(directories: Sequence[Path], page: Path | None = None) -> Path:
     beside = page.with_name(LEFT_OUT if page.name == REPORT else f"{page.stem}-left-out.jsonl")
     budget = ByteBudget(beside.name)
     if len(runs) == 1:
-        title = runs[0].name
-        chapters = [Chapter(run.name, _sections(run)) for run in _with_inner_runs(runs[0])]
+        inside = list(_with_inner_runs(runs[0]))
+        title, about, top = headline.title(runs[0]), f"Run {runs[0].name}", headline.top(inside)
+        chapters = [Chapter(run.name, _sections(run)) for run in inside]
     else:
         title = " and ".join(run.name for run in runs) if len(runs) == 2 else f"{len(runs)} runs"
-        chapters = [Chapter(title, comparison_sections(runs, outcomes))]
-    write_text(page, page_html(title, chapters, budget))
+        title, about = f"{title} compared", "; ".join(headline.title(run) for run in runs)
+        pairs = paired_differences(runs, outcomes)
+        top = headline.comparison_top(runs, pairs[-1])
+        chapters = [Chapter(title, comparison_sections(runs, pairs))]
+    write_text(page, page_html(title, chapters, budget, about=about, top=top))
     # What lists leave out goes beside the page; such a file of an earlier page belongs to nothing now.
     if budget.left_out:
         write_jsonl(beside, budget.left_out)
@@ -115,24 +118,25 @@ def run_sections(run: Source) -> list[Section]:
 
 
 def _headline(run: Source) -> list[Part]:
-    if run.results is None or not run.results.rows:
-        state = "has measured nothing" if run.results else "is not finished: nothing has been measured yet"
-        return [Prose(f"This run {state}.", "warning")]
-    metrics = headline_metrics(run.results)[:MOST_HEADLINES]
-    main_rows = {metric: main_row(run.results, metric, run.head) for metric in metrics}
-    parts: list[Part] = [
-        Prose(value_sentence(name, metric, run.results.row(name).metrics[metric]), "lead")
-        for metric, name in main_rows.items()
-    ]
-    differences, omitted = main_differences(run.results, main_rows)
-    parts += [Prose(difference_sentence(difference)) for difference in differences]
-    if omitted:
-        parts.append(Prose(f"{omitted} more comparisons of these rows are in metrics.json.", "note"))
-    for metric, name in main_rows.items():
-        rows = headline_rows(run.results, metric)
-        dots = [(row.name, row.metrics[metric]) for row in rows]
-        parts.append(Dots(f"{metric}, with 95 % intervals", dots, unit(metric), strong=name))
+    """Each verdict's comparisons as a table, each headline metric as a plot, all figures."""
+    parts: list[Part] = []
+    for found in verdicts(run.results, run.head)[:MOST_HEADLINES] if run.results else []:
+        rows = [(row.name, row.metrics[found.metric]) for row in headline_rows(run.results, found.metric)]
+        parts.append(Dots(f"{found.metric}, with 95 % intervals", rows, unit(found.metric), strong=found.row))
+        if found.differences:
+            by_name = {d.b: d for d in found.differences}
+            parts.append(_differences_table(found.row, found.metric, by_name))
     return [*parts, _all_figures(run)]
+
+
+def _differences_table(name: str, metric: str, differences: Mapping[str, Difference]) -> Table:
+    """What is left of a row, or a run, after each of these is taken away."""
+    columns = [f"{name} less", "points" if unit(metric) == "rate" else metric, "95 % interval", "n", "method"]
+    rows = []
+    for other, d in differences.items():
+        value, low, high = (distance(end, metric, sign=True) for end in (d.value, d.low, d.high))
+        rows.append((other, value, f"{low} to {high}", f"{d.n:,}", d.method))
+    return Table(columns, rows, f"{metric}, paired", folded=True)
 
 
 def _all_figures(run: Source) -> Part:
@@ -191,24 +195,55 @@ RESAMPLES, DRAWS = (200, 2000), 50_000_000
 """The fewest and most resamples of a difference, and how many draws it may take, for a page in seconds."""
 
 
-def comparison_sections(runs: Sequence[Source], outcomes: Callable[[Source], Outcomes]) -> list[Section]:
-    """The comparison of two or more runs, whose ``name`` tells them apart.
+def paired_differences(
+    runs: Sequence[Source], outcomes: Callable[[Source], Outcomes]
+) -> list[list[Difference]]:
+    """Of every other run the differences from the first one.
 
     Args:
         outcomes: what a run measured, example by example.
     """
+    first, *rest = runs
+    base = outcomes(first)
+    return [list(islice(_differences(first, base, run, outcomes(run)), MOST_PAIRS)) for run in rest]
+
+
+def comparison_sections(runs: Sequence[Source], pairs: Sequence[Sequence[Difference]]) -> list[Section]:
+    """The comparison of two or more runs, whose ``name`` tells them apart.
+
+    Args:
+        pairs: of ``paired_differences``.
+    """
     return [
         Section("Side by side", [*_warnings(runs), *_figures(runs)]),
-        Section("Paired differences", _paired(runs, outcomes)),
+        Section("Paired differences", _paired(runs, pairs)),
         Section("What was run", _origins(runs)),
     ]
 
 
 def differing_inputs(runs: Sequence[Source]) -> dict[str, list[str]]:
-    """Inputs that are not the same file in every run: name -> hash in each run, empty where it has none."""
-    names = dict.fromkeys(name for run in runs for name in run.manifest.inputs)
-    hashes = {name: [run.manifest.inputs.get(name, "") for run in runs] for name in names}
-    return {name: digests for name, digests in hashes.items() if len(set(digests)) > 1}
+    """Inputs that are not the same content in every run: name -> hash in each run, empty where it has none.
+
+    A file goes by its name without folders where that tells a run's inputs apart, and content that every run
+    read is the same input, whatever it is called.
+    """
+    inputs = [_by_file_name(run.manifest.inputs) for run in runs]
+    everywhere = set.intersection(*(set(hashes.values()) for hashes in inputs))
+    differing = {}
+    for name in dict.fromkeys(name for hashes in inputs for name in hashes):
+        digests = [hashes.get(name, "") for hashes in inputs]
+        contents = set(filter(None, digests))
+        if len(contents) > 1 or ("" in digests and not contents <= everywhere):
+            differing[name] = digests
+    return differing
+
+
+def _by_file_name(inputs: Mapping[str, str]) -> dict[str, str]:
+    short = [PurePath(name).name for name in inputs]
+    return {
+        base if base and short.count(base) == 1 else name: digest
+        for (name, digest), base in zip(inputs.items(), short, strict=True)
+    }
 
 
 def _warnings(runs: Sequence[Source]) -> list[Part]:
@@ -262,29 +297,22 @@ def _all(runs: Sequence[Source]) -> Part:
     return Table(["", *(run.name for run in runs)], rows, "All figures that the runs share", folded=True)
 
 
-def _paired(runs: Sequence[Source], outcomes: Callable[[Source], Outcomes]) -> list[Part]:
-    """Every other run less the first one, in sentences and as charts."""
+def _paired(runs: Sequence[Source], pairs: Sequence[Sequence[Difference]]) -> list[Part]:
+    """Every other run less the first one: a table and a chart for each metric."""
     first, *rest = runs
-    base = outcomes(first)
     parts: list[Part] = []
-    for other in rest:
-        differences = list(islice(_differences(first, base, other, outcomes(other)), MOST_PAIRS))
+    for other, differences in zip(rest, pairs, strict=True):
         if not differences:
             parts.append(Prose(f"{other.name} and {first.name} share no measured example.", "note"))
-            continue
-        parts += [Prose(difference_sentence(d)) for d in differences[:MOST_CHARTS]]
         for metric in islice(dict.fromkeys(d.metric for d in differences), MOST_CHARTS):
-            dots = [
-                (
-                    d.a.removesuffix(f" · {other.name}"),
-                    Interval(d.value, d.low, d.high, d.n, d.method, d.clusters),
-                )
-                for d in differences
-                if d.metric == metric
-            ]
             amount = difference_unit(metric)
             title = f"{metric}: {other.name} less {first.name}, paired{', in points' * (amount == 'points')}"
+            named = {d.a.removesuffix(f" · {other.name}"): d for d in differences if d.metric == metric}
+            dots = [
+                (name, Interval(d.value, d.low, d.high, d.n, d.method, d.clusters)) for name, d in named.items()
+            ]
             parts.append(Dots(title, dots, amount, zero=True))
+            parts.append(_differences_table(other.name, metric, named))
     return parts
 
 

@@ -1,4 +1,4 @@
-"""Figures as SVG: the same bytes for the same data, light, and readable in shades and to the colour-blind.
+"""Figures as SVG: the same bytes for the same data, light or dark, and readable in shades and to the colour-blind.
 
 No figure touches matplotlib's global state: no pyplot, and settings hold only while one figure is drawn.
 What a figure shows is a chart of ``elements``; ``calibration_plots``, ``label_curves`` and ``hyre_weights``
@@ -39,6 +39,13 @@ STYLE = {
 }
 
 
+DARK = (
+    "<style>@media (prefers-color-scheme: dark) "
+    "{ svg:root { filter: invert(0.92) hue-rotate(180deg); } }</style>"
+)
+"""A figure that stands by itself, as a file or in a README, follows the reader's scheme; hues stay."""
+
+
 def draw(width: float, height: float, plot: Callable[[Any], None], label: str) -> str:
     """The SVG element of a figure of this size in inches, which ``plot(figure)`` draws.
 
@@ -60,7 +67,8 @@ def draw(width: float, height: float, plot: Callable[[Any], None], label: str) -
     element = text[text.index("<svg ") + len("<svg ") :]  # a page takes neither XML declaration nor doctype
     # Numbered names would clash with those of the page's other figures; what is referred to has another form.
     element = re.sub(r' id="[\w.]+_\d+"', "", element)
-    return f'<svg role="img" aria-label="{html.escape(label)}" {element}'
+    opening, rest = element.split(">", 1)
+    return f'<svg role="img" aria-label="{html.escape(label)}" {opening}>{DARK}{rest}'
 
 
 def panel_columns(panels: int, most: int) -> int:

@@ -7,7 +7,7 @@ from written_run import write_run
 
 from lmtools.report.charts import chart_table
 from lmtools.report.elements import Dots, Prose, Section, Table
-from lmtools.report.page import Outcomes, comparison_sections, differing_inputs
+from lmtools.report.page import Outcomes, comparison_sections, differing_inputs, paired_differences
 from lmtools.report.run_files import Source, read_source
 
 ROWS = {"SFT": {"accuracy": 0.7}}
@@ -23,25 +23,25 @@ def values(right: list[float], first: int = 0) -> Outcomes:
 
 def compared(tmp_path: Path, one: Outcomes, two: Outcomes, **inputs: dict[str, str]) -> list[Section]:
     runs = [read_source(write_run(tmp_path / name, ROWS, inputs=inputs.get(name))) for name in ("a", "b")]
-    return comparison_sections(runs, outcomes_of({"a": one, "b": two}))
+    return comparison_sections(runs, paired_differences(runs, outcomes_of({"a": one, "b": two})))
 
 
 def test_differences_are_paired_on_the_examples_that_both_measured(tmp_path: Path) -> None:
     _, paired, _ = compared(tmp_path, values([0, 0, 0, 1]), values([1, 1, 1], first=1))
-    said, plot = paired.parts
+    plot, table = paired.parts
     assert isinstance(plot, Dots)
+    assert plot.unit == "points"
     ((name, interval),) = plot.rows
     assert name == "SFT"
     assert interval.n == 3
     assert interval.value == pytest.approx(2 / 3)
-    assert isinstance(said, Prose)
-    assert said.text.startswith("SFT · b is 66.7 points above SFT · a in accuracy")
-    assert said.text.endswith("n = 3): too few to tell, 6 are the least that can.")
+    assert isinstance(table, Table)
+    assert table.rows[0][:2] == ("SFT", "+66.7")
 
 
 def test_a_difference_of_rates_is_in_points_everywhere(tmp_path: Path) -> None:
     _, paired, _ = compared(tmp_path, values([0] * 8 + [1] * 8), values([1] * 16))
-    said, plot = paired.parts
+    plot, table = paired.parts
     assert isinstance(plot, Dots)
     assert plot.unit == "points"
     assert plot.title.endswith("less a, paired, in points")
@@ -50,8 +50,8 @@ def test_a_difference_of_rates_is_in_points_everywhere(tmp_path: Path) -> None:
     assert row[1] == "+50.0"
     assert "%" not in row[2]
     assert plot.rows[0][1].method == "bootstrap-gaffke"
-    assert isinstance(said, Prose)
-    assert said.text.endswith(" points, n = 16): better by more than chance.")
+    assert isinstance(table, Table)
+    assert table.rows[0][1] == "+50.0"
 
 
 def test_runs_without_a_shared_example_say_so(tmp_path: Path) -> None:
@@ -85,6 +85,27 @@ def test_an_input_that_only_one_has_is_told(tmp_path: Path) -> None:
     assert differing_inputs(runs) == {"x": ["1", ""]}
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "differing"),
+    [
+        ({"data/test.jsonl": "1"}, {"/home/me/data/test.jsonl": "1"}, {}),
+        ({"data/test.jsonl": "1"}, {"/home/me/data/test.jsonl": "2"}, {"test.jsonl": ["1", "2"]}),
+        ({"old-name.jsonl": "1"}, {"new/name.jsonl": "1"}, {}),
+        (
+            {"a/test.jsonl": "1", "b/test.jsonl": "2"}, {"a/test.jsonl": "1", "b/test.jsonl": "3"},
+            {"b/test.jsonl": ["2", "3"]},
+        ),
+        ({"x": "1", "y": "1"}, {"x": "1", "y": "2"}, {"y": ["1", "2"]}),
+        ({"x": "1", "corpus": "5"}, {"x": "1"}, {"corpus": ["5", ""]}),
+    ],
+)  # fmt: skip
+def test_inputs_are_compared_by_content_whatever_their_path(
+    tmp_path: Path, a: dict[str, str], b: dict[str, str], differing: dict[str, list[str]]
+) -> None:
+    runs = [read_source(write_run(tmp_path / name, ROWS, inputs=own)) for name, own in (("a", a), ("b", b))]
+    assert differing_inputs(runs) == differing
+
+
 def test_figures_stand_row_by_row(tmp_path: Path) -> None:
     first, _, _ = compared(tmp_path, {}, {})
     plot, table = first.parts
@@ -96,6 +117,6 @@ def test_figures_stand_row_by_row(tmp_path: Path) -> None:
 
 def test_an_unfinished_run_is_left_out_with_a_warning(tmp_path: Path) -> None:
     runs = [read_source(write_run(tmp_path / "a", ROWS)), read_source(write_run(tmp_path / "b"))]
-    first, _, _ = comparison_sections(runs, outcomes_of({"a": values([1]), "b": {}}))
+    first, _, _ = comparison_sections(runs, [[]])
     assert isinstance(first.parts[0], Prose)
     assert first.parts[0].text == "b is not finished: what it has is left out."

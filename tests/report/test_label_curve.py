@@ -6,13 +6,16 @@ import xml.etree.ElementTree as xml
 from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from lmtools.core.results import Interval
 from lmtools.report import label_curves
-from lmtools.report.label_curves import ACROSS, label_chart, label_curves_svg, label_line
+from lmtools.report.label_curves import ACROSS, label_chart, label_curves_svg, label_line, spread
 from lmtools.report.svg import GREY, STYLE, VERMILION, panel_columns
 
 COUNTS = (0, 1, 2, 5, 10, 16, 32, 64)
@@ -97,15 +100,44 @@ def test_the_highlighted_method_is_thick_and_first_in_the_legend(drawn):
     assert [line.get_color() == VERMILION for line in lines(axes)] == [False, False, False, True, False]
     widest = max(lines(axes), key=lambda line: line.get_linewidth())
     assert widest.get_color() == VERMILION
-    assert figure.legends[0].get_texts()[0].get_text() == "y"
-    assert len(axes.collections) == 1  # of five bands only its own
+    assert len(axes.collections) == 5
+    many = drawn([("a", [curve(name) for name in "stuvwxyz"])] * 3, "accuracy", "y")
+    assert many.legends[0].get_texts()[0].get_text() == "A: y"
+    assert len(many.axes[0].collections) == 1  # of eight bands only its own
 
 
-@pytest.mark.parametrize(("methods", "bands"), [(1, 1), (3, 3), (4, 0)])
+@pytest.mark.parametrize(("methods", "bands"), [(1, 1), (6, 6), (7, 0)])
 def test_few_methods_have_a_band_each(drawn, methods, bands):
     figure = drawn([("a", [curve(f"m{n}") for n in range(methods)] + [curve("flat", 0.6, (0,))])])
     assert len(figure.axes[0].collections) == bands
-    assert ("95 % interval" in [text.get_text() for text in figure.legends[0].get_texts()]) == (bands > 0)
+    entries = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert entries == ["95 % interval"] * (bands > 0)
+
+
+@pytest.mark.parametrize(("panels", "names"), [(2, ["hyre/pca", "logistic", "ridge"]), (3, ["A", "B", "C"])])
+def test_lines_over_each_other_end_in_their_names_one_under_the_other(drawn, panels, names):
+    curves = [curve("hyre/pca"), curve("logistic"), curve("ridge", 0.7, (0,))]
+    figure = drawn([(f"t{n}", curves) for n in range(panels)], "accuracy", "hyre/pca")
+    for axes in figure.axes:
+        ends = {text.get_text(): Text.get_window_extent(text) for text in axes.texts}
+        assert list(ends) == names
+        ordered = sorted(ends.values(), key=lambda box: box.y0)
+        assert all(below.y1 <= above.y0 + 1 for below, above in pairwise(ordered))
+        drawn_lines = lines(axes)
+        assert drawn_lines[0].get_marker() != drawn_lines[1].get_marker()
+
+
+@given(st.lists(st.floats(0, 1), max_size=10))
+def test_names_keep_their_order_and_their_distance(ends):
+    heights = spread(ends, 0.1)
+    assert all(-1e-9 <= height <= 1 + 1e-9 for height in heights)
+    assert all(b - a >= 0.1 - 1e-9 for a, b in pairwise(sorted(heights)))
+    order = sorted(range(len(ends)), key=lambda index: ends[index])
+    assert [heights[index] for index in order] == sorted(heights)
+
+
+def test_a_figure_by_itself_is_dark_where_the_reader_is():
+    assert "prefers-color-scheme: dark" in draw_panels([("a", [curve("x")])])
 
 
 def test_a_method_looks_the_same_in_every_panel_and_sixteen_look_different(drawn):
@@ -151,12 +183,12 @@ def test_nothing_runs_into_anything_or_out_of_the_figure(drawn, panels, methods)
     figure = drawn([(f"target {n}", curves) for n in range(panels)], "accuracy", "hyre/shared_base 0")
     renderer = figure.canvas.get_renderer()
     boxes = [axes.get_tightbbox(renderer) for axes in figure.axes]
-    legend = figure.legends[0].get_window_extent(renderer)
+    legends = [legend.get_window_extent(renderer) for legend in figure.legends]
     whole = figure.bbox
-    for box in (*boxes, legend):
+    for box in (*boxes, *legends):
         assert whole.x0 - 1 <= box.x0 < box.x1 <= whole.x1 + 1
         assert whole.y0 - 1 <= box.y0 < box.y1 <= whole.y1 + 1
-    assert all(legend.y1 <= box.y0 for box in boxes)
+    assert all(legend.y1 <= box.y0 for box in boxes for legend in legends)
     columns = panel_columns(panels, ACROSS)
     for left, right in pairwise(boxes[:columns]):
         assert left.x1 <= right.x0
