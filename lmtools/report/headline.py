@@ -55,7 +55,8 @@ MOST_NAMES = 2
 def title(run: Source) -> str:
     """``LeReT training: smollm2-135m-instruct on atlas, 2026-01-31``; without what the run does not say."""
     subject = " on ".join(filter(None, (_model(run), _several(_data(run)))))
-    return f"{done(run)}: {subject}, {day(run)}" if subject else f"{done(run)}, {day(run)}"
+    what = f"{done(run)}: {subject}" if subject else done(run)
+    return ", ".join(filter(None, (what, day(run))))
 
 
 def done(run: Source) -> str:

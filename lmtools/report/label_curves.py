@@ -148,7 +148,7 @@ GAP, LEFT, TITLE = 0.36, 0.52, 0.27
 TICKS, AXIS = 0.24, 0.2
 """Inches under a panel: its numbers, and the name of the axis under the last one of a column."""
 NAMED, NAME, LEADER = 2, 0.11, 0.12
-"""Panels side by side whose lines end in names; inches from one name to the next, and from a line to its name."""
+"""Most panels side by side whose lines end in names; inches between names, and from a line to its name."""
 ENTRY, CHARACTER, LINE = 0.5, 0.066, 0.15
 """Inches of the legend: a line's sample with the gap after it, a character, and a row."""
 LONGEST = 34
@@ -171,7 +171,7 @@ class Look:
     @property
     def line(self) -> dict[str, Any]:
         """Its line, and that in the legend."""
-        dots = {"marker": self.marker, "markersize": 0 if self.flat else 1.4 * self.width + 1}
+        dots = {"marker": self.marker, "markersize": 0 if self.flat else 1.1 * self.width + 2}
         return {"color": self.colour, "linestyle": self.dash, "linewidth": self.width, **dots}
 
 

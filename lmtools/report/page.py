@@ -119,13 +119,17 @@ def run_sections(run: Source) -> list[Section]:
 
 def _headline(run: Source) -> list[Part]:
     """Each verdict's comparisons as a table, each headline metric as a plot, all figures."""
+    if run.results is None:
+        return []
     parts: list[Part] = []
-    for found in verdicts(run.results, run.head)[:MOST_HEADLINES] if run.results else []:
-        rows = [(row.name, row.metrics[found.metric]) for row in headline_rows(run.results, found.metric)]
-        parts.append(Dots(f"{found.metric}, with 95 % intervals", rows, unit(found.metric), strong=found.row))
-        if found.differences:
-            by_name = {d.b: d for d in found.differences}
-            parts.append(_differences_table(found.row, found.metric, by_name))
+    for verdict in verdicts(run.results, run.head)[:MOST_HEADLINES]:
+        rows = [(row.name, row.metrics[verdict.metric]) for row in headline_rows(run.results, verdict.metric)]
+        parts.append(
+            Dots(f"{verdict.metric}, with 95 % intervals", rows, unit(verdict.metric), strong=verdict.row)
+        )
+        if verdict.differences:
+            by_name = {d.b: d for d in verdict.differences}
+            parts.append(_differences_table(verdict.row, verdict.metric, by_name))
     return [*parts, _all_figures(run)]
 
 

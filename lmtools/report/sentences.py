@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
 
 from lmtools.core.results import LESS_IS_BETTER, Difference, Interval, Results, Row
 from lmtools.metrics.retrieval import hop_of
@@ -125,30 +124,3 @@ def distance(value: float, metric: str, *, sign: bool = False) -> str:
     if unit(metric) == "rate":
         return f"{100 * value:+.1f}" if sign else f"{100 * value:.1f} points"
     return f"{value:+.3g}" if sign else f"{value:.3g}"
-
-
-def main_differences(
-    results: Results, rows: Mapping[str, str], most: int = 10
-) -> tuple[list[Difference], int]:
-    """What the main rows are compared with, and how many comparisons of theirs are not among these.
-
-    In the file's order, with as many labels first and the metrics in turn: which ones a page reports does not
-    depend on how they came out.
-
-    Args:
-        rows: of every metric of the headline the row that the run is about.
-    """
-    by_metric = []
-    for metric, name in rows.items():
-        differences = [d for d in results.differences if d.metric == metric and d.a == name]
-        labels = name.rpartition(" @")[2]
-        # A row ``METHOD @N`` is compared first with rows of as many labels.
-        differences.sort(key=lambda d: " @" in name and d.b.rpartition(" @")[2] != labels)
-        by_metric.append(differences)
-    turns = [
-        differences[turn]
-        for turn in range(max(map(len, by_metric), default=0))
-        for differences in by_metric
-        if turn < len(differences)
-    ]
-    return turns[:most], max(0, len(turns) - most)

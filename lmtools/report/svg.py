@@ -1,4 +1,4 @@
-"""Figures as SVG: the same bytes for the same data, light or dark, and readable in shades and to the colour-blind.
+"""Figures as SVG: the same bytes for the same data, readable in shades, in the dark and to the colour-blind.
 
 No figure touches matplotlib's global state: no pyplot, and settings hold only while one figure is drawn.
 What a figure shows is a chart of ``elements``; ``calibration_plots``, ``label_curves`` and ``hyre_weights``

@@ -1,14 +1,17 @@
 """The page in a real browser: it asks for nothing, runs nothing of a run's text, answers clicks and keys."""
 
+import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from chromium import chromium, opened
 from sample_page import HOSTILE, hostile_page
+from written_run import write_run
 
-from lmtools.core.results import Interval
+from lmtools.core.results import Difference, Interval
 from lmtools.report.budget import ByteBudget
 from lmtools.report.elements import (  # fmt: skip
     Bars,
@@ -28,6 +31,7 @@ from lmtools.report.elements import (  # fmt: skip
     Tokens,
 )
 from lmtools.report.html import Chapter, page_html
+from lmtools.report.page import write_report
 
 OUTCOMES = ("got better", "got worse", "still missing")
 
@@ -105,6 +109,143 @@ def test_the_page_does_not_scroll_sideways_on_a_phone(browser: Any, page: Path, 
         with opened(browser, path, 360) as found:
             wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
             assert found.page.evaluate(wide) == 0
+
+
+RUNS = {
+    "leret": ("leret train", {"recall@hop1": 0.6, "recall@hop2": 0.7, "ap@hop1": 0.5, "ap@hop2": 0.6}),
+    "hyre-pairs": ("hyre eval", {"accuracy": 0.7, "effective-heads": 3.5, "web/accuracy": 0.6}),
+    "hyre-tables": ("hyre eval", {"rmse-ratio": 0.7, "tides/rmse": 5.5, "winds/rmse": 4.5}),
+    "ats": ("ats fit", {"loss": 3.2, "nll": 2.5, "token-ece": 0.1, "multiplier": 0.9}),
+    "calibration": ("eval calibration", {"quiz/ece": 0.1, "quiz/brier": 0.2, "quiz/accuracy": 0.4}),
+    "reward": ("eval reward", {"accuracy": 0.7}),
+}
+"""Kind of run -> its command, and what it measures."""
+WIDE_TABLE = {f"recall@hop{hop}": 0.5 for hop in range(1, 13)}
+WIDTHS = (320, 390, 768, 1280, 1920)
+
+
+def run_page(folder: Path, kind: str) -> Path:
+    """The page of a run of this kind with its quickstart's inner runs, or the comparison of two."""
+    if kind == "comparison":
+        runs = [folder / "a", folder / "b"]
+    else:
+        runs = [folder / "quickstart" if kind == "quickstart" else folder / kind]
+    for run in runs:
+        command, metrics = RUNS.get(kind, ("quickstart", {**RUNS["leret"][1], **WIDE_TABLE}))
+        write_run(run, _rows(metrics), command=("lmtools", *command.split()), differences=_gains(metrics))
+    if kind == "quickstart":
+        for name in ("hyre-pairs", "ats", "calibration"):
+            command, metrics = RUNS[name]
+            write_run(runs[0] / name, _rows(metrics), differences=_gains(metrics))
+    return write_report(runs, folder / "report.html")
+
+
+def _rows(metrics: dict[str, float]) -> dict[str, dict[str, float]]:
+    return dict.fromkeys(("a baseline with a name of several words", "another", "the method"), metrics)
+
+
+def _gains(metrics: dict[str, float]) -> list[Difference]:
+    return [Difference("the method", "another", metric, 0.1, 0.05, 0.15, 80) for metric in metrics]
+
+
+KINDS = (*RUNS, "quickstart", "comparison")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_page_begins_with_its_title_a_verdict_and_a_few_large_figures(
+    browser: Any, tmp_path: Path, kind: str
+) -> None:
+    with opened(browser, run_page(tmp_path, kind), 1280) as found:
+        assert found.complaints == []
+        assert found.page.title() == found.text("h1")
+        assert "2026-01-01" in found.text("header")
+        assert found.text("main > p.lead").count(". ") == 0  # one sentence
+        figures = found.page.locator(".large > div").all()
+        assert 3 <= len(figures) <= 5
+        for figure in figures:
+            assert re.search(r"\d.* to .*\d", figure.inner_text())
+        first = figures[0].inner_text()
+        assert ("strongest baseline" in first) or (kind == "comparison" and "a: " in first)
+        below = found.page.locator(".large").evaluate("node => node.getBoundingClientRect().bottom")
+        assert below < 600  # all of it is on the first screen
+
+
+@pytest.mark.parametrize("kind", ["leret", "quickstart", "comparison"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_width_scrolls_sideways_and_the_contents_take_little_room(
+    browser: Any, tmp_path: Path, width: int, kind: str
+) -> None:
+    with opened(browser, run_page(tmp_path, kind), width) as found:
+        wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert found.page.evaluate(wide) == 0
+        found.page.locator("details:not(nav details)").evaluate_all(
+            "all => all.forEach((d) => d.open = true)"
+        )
+        assert found.page.evaluate(wide) == 0
+        side, menu = found.page.locator("nav.side"), found.page.locator("nav.menu")
+        assert side.is_visible() == (width >= 700)
+        assert menu.is_visible() == (width < 700)
+        box = (side if width >= 700 else menu).bounding_box()
+        assert box["width"] <= 0.32 * width if width >= 700 else box["height"] <= 60
+        # A table's first column prints words: none is broken between letters.
+        broken = """[...document.querySelectorAll('main .scroll tbody th')].filter((cell) => {
+            const words = cell.textContent.split(/\\s+/).length;
+            const line = parseFloat(getComputedStyle(cell).lineHeight);
+            return (cell.clientHeight - 12) / line > words + 0.5;
+        }).map((cell) => cell.textContent)"""
+        assert found.page.evaluate(broken) == []
+
+
+def test_the_contents_stay_in_view_beside_the_page_and_open_as_a_menu(browser: Any, tmp_path: Path) -> None:
+    path = run_page(tmp_path, "quickstart")
+    with opened(browser, path, 1280) as desk, opened(browser, path, 390) as phone:
+        desk.page.evaluate("window.scrollTo({top: 2000, behavior: 'instant'})")
+        assert desk.page.locator("nav.side").bounding_box()["y"] == 0
+        link = phone.page.locator("nav.menu a").last
+        assert not link.is_visible()
+        phone.page.locator("nav.menu summary").press("Enter")
+        assert link.is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_is_read_at_the_top_stands_out_from_its_ground(
+    browser: Any, tmp_path: Path, scheme: str
+) -> None:
+    contrast = """([selector]) => {
+        const rgb = (text) => text.match(/[\\d.]+/g).slice(0, 3).map(Number);
+        const light = (text) => rgb(text).map((c) => c / 255)
+            .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+            .reduce((sum, c, k) => sum + c * [0.2126, 0.7152, 0.0722][k], 0);
+        const ground = light(getComputedStyle(document.body).backgroundColor);
+        const ink = light(getComputedStyle(document.querySelector(selector)).color);
+        return (Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05);
+    }"""
+    with opened(browser, run_page(tmp_path, "leret"), 1280, scheme) as found:
+        for selector in ("h1", ".lead", ".large dt span", ".large .value", ".large .note", "nav.side a"):
+            assert found.page.evaluate(contrast, [selector]) >= 4.5
+
+
+def test_lines_over_each_other_have_bands_shapes_and_names_at_their_ends(
+    browser: Any, tmp_path: Path
+) -> None:
+    points = [(n, 0.5 + 0.05 * n, 0.45 + 0.05 * n, 0.55 + 0.05 * n) for n in (0.0, 1.0, 2.0)]
+    curves = Lines("c", [Line(name, points) for name in ("hyre/pca", "logistic", "ridge")], "x", "y", "rate")
+    path = tmp_path / "report.html"
+    sections = [Section("One", [curves])]
+    path.write_text(page_html("t", [Chapter("t", sections)], ByteBudget("l")), encoding="utf-8")
+    for width, named in ((1280, True), (320, False)):
+        with opened(browser, path, width) as found:
+            plot = found.page.locator(".plot")
+            ends = plot.locator("text.end")
+            names = ends.all_text_contents()
+            assert names == (["hyre/pca", "logistic", "ridge"] if named else names)
+            boxes = sorted(box["y"] for box in (end.bounding_box() for end in ends.all()))
+            assert all(b - a >= 12 for a, b in pairwise(boxes))
+            assert plot.locator(".band").count() == 3
+            shapes = {
+                re.sub(r"^M\S+ [\d.]+", "", dot.get_attribute("d")) for dot in plot.locator(".dot").all()
+            }
+            assert len(shapes) == 3
 
 
 def test_a_filter_shows_those_entries_and_search_narrows_them(browser: Any, page: Path) -> None:
@@ -203,7 +344,7 @@ def test_without_script_the_figures_are_there_as_tables(browser: Any, page: Path
     context = browser.new_context(java_script_enabled=False)
     plain = context.new_page()
     plain.goto(page.resolve().as_uri())
-    plain.locator("summary").first.click()
+    plain.locator("main summary").first.click()
     assert "70.0 %" in plain.locator("details table").first.inner_text()
     context.close()
 
@@ -227,5 +368,5 @@ def test_what_was_not_measured_is_drawn_nowhere(browser: Any, tmp_path: Path) ->
         ticks = found.page.locator("figure", has_text="some").locator("text.soft").all_text_contents()
         assert all(float(one.rstrip(" %")) > 60 for one in ticks)
         assert found.page.get_by_text("Nothing was measured.").count() == 2
-        assert found.page.locator("figure", has_text="gap").locator("circle").count() == 2
+        assert found.page.locator("figure", has_text="gap").locator(".plot .dot").count() == 2
         assert found.page.locator("figure", has_text="bars").locator("rect.fill").count() >= 1

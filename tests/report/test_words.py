@@ -10,7 +10,6 @@ from lmtools.report.sentences import (  # fmt: skip
     distance,
     headline_metrics,
     headline_rows,
-    main_differences,
     main_row,
     unit,
     value_sentence,
@@ -88,32 +87,6 @@ def test_of_hundreds_of_rows_those_with_five_labels_are_told() -> None:
     assert [row.name for row in headline_rows(results(rows), "accuracy")] == [
         f"hyre/{s} @5" for s in "abcdefghij"
     ]
-
-
-def test_which_comparisons_are_told_does_not_depend_on_how_they_came_out() -> None:
-    level = [Difference("SFT", f"b{n}", "recall@hop2", 0.0, -0.1, 0.1, 80) for n in range(10)]
-    sure = Difference("SFT", "b10", "recall@hop2", 0.2, 0.1, 0.3, 80)
-    other = Difference("base", "b0", "recall@hop2", 0.5, 0.4, 0.6, 80)
-    found = results({"SFT": ["recall@hop2"]}, (other, *level, sure))
-    told, left = main_differences(found, {"recall@hop2": "SFT"})
-    assert told == level
-    assert left == 1
-
-
-def test_baselines_of_as_many_labels_come_first_and_tasks_take_turns() -> None:
-    names = ("hyre/pca @0", "logistic @5", "oracle @0", "single @5")
-    own = tuple(Difference("hyre/pca @5", name, "accuracy", 0.1, 0.0, 0.2, 8) for name in names)
-    told, _ = main_differences(results({}, own), {"accuracy": "hyre/pca @5"}, most=3)
-    assert [one.b for one in told] == ["logistic @5", "single @5", "hyre/pca @0"]
-    tasks = tuple(Difference("t", b, f"{task}/ece", 0.1, 0.0, 0.2, 8) for task in "ab" for b in "xyz")
-    told, left = main_differences(results({}, tasks), {"a/ece": "t", "b/ece": "t"}, most=4)
-    assert [(one.metric, one.b) for one in told] == [
-        ("a/ece", "x"),
-        ("b/ece", "x"),
-        ("a/ece", "y"),
-        ("b/ece", "y"),
-    ]
-    assert left == 2
 
 
 def test_the_row_a_run_is_about() -> None:
