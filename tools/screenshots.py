@@ -20,7 +20,7 @@ from lmtools.report.page import write_report
 WIDTHS = {"desktop": 1100, "phone": 390}
 HEIGHT = 1400
 """Pixels of a picture at most."""
-COLOURS = 96
+COLOURS = 200
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def taken(browser: Any, file: Path, shot: Shot, width: int) -> bytes | None:
 
 
 def save(picture: bytes, path: Path) -> None:
-    """Write a PNG of few colours, a fifth of the size."""
+    """Write a PNG of few colours, a fraction of the size."""
     from PIL import Image
 
     Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS).save(path, optimize=True)
