@@ -22,7 +22,7 @@ from lmtools.core.results import Difference, Interval
 from lmtools.report import headline
 from lmtools.report.budget import ByteBudget
 from lmtools.report.charts import format_interval
-from lmtools.report.elements import Bars, Code, Dots, Facts, Part, Prose, Section, Table, Unit
+from lmtools.report.elements import Bars, Code, Dots, Facts, Part, Prose, Section, Table
 from lmtools.report.html import Chapter, page_html
 from lmtools.report.run_files import Source, read_source
 from lmtools.report.sentences import (  # fmt: skip
@@ -313,7 +313,8 @@ def _paired(runs: Sequence[Source], pairs: Sequence[Sequence[Difference]]) -> li
             title = f"{metric}: {other.name} less {first.name}, paired{', in points' * (amount == 'points')}"
             named = {d.a.removesuffix(f" · {other.name}"): d for d in differences if d.metric == metric}
             dots = [
-                (name, Interval(d.value, d.low, d.high, d.n, d.method, d.clusters)) for name, d in named.items()
+                (name, Interval(d.value, d.low, d.high, d.n, d.method, d.clusters))
+                for name, d in named.items()
             ]
             parts.append(Dots(title, dots, amount, zero=True))
             parts.append(_differences_table(other.name, metric, named))
