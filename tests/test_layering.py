@@ -91,7 +91,7 @@ def plain(name: str) -> str:
 def distributions(paths: list[Path]) -> set[str]:
     """The distributions that modules import, the standard library and the project itself left out."""
     modules = {name.split(".")[0] for path in paths for name in imports(path)}
-    own = {"lmtools", "atlas"} | {path.stem for path in paths}
+    own = {"lmtools", "atlas", "fuzz"} | {path.stem for path in paths}
     known = packages_distributions()
     return {plain(known.get(module, [module])[0]) for module in modules - own - set(sys.stdlib_module_names)}
 
