@@ -12,8 +12,9 @@ from pydantic.fields import FieldInfo
 
 from lmtools.core.errors import DataError
 from lmtools.core.files import write_jsonl
-from lmtools.core.strings import near_miss
-from lmtools.data.formats import QUESTIONS, READERS, closest, detect
+from lmtools.core.strings import cut, near_miss
+from lmtools.data.faults import MAX_NAMES
+from lmtools.data.formats import QUESTIONS, READERS, closest, detect, refuse
 from lmtools.data.locations import read_source
 from lmtools.data.reader import NOUNS, Kind, Reader
 from lmtools.data.records import MultipleChoice, Passage, Preference, Question, Record
@@ -24,7 +25,7 @@ from lmtools.data.sources import (
     iter_converted,
     open_source,
     peek,
-    read_originals,
+    read_converted,
     unique_passages,
 )
 from lmtools.data.terms import TermSplitter, passage_text
@@ -67,11 +68,10 @@ def check(source: str, *, corpus: str | None = None) -> CheckReport:
             there has a word to search by; all the faults of a source together, up to 20.
         MachineError: the hub cannot be reached.
     """
-    rows, first = peek(read_source(source))
-    record = first.value if first is not None and isinstance(first.value, dict) else {}
+    rows, record = peek(read_source(source))
     reader = _reader(source, record)
     tally = Tally()
-    records = list(read_originals(reader, rows, tally))
+    records = list(read_converted(reader, rows, reader.makes, tally))
     converted = {kind: list(_converted(reader, kind, records, tally)) for kind in reader.makes}
     unsearchable: list[str] = []
     if corpus is not None:
@@ -132,14 +132,15 @@ def _check_corpus(
     ]
 
 
-def _converted(reader: Reader, kind: Kind, records: Sequence[BaseModel], tally: Tally) -> Iterable[Record]:
+def _converted(
+    reader: Reader, kind: Kind, records: Sequence[Mapping[Kind, Sequence[Record]]], tally: Tally
+) -> Iterable[Record]:
     """The records of a kind; what yields none is counted once, under the first kind."""
-    per_record = list(map(list, map(reader.makes[kind], records)))
     if kind != "corpus" and kind == next(iter(reader.makes)):
-        for _ in range(per_record.count([])):
+        for _ in range(sum(not each[kind] for each in records)):
             tally.leave_out(reader.unused)
-    converted = chain.from_iterable(per_record)
-    if kind == "corpus" and reader.model is not Passage:
+    converted = chain.from_iterable(each[kind] for each in records)
+    if kind == "corpus" and reader.gathers:
         return unique_passages(cast("Iterable[Passage]", converted), Tally())
     return converted
 
@@ -148,10 +149,13 @@ def _reader(source: str, record: Mapping[str, Any]) -> Reader:
     """The reader that the first record tells; if none fits, the nearest, which says what is missing."""
     if not record:
         return QUESTIONS
-    reader = detect(record) or closest(record)
+    reader = detect(record)
+    if reader is None:
+        refuse(source, record)
+        reader = closest(record)
     if reader is None:
         formats = "; ".join(f"{each.name} ({', '.join(sorted(each.marks))})" for each in READERS)
-        named = ", ".join(f"`{field}`" for field in list(record)[:12])
+        named = ", ".join(f"`{cut(field, 40)}`" for field in list(record)[:12])
         raise DataError(
             f"{source}: no known format has the fields {named}",
             fix=f"the formats and what tells them: {formats}",
@@ -162,7 +166,7 @@ def _reader(source: str, record: Mapping[str, Any]) -> Reader:
 def _likely_misspelt(fields: Collection[str], model: type[BaseModel]) -> list[str]:
     """Unknown fields that look like an optional one that is absent: nothing else would ever tell."""
     names = {name for field, info in model.model_fields.items() for name in names_in_files(field, info)}
-    unknown = [field for field in fields if field not in names and field.lstrip("_") not in names]
+    unknown = [field for field in fields if field not in names and field.lstrip("_") not in names][:MAX_NAMES]
     optional = [
         name
         for name, info in model.model_fields.items()

@@ -5,19 +5,24 @@ wrong with one line or value, in the words of the data contract.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from lmtools.core.errors import DataError
-from lmtools.core.strings import near_miss
+from lmtools.core.strings import cut, near_miss
 
 MAX_SHOWN = 20
 """Faults that a message spells out."""
 MAX_TEXT = 1_000_000
 """The longest text of a field, in characters: far above any passage, and too long for any prompt."""
+MAX_DEPTH = 100
+"""The deepest nesting of lists and objects in a record."""
+MAX_NAMES = 200
+"""Fields of a record that are compared with one that is missing."""
 EXPECTED = {
     "string_type": "text", "int_type": "a whole number", "float_type": "a number",
     "bool_type": "true or false", "list_type": "a list", "tuple_type": "a list",
@@ -45,7 +50,7 @@ class Fault:
         """``SOURCE:LINE: FIELD: problem``."""
         return (
             f"{self.file or source}:{unit}{self.line}: "
-            + (f"{self.field}: " if self.field else "")
+            + (f"{cut(self.field, 80)}: " if self.field else "")
             + self.problem
         )
 
@@ -93,7 +98,7 @@ class Faults:
         first = self._ids.setdefault(id, (file, line))
         if first != (file, line):
             where = f"{self._unit or 'line '}{first[1]}" + (f" of {first[0]}" if first[0] != file else "")
-            problem = f"{id!r} is the id of {where} too"
+            problem = f"{cut(id, 80)!r} is the id of {where} too"
             self.add([Fault(line, "id", problem, "give every record its own id", file)])
 
     def check(self) -> None:
@@ -108,7 +113,7 @@ class Faults:
 def explain(line: int, data: bytes, model: type[BaseModel]) -> list[Fault]:
     """Why ``data``, line ``line`` of a file, is no record of ``model``; empty if it is one."""
     value, faults = decode(line, data)
-    return faults or explain_value(line, value, model) or _rejected(line, value, data, model)
+    return faults or explain_value(line, value, model) or _rejected(line, data, model)
 
 
 def decode(line: int, data: bytes) -> tuple[Any, list[Fault]]:
@@ -124,9 +129,11 @@ def decode(line: int, data: bytes) -> tuple[Any, list[Fault]]:
             problem = f"a NUL byte at column {error.doc.index(chr(0)) + 1}"
             return None, [Fault(line, "", problem, "remove it: the file may be damaged")]
         problem = f"broken JSON at column {error.colno}: {error.msg.removesuffix(' at')}"
+        if error.msg == "Extra data":
+            problem = f"something after the JSON value, at column {error.colno}"
         return None, [Fault(line, "", problem, "write one JSON object on the line")]
     except RecursionError:
-        return None, [_too_deep(line)]
+        return None, [Fault(line, *TOO_DEEP)]
     except ValueError as error:
         return None, [Fault(line, "", f"JSON that cannot be read: {error}", "simplify the record")]
 
@@ -139,28 +146,51 @@ def explain_value(line: int, value: Any, model: type[BaseModel]) -> list[Fault]:
                 line, "", f"an object is expected, found {describe(value)}", "write {...} with named fields"
             )
         ]
+    faults = [Fault(line, *fault) for fault in text_faults("", value)]
+    if faults:
+        return faults
     try:
-        faults = [Fault(line, *fault) for fault in text_faults("", value)]
-        return faults or _rejected(line, value, json.dumps(value), model)
-    except RecursionError:
-        return [_too_deep(line)]
-
-
-def _rejected(line: int, value: Any, data: str | bytes, model: type[BaseModel]) -> list[Fault]:
-    """What the model itself says of ``data``, whose JSON value is ``value``."""
-    try:
-        model.model_validate_json(data)
+        model.model_validate(value)
     except ValidationError as error:
-        return [_translate(line, dict(item), value) for item in error.errors(include_url=False)]
+        return translate(line, error, value)
     return []
 
 
-def _too_deep(line: int) -> Fault:
-    return Fault(line, "", "JSON nested too deep", "simplify the record")
+def _rejected(line: int, data: bytes, model: type[BaseModel]) -> list[Fault]:
+    """What is wrong with a line that only the fast way to read it objects to."""
+    try:
+        model.model_validate_json(data)
+    except ValidationError as error:
+        return translate(line, error, {})
+    return []
 
 
-def text_faults(field: str, value: Any) -> Iterator[tuple[str, str, str]]:
-    """(field, problem, mend) of every text that no passage, prompt or file should hold."""
+def translate(line: int, error: ValidationError, record: Mapping[str, Any]) -> list[Fault]:
+    """The errors of a record in the words of the data contract.
+
+    A list that is too short only because its items are wrong has the faults of its items.
+    """
+    errors = error.errors(include_url=False)
+    paths = [item["loc"] for item in errors]
+
+    def of_items(path: tuple[str | int, ...]) -> bool:
+        return any(other[: len(path)] == path != other for other in paths)
+
+    return [
+        _translate(line, dict(item), record)
+        for item in errors
+        if item["type"] != "too_short" or not of_items(item["loc"])
+    ]
+
+
+TOO_DEEP = ("", "JSON nested too deep", "simplify the record")
+
+
+def text_faults(field: str, value: Any, depth: int = 1) -> Iterator[tuple[str, str, str]]:
+    """(field, problem, mend) of every text that no record should hold, and of what is nested too deep."""
+    if isinstance(value, dict | list) and depth > MAX_DEPTH:
+        yield TOO_DEEP
+        return
     if isinstance(value, str):
         if "\x00" in value:
             yield field, f"a NUL character at position {value.index(chr(0)) + 1}", "remove it"
@@ -177,11 +207,15 @@ def text_faults(field: str, value: Any) -> Iterator[tuple[str, str, str]]:
     elif isinstance(value, dict):
         for key, item in value.items():
             if list(text_faults("", key)):
-                yield field, f"the name {key!r} has a character that no text should hold", "rename the field"
-            yield from text_faults(f"{field}.{key}" if field else key, item)
+                yield (
+                    field,
+                    f"the name {cut(key, 80)!r} has a character that no text should hold",
+                    "rename the field",
+                )
+            yield from text_faults(f"{field}.{key}" if field else key, item, depth + 1)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from text_faults(f"{field}[{index}]", item)
+            yield from text_faults(f"{field}[{index}]", item, depth + 1)
 
 
 def _lone_surrogate(text: str) -> int | None:
@@ -192,13 +226,15 @@ def _lone_surrogate(text: str) -> int | None:
     return None
 
 
-def _translate(line: int, error: Mapping[str, Any], record: dict[str, Any]) -> Fault:
+def _translate(line: int, error: Mapping[str, Any], record: Mapping[str, Any]) -> Fault:
     """A pydantic error in the words of the data contract."""
     kind, path = error["type"], error["loc"]
     field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
     # A misspelt key is the likeliest reason for a missing one.
     if kind == "missing":
-        near = near_miss(str(path[-1]), record) if len(path) == 1 else None
+        if _is_null(record, path):
+            return Fault(line, field, "is null", "give it a value")
+        near = near_miss(str(path[-1]), islice(record, MAX_NAMES)) if len(path) == 1 else None
         if near:
             return Fault(line, field, f"missing, but there is `{near}`", f"rename `{near}` to `{field}`")
         return Fault(line, field, "missing", f"add `{field}`")
@@ -206,7 +242,7 @@ def _translate(line: int, error: Mapping[str, Any], record: dict[str, Any]) -> F
         broken = Fault(
             line, "", error["msg"].replace("Invalid", "broken"), "write one JSON object on the line"
         )
-        return _too_deep(line) if "recursion" in error["msg"] else broken
+        return Fault(line, *TOO_DEEP) if "recursion" in error["msg"] else broken
     if kind == "string_too_short":
         return Fault(line, field, "is empty", "write at least one character")
     if "mend" in error.get("ctx", {}):  # raised by ``lmtools.data.records.broken``
@@ -234,6 +270,16 @@ def _translate(line: int, error: Mapping[str, Any], record: dict[str, Any]) -> F
     return Fault(line, field, f"{error['msg']}, found {describe(error['input'])}", "mend the value")
 
 
+def _is_null(record: Any, path: Sequence[str | int]) -> bool:
+    """Whether a null stands where something is missing."""
+    for part in path[:-1]:
+        try:
+            record = record[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return isinstance(record, Mapping) and path[-1] in record
+
+
 def describe(value: Any) -> str:
     """A JSON value in a few words: ``a number (3)``, ``a list of 2``."""
     match value:
@@ -242,7 +288,7 @@ def describe(value: Any) -> str:
         case bool():
             return f"{value}".lower()
         case int() | float():
-            return f"a number ({value})"
+            return f"a number ({cut(str(value), 30)})"
         case str():
             return f"text ({value[:30]!r})" if len(value) <= 30 else f"text ({value[:30]!r}...)"
         case list() | tuple():

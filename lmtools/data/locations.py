@@ -7,25 +7,30 @@ hf:repo[:config][:split]      a data set of the Hugging Face hub, or a folder th
 data:hotpotqa/dev.json        a file of the data folder: $LMTOOLS_DATA, or ../shared/data beside the checkout
 data:mmlu/test                a folder of tables in MMLU's form
 data:preferences/targets      a folder of JSONL files of pairs, one for each distribution
-anything else                 a file: JSONL in the contract, or a known original format, gzipped or not
+a folder of Parquet files     the shards of one split
+anything else                 a file: JSONL in the contract, or a known original format; gzip and zstd too
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from lmtools.core.errors import DataError, MachineError
 from lmtools.core.files import PACKAGE, bundled, sha256_file, sha256_text
 from lmtools.core.strings import did_you_mean
+from lmtools.data.parquet import json_value, parquet_files
 from lmtools.data.readers.mmlu import is_mmlu, mmlu_rows, tables
-from lmtools.data.rows import Row, Rows, open_data, read_rows
+from lmtools.data.records import as_id
+from lmtools.data.rows import Row, Rows, numbered, read_rows
+from lmtools.data.stream import open_data
 
 DATA_PREFIX = "data:"
-PAIR_SUFFIXES = (".jsonl", ".jsonl.gz")
+PAIR_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 ATLAS = {
     "atlas": "corpus.jsonl",
     **{f"atlas:{split}": f"questions.{split}.jsonl" for split in ("train", "dev", "test")},
@@ -40,10 +45,12 @@ ATLAS = {
 def read_source(source: str) -> Rows:
     """The rows of a source of any format; raises as ``open_source`` does."""
     if source.startswith(HUB_PREFIX):
-        return Rows(source, hub_rows(load_hub(source)), unit="record ")
+        return Rows(source, numbered(map(json_value, load_hub(source))), unit="record ")
     path = source_path(source)
     if pair_files(path):
         return Rows(source, _rows_of_pairs(path))
+    if shards := parquet_files(path):
+        return Rows(source, _rows_of_shards(shards), unit="record ")
     return mmlu_rows(path) if is_mmlu(path) else read_rows(path)
 
 
@@ -55,17 +62,28 @@ def pair_files(folder: Path) -> list[Path]:
 def _rows_of_pairs(folder: Path) -> Iterator[Row]:
     """The rows of all files of a folder; the name of each file is its distribution."""
     for path in pair_files(folder):
-        name = path.name.removesuffix(".gz").removesuffix(".jsonl")
-        for row in read_rows(path).rows:
-            faults = tuple(replace(fault, file=str(path)) for fault in row.faults)
-            yield Row(row.number, _named(row.value, name), faults, str(path))
+        name = path.name.removesuffix(".gz").removesuffix(".zst").removesuffix(".jsonl")
+        for row in _of_file(path):
+            yield row._replace(value=_named(row.value, name))
+
+
+def _rows_of_shards(shards: Iterable[Path]) -> Iterator[Row]:
+    """The rows of all shards of a split."""
+    return chain.from_iterable(map(_of_file, shards))
+
+
+def _of_file(path: Path) -> Iterator[Row]:
+    """The rows of one file of several, which their faults name."""
+    for row in read_rows(path).rows:
+        faults = tuple(replace(fault, file=str(path)) for fault in row.faults)
+        yield row._replace(faults=faults, file=str(path))
 
 
 def _named(value: Any, distribution: str) -> Any:
-    """A record of that distribution; its id, if it is a text, stays apart from those of other files."""
+    """A record of that distribution; its id, if it has one, stays apart from those of other files."""
     if not isinstance(value, dict):
         return value
-    id = value.get("id")
+    id = as_id(value.get("id"))
     prefixed = {"id": f"{distribution}/{id}"} if id and isinstance(id, str) else {}
     return {**value, **prefixed, "distribution": distribution}
 
@@ -80,7 +98,7 @@ def source_hash(source: str) -> str:
         return hub_hash(load_hub(source))
     path = source_path(source)
     if path.is_dir():
-        files = tables(path) or pair_files(path) or sorted(path.glob("*.txt"))
+        files = tables(path) or pair_files(path) or parquet_files(path) or sorted(path.glob("*.txt"))
         if files:
             return sha256_text("".join(f"{file.name} {sha256_file(file)}\n" for file in files))
     with open_data(path):  # for its messages
@@ -174,12 +192,6 @@ def load_hub(source: str) -> Any:
         names = [feature.int2str(number) if number >= 0 else "" for number in dataset[column]]
         dataset = dataset.remove_columns(column).add_column(column, names)
     return dataset
-
-
-def hub_rows(dataset: Any) -> Iterator[Row]:
-    """The records of a data set, counted from 1."""
-    for number, value in enumerate(dataset, start=1):
-        yield Row(number, value)
 
 
 def hub_hash(dataset: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, Field
 
-from lmtools.data.records import Passage, Record, as_tuples
+from lmtools.data.records import Id, Passage, Record, as_tuples
 
 Kind = Literal["questions", "corpus", "instructions", "choices", "truthful", "preferences"]
 """What can be made of a source, as ``--to`` names it."""
@@ -55,6 +55,11 @@ class Reader:
     unused: str = "is unanswerable"
     matches: Callable[[Mapping[str, Any]], bool] = always
 
+    @property
+    def gathers(self) -> bool:
+        """Whether its passages come with questions, so that pages repeat and have no ids of their own."""
+        return {"questions", "corpus"} <= set(self.makes)
+
 
 def unchanged(record: Record) -> Iterable[Record]:
     """What a format in one of our contracts makes of a record."""
@@ -69,7 +74,7 @@ UNUSABLE_PAIR = "has the same answer twice, or an empty one"
 class PairRecord(Record):
     """A record of a collection of pairs, whose folder or file may name the ``distribution``."""
 
-    distribution: str = ""
+    distribution: Id = ""
 
     @property
     def id(self) -> str:
@@ -108,7 +113,7 @@ class HotpotRecord(Record):
     Facts and pages come in the shapes that ``lmtools.data.readers.hotpotqa`` shows.
     """
 
-    id: str = Field(validation_alias=AliasChoices("_id", "id"), min_length=1)
+    id: Id = Field(validation_alias=AliasChoices("_id", "id"), min_length=1)
     question: str = Field(min_length=1)
     answer: str | None = None
     type: str | None = None

@@ -7,11 +7,13 @@ preference pairs (HyRe). What a value breaks of the contract is raised as ``brok
 
 import json
 import re
+import string
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -24,6 +26,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from lmtools.core.files import sha256_text
+from lmtools.core.strings import cut
 
 # Dialogues written as one text, in the form of hh-rlhf (Bai et al., 2022).
 #
@@ -66,6 +69,7 @@ def common_start(first: Sequence[object], second: Sequence[object]) -> int:
     return next((position for position in range(most) if first[position] != second[position]), most)
 
 
+LETTERS = string.ascii_uppercase
 BROKEN = "contract"
 """The type of errors whose text and ``mend`` stand in the fault as they are."""
 
@@ -80,14 +84,45 @@ def broken(problem: str, mend: str) -> PydanticCustomError:
     return PydanticCustomError(BROKEN, "{problem}", {"problem": problem, "mend": mend})
 
 
+def as_id(value: object) -> object:
+    """A whole number as its digits, for ids; anything else is left as it is.
+
+    1.0 is 1: tables with a gap in a column of numbers are written so. Beyond 2^53 such numbers have lost
+    digits, and are no id.
+    """
+    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
+        value = int(value)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def as_whole(value: object) -> object:
+    """The whole number that a cell of a table has as text or as 1.0; an empty cell is none."""
+    if isinstance(value, str):
+        digits = re.fullmatch(r"\s*([+-]?[0-9]{1,18})(?:\.0+)?\s*", value)
+        return int(digits[1]) if digits else value if value.strip() else None
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 Texts = Annotated[tuple[str, ...], BeforeValidator(as_tuples)]
 """A list of texts."""
+Id = Annotated[str, BeforeValidator(as_id)]
+"""A text, or a whole number, whose digits it is."""
 
 
 class Record(BaseModel):
-    """A record: frozen; unknown fields of a file are ignored, so users may keep their own beside ours."""
+    """A record: frozen; unknown fields of a file are ignored, so users may keep their own beside ours.
+
+    A null is an absent field: tables and the hub write one wherever a record has less than another.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, record: Any) -> Any:
+        if isinstance(record, dict) and None in record.values():
+            return {name: value for name, value in record.items() if value is not None}
+        return record
 
 
 class Question(Record):
@@ -97,7 +132,7 @@ class Question(Record):
     ('Anna Berg',)
     """
 
-    id: str = Field(min_length=1)
+    id: Id = Field(min_length=1)
     question: str = Field(min_length=1)
     answer: str = ""
     aliases: Texts = ()
@@ -113,25 +148,41 @@ class TruthfulQuestion(Question):
 
 
 class Passage(Record):
-    """A passage of a corpus; ``title`` is what ``Question.supporting`` refers to.
+    """A passage of a corpus; ``title`` is what ``Question.supporting`` refers to. ``_id`` is an id too.
 
     >>> Passage(id="p1", title="Anna Berg", text="Anna Berg was born in Lund.").title
     'Anna Berg'
     """
 
-    id: str = Field(min_length=1)
+    id: Id = Field(min_length=1, validation_alias=AliasChoices("id", "_id"))
     title: str
     text: str
 
 
 class MultipleChoice(Record):
-    """A question with its options; ``answer`` is the place of the right one, from 0."""
+    """A question with its options; ``answer`` is the place of the right one, from 0.
 
-    id: str = Field(min_length=1)
+    A file may have it as text, or as a letter: B is 1.
+    """
+
+    id: Id = Field(min_length=1)
     question: str = Field(min_length=1)
     choices: Texts = Field(min_length=2)
     answer: int
     subject: str = ""
+
+    @field_validator("answer", mode="before")
+    @classmethod
+    def _place(cls, answer: Any, info: ValidationInfo) -> Any:
+        choices = info.data.get("choices", ())
+        is_letter = isinstance(answer, str) and len(answer) == 1 and answer in LETTERS
+        place = LETTERS.index(answer) if is_letter else as_whole(answer)
+        if isinstance(answer, str) and answer in choices and choices.index(answer) != place:
+            problem = (
+                f"{cut(answer, 40)!r} is the text of a choice, where the place of the right one is expected"
+            )
+            raise broken(problem, f"write {choices.index(answer)}, as a number, if that choice is meant")
+        return place
 
     @field_validator("answer")
     @classmethod
@@ -143,11 +194,32 @@ class MultipleChoice(Record):
         return answer
 
 
+def joined_parts(value: object) -> object:
+    """The text of a content in parts, ``[{"type": "text", "text": "..."}]``; anything else as it is."""
+    if not isinstance(value, list) or not value:
+        return value
+    texts = []
+    for part in value:
+        text = part.get("text") if isinstance(part, dict) else part
+        kind = part.get("type", "text") if isinstance(part, dict) else "text"
+        if kind not in TEXT_PARTS or not isinstance(text, str):
+            problem = (
+                f"a part of type {cut(str(kind), 40)!r}" if kind not in TEXT_PARTS else "a part without text"
+            )
+            raise broken(f"{problem}, where only text can be read", "write the content as one text")
+        texts.append(text)
+    return "".join(texts)
+
+
+TEXT_PARTS = ("text", "input_text", "output_text")
+"""Types of the parts of a content that are text, as chat APIs name them."""
+
+
 class Turn(Record):
-    """One turn of a conversation in a file."""
+    """One turn of a conversation in a file; the text parts of a content are joined."""
 
     role: Literal["system", "user", "assistant"]
-    content: str
+    content: Annotated[str, BeforeValidator(joined_parts)]
 
 
 def ends_with_answer(messages: tuple[Turn, ...]) -> tuple[Turn, ...]:
@@ -248,11 +320,11 @@ class Preference(Record):
     ('The Seine.', 'No.')
     """
 
-    id: str = ""
+    id: Id = ""
     prompt: TextOrTurns = ""
     chosen: TextOrTurns
     rejected: TextOrTurns
-    distribution: str = ""
+    distribution: Id = ""
 
     @model_validator(mode="after")
     def _two_answers(self) -> Self:

@@ -1,85 +1,50 @@
-"""Data files: opened with clear errors, read as records of the contract, or as rows of any format.
+"""Data files read as records of the contract, or as rows of any format.
 
 ``iter_records`` is the short way for JSONL in the contract. ``read_rows`` gives any file (JSONL, a JSON
-array, a CSV or TSV table with a header) as numbered JSON values; what is wrong with a row travels with it, so
+array, a table with a header, Parquet) as numbered JSON values; what is wrong with a row travels with it, so
 that a reader can report all faults of a file at once.
 """
 
+import ast
 import csv
-import gzip
-import io
 import json
-import zlib
+import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple, TypeVar, cast
+from typing import IO, Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from lmtools.core.errors import DataError
-from lmtools.core.strings import near_path
-from lmtools.data.faults import MAX_TEXT, Fault, Faults, decode, explain
+from lmtools.core.strings import cut
+from lmtools.data.faults import MAX_DEPTH, MAX_TEXT, Fault, Faults, decode, explain
+from lmtools.data.parquet import parquet_values
 from lmtools.data.records import Passage, Question
+from lmtools.data.stream import HEAD, byte_lines, open_data, read_text, text_lines
 
-# A data file's bytes: opened with clear errors, decompressed, and what they are if they are not JSONL.
+# What a file is, told by its first bytes.
 
-BOM = b"\xef\xbb\xbf"
 FOREIGN = {
-    b"PAR1": "a Parquet file", b"PK\x03\x04": "a zip archive",
-    b"\xff\xfe": "UTF-16 text", b"\xfe\xff": "UTF-16 text",
+    b"PAR1": "a Parquet file", b"PARE": "an encrypted Parquet file", b"ARROW1": "an Arrow file",
+    b"PK\x03\x04": "a zip archive (or a spreadsheet)", b"BZh": "a bzip2 archive",
+    b"\xfd7zXZ": "an xz archive",
+    b"7z\xbc\xaf": "a 7z archive", b"\x1f\x8b": "a gzip archive in another",
+    b"\x28\xb5\x2f\xfd": "a zstd archive in another", b"SQLite format 3": "an SQLite database",
+    b"\x93NUMPY": "a numpy array", b"version https://git-lfs": "a Git LFS pointer in place of the file",
+    b"<": "HTML or XML",
 }  # fmt: skip
-
-
-@contextmanager
-def open_data(path: Path) -> Iterator[IO[bytes]]:
-    """A data file's bytes, decompressed if it is gzipped, whatever its name.
-
-    Raises:
-        DataError: it is missing, no file, unreadable or damaged.
-    """
-    try:
-        with path.open("rb") as raw:
-            gzipped = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            if gzipped:
-                with gzip.open(raw) as stream:
-                    yield cast("IO[bytes]", stream)
-            else:
-                yield raw
-    except FileNotFoundError as error:
-        raise no_such_file(path) from error
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: damaged gzip: {error}", fix="fetch or compress the file again") from error
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read: {error.strerror or error}", fix="give a readable file"
-        ) from error
-
-
-def no_such_file(path: Path) -> DataError:
-    """The error for a path where there is no file, with what may be meant."""
-    near = near_path(path) or near_path(path, folders=True)
-    where = "" if path.parent.is_dir() else f" (there is no folder {path.parent})"
-    fix = f"did you mean {near}?" if near else f"check the path; you are in {Path.cwd()}"
-    return DataError(f"{path}: no such file{where}", fix=fix)
-
-
-def read_text(path: Path) -> str:
-    """The whole of a text file.
-
-    Raises:
-        DataError: as ``open_data`` does, or it is not UTF-8.
-    """
-    with open_data(path) as stream:
-        data = stream.read().removeprefix(BOM)
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        problem = f"{path}:{line}: byte 0x{data[error.start]:02x} is not UTF-8"
-        raise DataError(problem, fix="save the file as UTF-8") from error
+CONVERSIONS = {
+    "an Arrow file": "load its folder: hf:FOLDER",
+    "a Git LFS pointer in place of the file": "fetch the file itself: git lfs pull",
+    "HTML or XML": "fetch the file itself; a page may have been saved in its place",
+    "a bzip2 archive": "decompress it: bunzip2 -k FILE",
+    "an xz archive": "decompress it: unxz -k FILE",
+}
+"""What to do with a foreign format, where it is not to save the file as another."""
+ARRAYS = ("a JSON array", "JSON spread over several lines")
+DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons"}
+"""What parts the cells of a table, in messages."""
 
 
 def foreign_format(first: bytes) -> str | None:
@@ -87,15 +52,19 @@ def foreign_format(first: bytes) -> str | None:
     for magic, name in FOREIGN.items():
         if first.startswith(magic):
             return name
-    odd, even = first[1:4:2], first[0:3:2]
-    if odd == b"\0\0" != even or even == b"\0\0" != odd:  # without a mark in front
-        return "UTF-16 text"
     if first.startswith(b"["):
         return "a JSON array"
     if first.rstrip() == b"{":
         return "JSON spread over several lines"
-    cells = max(first.count(b","), first.count(b"\t"))
-    return "a CSV or TSV table" if cells and not any(sign in first for sign in (b"{", b"}", b'":')) else None
+    is_table = delimiter(first) and not any(sign in first for sign in (b"{", b"}", b'":'))
+    return "a CSV or TSV table" if is_table else None
+
+
+def delimiter(header: bytes) -> str:
+    """What stands most often between the names of a table's header; empty if nothing does."""
+    counts = {sign: header.count(sign.encode()) for sign in DELIMITERS}
+    best = max(counts, key=lambda sign: counts[sign])
+    return best if counts[best] else ""
 
 
 # JSONL files in the data contract: one JSON object a line, UTF-8, optionally gzipped.
@@ -157,7 +126,8 @@ def iter_records(path: Path, model: type[T]) -> Iterator[T]:
 
 def _parse(line: bytes, model: type[T]) -> T | None:
     """The record of a line, or None where it has a fault (which ``explain`` then finds)."""
-    if (b"\\u0000" in line or len(line) > MAX_TEXT) and explain(1, line, model):
+    doubtful = b"\\u0000" in line or len(line) > MAX_TEXT or line.count(b"[") + line.count(b"{") > MAX_DEPTH
+    if doubtful and explain(1, line, model):
         return None
     try:
         return model.model_validate_json(line)
@@ -172,15 +142,14 @@ def jsonl_lines(path: Path) -> Iterator[tuple[int, bytes]]:
         DataError: the file is missing, cannot be read, or starts as no JSONL file does.
     """
     first = True
-    with open_data(path) as stream:
-        for number, raw in enumerate(stream, start=1):
-            line = (raw.removeprefix(BOM) if number == 1 else raw).strip(b" \t\r\n")
-            if not line:
-                continue
-            if first:
-                expect_jsonl(path, line)
-                first = False
-            yield number, line
+    for number, raw in byte_lines(path):
+        line = raw.strip(b" \t\r\n")
+        if not line:
+            continue
+        if first:
+            expect_jsonl(path, line)
+            first = False
+        yield number, line
 
 
 def expect_jsonl(path: Path, first: bytes) -> None:
@@ -200,8 +169,10 @@ def json_object(record: BaseModel) -> dict[str, Any]:
 
 # Rows of any format.
 
-LIST_COLUMNS = frozenset({"aliases", "supporting"})
-"""Columns of a table whose cells hold a list: ``["a", "b"]`` or ``a | b``."""
+LIST_COLUMNS = frozenset(
+    {"aliases", "supporting", "choices", "incorrect", "golden_answers", "possible_answers", "messages"}
+)
+"""Columns of a table whose cells hold a list: ``["a", "b"]``, as Python prints it, or ``a | b``."""
 
 
 class Row(NamedTuple):
@@ -230,7 +201,7 @@ class Rows:
 
 
 def read_rows(path: Path) -> Rows:
-    """The rows of a file, whichever of the three formats it has.
+    """The rows of a file, whichever of the four formats it has.
 
     Raises:
         DataError: the file is missing, empty, damaged or of yet another format.
@@ -240,20 +211,20 @@ def read_rows(path: Path) -> Rows:
     kind = foreign_format(head)
     if kind is None:
         return Rows(str(path), _jsonl(path), jsonl=path)
-    if kind in ("a JSON array", "JSON spread over several lines"):
+    if kind in ARRAYS:
         return Rows(str(path), _array(path), unit="record ")
     if kind == "a CSV or TSV table":
-        return Rows(str(path), _table(path, "\t" if b"\t" in head else ","))
-    fix = "save it as JSONL, JSON or CSV in UTF-8"
-    if kind == "UTF-16 text":
-        fix = f"save it in UTF-8: iconv -f UTF-16 -t UTF-8 {path} > FILE"
+        return Rows(str(path), _table(path, delimiter(head)))
+    if kind == "a Parquet file":
+        return Rows(str(path), numbered(parquet_values(path)), unit="record ")
+    fix = CONVERSIONS.get(kind, "save it as JSONL, JSON, CSV or Parquet").replace("FILE", str(path))
     raise DataError(f"{path}: {kind}", fix=fix)
 
 
 def _first_line(stream: IO[bytes]) -> bytes:
-    for raw in stream:
-        line = raw.removeprefix(BOM).strip(b" \t\r\n")
-        if line:
+    """The start of the first line that holds something; an array of many megabytes is one line."""
+    while raw := stream.readline(HEAD):
+        if line := raw.strip(b" \t\r\n"):
             return line
     return b""
 
@@ -271,41 +242,76 @@ def _array(path: Path) -> Iterator[Row]:
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path}:{error.lineno}: broken JSON at column {error.colno}: {error.msg}",
-            fix="mend the line; a file of one JSON object a line must begin with one",
+            fix=f"mend the line; objects that span lines become JSONL with: jq -c . {path} > FILE",
         ) from error
     except (RecursionError, ValueError) as error:
         raise DataError(f"{path}: JSON that cannot be read: {error}", fix="simplify it") from error
     if not isinstance(values, list):
-        raise DataError(
-            f"{path}: one JSON object, where a list of records is expected", fix="put it in [...]"
-        )
+        lists = [name for name, value in values.items() if isinstance(value, list)]
+        fix = f"keep its list: jq -c '.{cut(lists[0], 40)}[]' {path} > FILE" if lists else "put it in [...]"
+        raise DataError(f"{path}: one JSON object, where a list of records is expected", fix=fix)
+    yield from numbered(values)
+
+
+def numbered(values: Iterable[Any]) -> Iterator[Row]:
+    """Values as rows, counted from 1."""
     yield from (Row(number, value) for number, value in enumerate(values, start=1))
 
 
 def _table(path: Path, delimiter: str) -> Iterator[Row]:
     csv.field_size_limit(max(csv.field_size_limit(), 10 * MAX_TEXT))
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter=delimiter)
-    columns = len(reader.fieldnames or ())
+    reader = csv.reader(text_lines(path), delimiter=delimiter)
     try:
-        for cells in reader:
+        header = [name.strip() for name in next(filter(None, reader))]
+        for name in header:
+            if name and header.count(name) > 1:
+                raise DataError(f"{path}:1: two columns named {cut(name, 40)!r}", fix="rename one of them")
+        for cells in filter(None, reader):
             number = reader.line_num
-            if None in cells:
-                fault = Fault(
-                    number, "", f"more cells than the {columns} columns of the header", "quote the cell"
-                )
-                yield Row(number, None, (fault,))
+            if len(cells) > len(header):
+                parted = f"the {len(header)} columns of the header, parted by {DELIMITERS[delimiter]}"
+                yield Row(number, None, (Fault(number, "", f"more cells than {parted}", "quote the cell"),))
             else:
-                yield Row(
-                    number, {name: _cell(name, text) for name, text in cells.items() if text is not None}
-                )
+                named = zip(header, cells, strict=False)
+                yield Row(number, {name: _cell(name, text) for name, text in named})
     except csv.Error as error:
         raise DataError(f"{path}:{reader.line_num}: {error}", fix="mend the table") from error
 
 
 def _cell(column: str, text: str) -> Any:
+    """A cell's text, or the list that it holds."""
     if column not in LIST_COLUMNS:
         return text
-    if text.startswith("["):
-        value, faults = decode(0, text.encode("utf-8", "surrogatepass"))
-        return text if faults else value
+    if text.lstrip().startswith("["):
+        return listed(text)
     return [part for part in map(str.strip, text.split("|")) if part]
+
+
+ITEM = re.compile(
+    r"""\s*(?P<item>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[\w.+-]+)\s*(?P<end>,|\])\s*""", re.DOTALL
+)
+"""An item of a list as Python prints it, and what follows it."""
+
+
+def listed(text: str) -> Any:
+    """The list that a text is, as JSON or as Python prints it; the text itself if it is neither.
+
+    numpy prints no commas, which Python would read as one text: such a list stays a text.
+
+    >>> listed('["a"]'), listed("['a', 1]"), listed("['a' 'b']")
+    (['a'], ['a', 1], "['a' 'b']")
+    """
+    value, faults = decode(0, text.encode("utf-8", "surrogatepass"))
+    if not faults:
+        return value
+    items, body = [], text.strip()
+    place = 1
+    while place < len(body) and (match := ITEM.match(body, place)):
+        try:
+            items.append(ast.literal_eval(match["item"]))
+        except (ValueError, SyntaxError):
+            return text
+        place = match.end()
+        if match["end"] == "]":
+            break
+    return items if body[:1] == "[" and items and place == len(body) and body[-1] == "]" else text

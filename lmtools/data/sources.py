@@ -8,18 +8,19 @@ A source is read to its end before anything is returned, and all its faults, up 
 import difflib
 import html
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
 
 from lmtools.core.errors import DataError
 from lmtools.core.files import cache_dir, write_jsonl
-from lmtools.data.faults import MAX_SHOWN, Fault, Faults, explain_value, text_faults
-from lmtools.data.formats import CONTRACTS, CORPUS, by_name, detect
+from lmtools.data.faults import MAX_SHOWN, Fault, Faults, explain_value, text_faults, translate
+from lmtools.data.formats import CONTRACTS, CORPUS, by_name, detect, refuse
 from lmtools.data.locations import HUB_PREFIX, read_source, source_hash, source_path
 from lmtools.data.reader import EXAMPLES, NOUNS, Kind, Reader, unchanged
 from lmtools.data.records import (
@@ -31,7 +32,8 @@ from lmtools.data.records import (
     Record,
     TruthfulQuestion,
 )
-from lmtools.data.rows import BOM, Row, Rows, iter_records, json_object
+from lmtools.data.rows import Row, Rows, iter_records, json_object
+from lmtools.data.stream import is_plain
 
 __all__ = [
     "Tally",
@@ -69,9 +71,11 @@ def open_source(source: str, kind: Kind, format: str = "auto") -> OpenedSource:
         DataError: there is no such source, or its format holds nothing of that kind.
         MachineError: the hub cannot be reached.
     """
-    rows, first = peek(read_source(source))
-    record = first.value if first is not None and isinstance(first.value, dict) else {}
-    reader = by_name(format) if format != "auto" else detect(record, kind) or CONTRACTS[kind]
+    rows, record = peek(read_source(source))
+    reader = by_name(format) if format != "auto" else detect(record, kind)
+    if reader is None:
+        refuse(source, record)
+        reader = CONTRACTS[kind]
     if kind not in reader.makes:
         noun = NOUNS[kind]
         raise DataError(
@@ -81,16 +85,16 @@ def open_source(source: str, kind: Kind, format: str = "auto") -> OpenedSource:
     return OpenedSource(rows, reader)
 
 
-def peek(rows: Rows) -> tuple[Rows, Row | None]:
-    """The same rows, and the first of them that could be read."""
+def peek(rows: Rows) -> tuple[Rows, Mapping[str, Any]]:
+    """The same rows, and the first of them that is an object; empty if the first readable row is none."""
     iterator = iter(rows.rows)
     read: list[Row] = []
     for row in iterator:
         read.append(row)
-        if not row.faults:
+        if not row.faults or len(read) > MAX_SHOWN:
             break
-    first = read[-1] if read and not read[-1].faults else None
-    return replace(rows, rows=chain(read, iterator)), first
+    first = read[-1].value if read and not read[-1].faults else None
+    return replace(rows, rows=chain(read, iterator)), first if isinstance(first, dict) else {}
 
 
 # From rows to records of our contracts, one by one.
@@ -113,11 +117,14 @@ class Tally:
         self.left_out[reason] = self.left_out.get(reason, 0) + 1
 
 
-def read_originals(reader: Reader, rows: Rows, tally: Tally) -> Iterator[Any]:
-    """The validated records of ``reader.model``.
+def read_converted(
+    reader: Reader, rows: Rows, kinds: Collection[Kind], tally: Tally
+) -> Iterator[dict[Kind, list[Record]]]:
+    """What the reader makes of each record: for each kind its records, perhaps none.
 
     Raises:
-        BrokenRecordsError: a row is no such record, or an id is used twice (raised after the last row).
+        BrokenRecordsError: a row is no record of ``reader.model``, or makes none of ours, or an id is used
+            twice (raised after the last row).
         DataError: there is no row.
     """
     faults = Faults(rows.source, rows.unit)
@@ -125,8 +132,13 @@ def read_originals(reader: Reader, rows: Rows, tally: Tally) -> Iterator[Any]:
     with_id = "id" in reader.model.model_fields or hasattr(reader.model, "id")
     for row in rows.rows:
         tally.records += 1
-        record = None if row.faults else _validated(reader.model, row.value)
         # A faulty row is only noted: what is wrong with all of them is raised after the last one.
+        try:
+            record = None if row.faults else _validated(reader.model, row.value)
+            converted = {kind: list(reader.makes[kind](record)) for kind in kinds if record is not None}
+        except (ValidationError, PydanticCustomError) as error:
+            faults.add([Fault(row.number, "", *_refusal(error), row.file)])
+            continue
         if record is None:
             unreadable = Fault(row.number, "", f"no record of {reader.label}", "compare it with the others")
             row_faults = row.faults or explain_value(row.number, row.value, reader.model) or [unreadable]
@@ -142,12 +154,20 @@ def read_originals(reader: Reader, rows: Rows, tally: Tally) -> Iterator[Any]:
                 faults.see_id(row.number, id, row.file)
             if tally.drop_repeats:
                 seen[identity] = hash(record)
-        yield record
+        yield converted
     faults.check()
     if not tally.records:
         raise DataError(
             f"{rows.source}: empty: it holds no record", fix="give a source with at least one record"
         )
+
+
+def _refusal(error: ValidationError | PydanticCustomError) -> tuple[str, str]:
+    """(problem, mend) of a record that breaks our contract once it is converted."""
+    if isinstance(error, PydanticCustomError):
+        return error.message(), str((error.context or {}).get("mend", "mend the record"))
+    fault = translate(0, error, {})[0]
+    return f"{fault.field}: {fault.problem}" if fault.field else fault.problem, fault.mend
 
 
 def _validated(model: type[BaseModel], value: Any) -> BaseModel | None:
@@ -185,7 +205,7 @@ def iter_converted(opened: OpenedSource, kind: Kind, tally: Tally) -> Iterator[R
         yield from iter_records(jsonl, cast("type[Record]", reader.model))  # several times faster
         return
     converted = _converted(opened, kind, tally)
-    if kind == "corpus" and reader is not CORPUS:
+    if kind == "corpus" and reader.gathers:
         yield from unique_passages(cast("Iterator[Passage]", converted), tally)
     else:
         yield from converted
@@ -193,12 +213,10 @@ def iter_converted(opened: OpenedSource, kind: Kind, tally: Tally) -> Iterator[R
 
 def _converted(opened: OpenedSource, kind: Kind, tally: Tally) -> Iterator[Record]:
     """What the reader makes of each record; one that gives nothing is counted as left out."""
-    convert = opened.reader.makes[kind]
-    for record in read_originals(opened.reader, opened.rows, tally):
-        converted = list(convert(record))
-        if not converted and kind != "corpus":
+    for converted in read_converted(opened.reader, opened.rows, (kind,), tally):
+        if not converted[kind] and kind != "corpus":
             tally.leave_out(opened.reader.unused)
-        yield from converted
+        yield from converted[kind]
 
 
 # The records of a source by kind.
@@ -284,7 +302,7 @@ def corpus_file(source: str) -> Path:
     """
     opened = open_source(source, "corpus")
     path = opened.rows.jsonl
-    if path is not None and opened.reader is CORPUS and not _wrapped(path):
+    if path is not None and opened.reader is CORPUS and is_plain(path):
         return path
     converted = cache_dir("corpora", f"{source_hash(source)[:32]}.jsonl")
     if not converted.exists():
@@ -295,12 +313,6 @@ def corpus_file(source: str) -> Path:
 def _load(source: str, kind: Kind, record: type[R], format: str, tally: Tally | None = None) -> list[R]:
     """Every record of a kind, whose type the kind decides."""
     return cast("list[R]", list(iter_converted(open_source(source, kind, format), kind, tally or Tally())))
-
-
-def _wrapped(path: Path) -> bool:
-    """Whether a file is more than its lines: compressed, or opened by a byte order mark."""
-    with path.open("rb") as stream:
-        return stream.read(3).startswith((b"\x1f\x8b", BOM))
 
 
 # Do questions and corpus belong together? A gold title that is not in the corpus can never be found.

@@ -6,6 +6,7 @@ a CSV the target is the last column.
 """
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,13 @@ import numpy as np
 
 from lmtools.core.arrays import Floats
 from lmtools.core.errors import DataError
-from lmtools.data.faults import Fault, Faults
+from lmtools.core.strings import cut
+from lmtools.data.faults import Fault, Faults, describe
 from lmtools.data.locations import source_path
-from lmtools.data.rows import Row, Rows, read_rows, read_text
+from lmtools.data.rows import Row, Rows, read_rows
+from lmtools.data.stream import read_text, text_lines
+
+MAX_COLUMNS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -84,27 +89,36 @@ def _fault(cells: dict[str, Any], name: str) -> tuple[str, str] | None:
     try:
         number = float(text)
     except (TypeError, ValueError):
-        return (
-            f"expected a number, found {text!r}",
-            "write a number; the first line of a CSV names the columns",
-        )
-    return None if math.isfinite(number) else (f"{text} is not finite", "drop the row, or mend the value")
+        mend = "write a number; the first line of a CSV names the columns"
+        if isinstance(text, str) and re.fullmatch(r"[+-]?\d+,\d+", text):
+            mend = "write a point in place of the comma"
+        return f"expected a number, found {describe(text)}", mend
+    except OverflowError:
+        number = math.inf
+    finite = math.isfinite(number)
+    return None if finite else (f"{cut(str(text), 30)} is not finite", "drop the row, or mend the value")
 
 
 def _spaced(path: Path) -> Iterator[Row]:
     """The rows of a table without a header, its columns named by their number from 0."""
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    for number, line in enumerate(text_lines(path), start=1):
         if line.strip():
             yield Row(number, {str(column): text for column, text in enumerate(line.split())})
 
 
 def _columns(path: Path) -> tuple[str, ...]:
-    """The columns that a file names."""
-    texts = read_text(path).split()
-    try:
-        columns = tuple(str(int(float(text))) for text in texts)
-    except ValueError as error:
-        raise DataError(f"{path}: {error}", fix="write one column a line, counted from 0") from error
+    """The columns that a file names; a number may be written as numpy does, 1.000e+00."""
+    columns = []
+    for text in read_text(path).split():
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not 0 <= number < MAX_COLUMNS or not number.is_integer():
+            raise DataError(
+                f"{path}: {cut(text, 30)!r} is no column's number", fix="write one column a line, from 0"
+            )
+        columns.append(str(int(number)))
     if not columns or len(set(columns)) < len(columns):
         raise DataError(f"{path}: names no column, or one twice", fix="write one column a line, from 0")
-    return columns
+    return tuple(columns)

@@ -4,7 +4,6 @@ A corpus is held in memory, or is a JSONL file read by position and never loaded
 memory per passage, most of them mapped, for where its line begins and its rank by id.
 """
 
-import gzip
 import hashlib
 import json
 import mmap
@@ -25,7 +24,8 @@ from lmtools.core.errors import DataError, MachineError
 from lmtools.core.files import cache_dir, sha256_file, sha256_text
 from lmtools.core.progress import say
 from lmtools.data.records import Passage
-from lmtools.data.rows import BOM, iter_records, open_data, read_passages
+from lmtools.data.rows import iter_records, read_passages
+from lmtools.data.stream import BOM, is_plain
 
 # Folders of the cache that are either whole or absent, however the process that fills them ends.
 
@@ -173,16 +173,14 @@ class Corpus(Protocol):
 
 
 def open_corpus(source: Path | Sequence[Passage]) -> Corpus:
-    """A corpus from passages or a JSONL file; a gzipped one, which has no positions, is read into memory.
+    """A corpus from passages or a JSONL file; one that is no plain text (gzip, UTF-16) is read into memory.
 
     Raises:
         DataError: no passage at all, an id used twice, or a file that breaks the data contract.
     """
     if not isinstance(source, Path):
         return MemoryCorpus(source)
-    with open_data(source) as stream:
-        compressed = isinstance(stream, gzip.GzipFile)
-    return MemoryCorpus(read_passages(source)) if compressed else FileCorpus(source)
+    return FileCorpus(source) if is_plain(source) else MemoryCorpus(read_passages(source))
 
 
 class MemoryCorpus:

@@ -51,8 +51,8 @@ def test_missing_column_without_a_near_miss(questions):
 
 
 def test_wrong_type_says_what_was_found(questions):
-    assert message(questions(GOOD + b'{"id": 7, "question": "Who?"}\n')) == (
-        "FILE:2: id: expected text, found a number (7)\n  fix: put it in quotes"
+    assert message(questions(GOOD + b'{"id": "b", "question": 7}\n')) == (
+        "FILE:2: question: expected text, found a number (7)\n  fix: put it in quotes"
     )
 
 
@@ -170,7 +170,10 @@ def test_an_empty_file(questions, data):
         (b"id,question\na,Who?\n", "a CSV or TSV table"),
         (b"id\tquestion\na\tWho?\n", "a CSV or TSV table"),
         (b"PAR1\x00\x00", "a Parquet file"),
-        ('{"id": "a"}'.encode("utf-16"), "UTF-16 text"),
+        (b"id;question\na;Who?\n", "a CSV or TSV table"),
+        (b"BZh91AY", "a bzip2 archive"),
+        (b"<!DOCTYPE html>\n", "HTML or XML"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
     ],
 )
 def test_another_format_is_named_with_the_command_that_converts_it(questions, data, what):

@@ -62,7 +62,7 @@ def test_two_records_of_one_id_that_differ_are_a_fault(original, tmp_path):
 
 def test_a_fault_beyond_the_limit_leaves_no_file_and_the_old_one_whole(original, tmp_path):
     out = tmp_path / "out" / "q.jsonl"
-    source = original(RECORD, {**RECORD, "_id": 3})
+    source = original(RECORD, {**RECORD, "_id": 3.5})
     with pytest.raises(DataError, match="expected text, found a number"):
         prepare(source, "questions", out, limit=1)
     assert list(out.parent.glob("*")) == []

@@ -8,7 +8,7 @@ from lmtools.data.faults import BrokenRecordsError
 from lmtools.data.formats import CONTRACTS, READERS, by_name, closest, detect
 from lmtools.data.records import Passage
 from lmtools.data.rows import Row, Rows
-from lmtools.data.sources import Tally, read_originals, unique_passages
+from lmtools.data.sources import Tally, read_converted, unique_passages
 
 FIELDS = sorted(
     {
@@ -61,7 +61,7 @@ def test_a_row_is_a_record_or_a_fault(reader, objects):
     rows = Rows("here", [Row(number, value) for number, value in enumerate(objects, start=1)])
     read, faulty = 0, set()
     try:
-        for _ in read_originals(reader, rows, Tally()):
+        for _ in read_converted(reader, rows, reader.makes, Tally()):
             read += 1
     except BrokenRecordsError as error:
         faulty = {fault.line for fault in error.faults if "is the id of" not in fault.problem}
@@ -71,7 +71,7 @@ def test_a_row_is_a_record_or_a_fault(reader, objects):
 def test_faults_of_rows_are_passed_on():
     rows = Rows("here", [Row(1, None), Row(2, {"id": "a", "question": "x"})], unit="record ")
     with pytest.raises(BrokenRecordsError, match="here:record 1: an object is expected, found null"):
-        list(read_originals(by_name("questions"), rows, Tally()))
+        list(read_converted(by_name("questions"), rows, ["questions"], Tally()))
 
 
 @pytest.mark.parametrize(

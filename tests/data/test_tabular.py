@@ -53,7 +53,7 @@ def test_all_faults_are_told_with_line_and_column(tmp_path):
         load_table(str(tmp_path / "t.csv"))
     lines = str(caught.value).splitlines()
     assert "t.csv:2: b: nan is not finite" in lines[1]
-    assert "t.csv:3: b: expected a number, found 'x'" in lines[2]
+    assert "t.csv:3: b: expected a number, found text ('x')" in lines[2]
     assert "t.csv:4: b: missing" in lines[3]
 
 

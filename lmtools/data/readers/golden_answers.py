@@ -6,7 +6,6 @@ PopQA's own table has ``possible_answers``, a list or the JSON of one, and a num
 the answer, the others its aliases; ``kind`` is PopQA's relation. Questions without an answer are left out.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, Any
@@ -14,20 +13,13 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, BeforeValidator, Field
 
 from lmtools.data.reader import Reader
-from lmtools.data.records import Question, Record, Texts
-
-
-def as_text(value: Any) -> Any:
-    """A whole number as text, for ids."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+from lmtools.data.records import Id, Question, Record, Texts
+from lmtools.data.rows import listed
 
 
 def as_list(value: Any) -> Any:
-    """The list that a text is the JSON of; what is none is left for the model to reject."""
-    try:
-        return json.loads(value) if isinstance(value, str) else value
-    except (ValueError, RecursionError):
-        return value
+    """The list that a text is, as JSON or as Python prints it; what is none is left as it is."""
+    return listed(value) if isinstance(value, str) else value
 
 
 class Relation(Record):
@@ -39,7 +31,7 @@ class Relation(Record):
 class GoldenRecord(Record):
     """A record with its answers."""
 
-    id: Annotated[str, BeforeValidator(as_text)] = Field(min_length=1)
+    id: Id = Field(min_length=1)
     question: str = Field(min_length=1)
     golden_answers: Annotated[Texts, BeforeValidator(as_list)] = Field(
         validation_alias=AliasChoices("golden_answers", "possible_answers")

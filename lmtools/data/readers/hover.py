@@ -11,17 +11,17 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from lmtools.data.reader import Fact, Reader, page_titles, zipped_pairs
-from lmtools.data.records import Question, Record
+from lmtools.data.records import Id, Question, Record, as_whole
 
 
 class HoverRecord(Record):
     """A record as HoVer's files have it; the test set has neither label nor supporting facts."""
 
-    id: str = Field(validation_alias="uid", min_length=1)
+    id: Id = Field(validation_alias="uid", min_length=1)
     claim: str = Field(min_length=1)
     supporting_facts: Annotated[tuple[Fact, ...], BeforeValidator(zipped_pairs)] = ()
     label: str = ""
-    num_hops: int | None = None
+    num_hops: Annotated[int | None, BeforeValidator(as_whole)] = None
 
 
 def question(record: HoverRecord) -> Iterator[Question]:

@@ -4,12 +4,12 @@
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from lmtools.data.reader import UNUSABLE_PAIR, PairRecord, Reader, usable_pair
-from lmtools.data.records import Preference
+from lmtools.data.records import Preference, as_whole
 
 
 class LlmBarRecord(PairRecord):
@@ -18,7 +18,7 @@ class LlmBarRecord(PairRecord):
     input: str = Field(min_length=1)
     output_1: str
     output_2: str
-    label: Literal[1, 2]
+    label: Annotated[Literal[1, 2], BeforeValidator(as_whole)]
 
 
 def preference(record: LlmBarRecord) -> Iterator[Preference]:

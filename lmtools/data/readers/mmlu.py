@@ -19,11 +19,12 @@ from lmtools.core.errors import DataError
 from lmtools.data.faults import Fault
 from lmtools.data.reader import Reader
 from lmtools.data.records import MultipleChoice, Record
-from lmtools.data.rows import Row, Rows, open_data, read_text
+from lmtools.data.rows import Row, Rows
+from lmtools.data.stream import open_data, text_lines
 
 COLUMNS = ("question", "A", "B", "C", "D", "answer")
 LETTERS = "ABCD"
-SUFFIXES = (".csv", ".csv.gz")
+SUFFIXES = (".csv", ".csv.gz", ".csv.zst")
 SNIFFED = 20
 """Records of a file that are looked at to tell whether it is one of MMLU's."""
 
@@ -92,10 +93,10 @@ def mmlu_rows(path: Path) -> Rows:
 
 
 def _rows(path: Path, file: str) -> Iterator[Row]:
-    stem = path.name.removesuffix(".gz").removesuffix(".csv")
+    stem = path.name.removesuffix(".gz").removesuffix(".zst").removesuffix(".csv")
     named = re.fullmatch(r"(.+)_(dev|val|test|train)", stem)
     subject, prefix = (named[1], f"{named[1]}-{named[2]}") if named else (stem, stem)
-    reader = csv.reader(io.StringIO(read_text(path), newline=""))
+    reader = csv.reader(text_lines(path))
     line, count = 1, 0
     try:
         for cells in reader:

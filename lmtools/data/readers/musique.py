@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from lmtools.data.reader import Reader
-from lmtools.data.records import Passage, Question, Record, Texts, as_tuples
+from lmtools.data.records import Id, Passage, Question, Record, Texts, as_tuples
 
 
 class Paragraph(Record):
@@ -35,7 +35,7 @@ class Step(Record):
 class MusiqueRecord(Record):
     """A record as MuSiQue's files have it; the test set tells neither answer nor support."""
 
-    id: str = Field(min_length=1)
+    id: Id = Field(min_length=1)
     question: str = Field(min_length=1)
     paragraphs: Annotated[tuple[Paragraph, ...], BeforeValidator(as_tuples)]
     question_decomposition: Annotated[tuple[Step, ...], BeforeValidator(as_tuples)] = ()

@@ -14,17 +14,17 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from lmtools.data.reader import UNUSABLE_PAIR, Reader, usable_pair
-from lmtools.data.records import Preference, Record, TextOrTurns, split_pair
+from lmtools.data.records import Id, Preference, Record, TextOrTurns, split_pair
 
 
 class PreferenceRecord(Record):
     """A pair whose answers may be the same, or empty."""
 
-    id: str = ""
+    id: Id = ""
     prompt: TextOrTurns = ""
     chosen: TextOrTurns = Field()
     rejected: TextOrTurns = Field()
-    distribution: str = ""
+    distribution: Id = ""
 
     @model_validator(mode="after")
     def _answers_to_one_prompt(self) -> Self:

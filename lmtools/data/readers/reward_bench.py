@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from lmtools.data.reader import UNUSABLE_PAIR, PairRecord, Reader, usable_pair
-from lmtools.data.records import Preference
+from lmtools.data.records import Id, Preference
 
 
 class RewardBenchRecord(PairRecord):
@@ -18,7 +18,7 @@ class RewardBenchRecord(PairRecord):
     prompt: str = Field(min_length=1)
     chosen: str
     rejected: str
-    subset: str
+    subset: Id
 
 
 def preference(record: RewardBenchRecord) -> Iterator[Preference]:

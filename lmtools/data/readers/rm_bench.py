@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import AliasChoices, Field
 
 from lmtools.data.reader import UNUSABLE_PAIR, PairRecord, Reader, usable_pair
-from lmtools.data.records import Preference, Texts
+from lmtools.data.records import Id, Preference, Texts
 
 
 class RmBenchRecord(PairRecord):
@@ -23,7 +23,7 @@ class RmBenchRecord(PairRecord):
     prompt: str = Field(min_length=1)
     chosen: Texts = Field(min_length=1)
     rejected: Texts = Field(min_length=1)
-    domain: str = Field(default="", validation_alias=AliasChoices("domain", "subset"))
+    domain: Id = Field(default="", validation_alias=AliasChoices("domain", "subset"))
 
 
 def preferences(record: RmBenchRecord) -> Iterator[Preference]:
