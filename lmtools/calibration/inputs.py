@@ -13,7 +13,7 @@ from lmtools.core.errors import DataError, RecipeError
 from lmtools.core.files import sha256_file, sha256_text
 from lmtools.core.progress import say
 from lmtools.core.strings import near_miss
-from lmtools.data.records import Record
+from lmtools.data.records import Id, Record
 from lmtools.data.rows import read_records
 from lmtools.data.sources import source_hash
 from lmtools.models.files import model_hashes
@@ -24,7 +24,7 @@ from lmtools.models.files import model_hashes
 class WrittenAnswer(Record):
     """One answer to one question; a question may have several, so ids need not be unique."""
 
-    question: str = Field(alias="id", min_length=1)
+    question: Id = Field(alias="id", min_length=1)
     answer: str = Field(min_length=1)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from string import Formatter
-from typing import Any, Literal, Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -24,9 +24,10 @@ from lmtools.core.files import bundled
 from lmtools.core.recipe import SUFFIXES, load_recipe, parse_yaml
 from lmtools.core.seeds import derive
 from lmtools.core.strings import near_path
+from lmtools.data.formats import detect
+from lmtools.data.locations import read_source
 from lmtools.data.records import MultipleChoice, Question, TruthfulQuestion
-from lmtools.data.rows import jsonl_lines
-from lmtools.data.sources import load_choices, load_questions, load_truthful
+from lmtools.data.sources import load_choices, load_questions, load_truthful, peek
 from lmtools.metrics.answers import exact_match, f1, normalise
 
 # What a task is: the schema of `evals/*.yaml`, and how a name becomes one.
@@ -126,7 +127,7 @@ def load_definition(name: str) -> tuple[str, Definition]:
     if path.suffix in SUFFIXES and path.is_file():
         return path.stem, _read(path)
     if path.is_file():
-        return path.name.split(".")[0], KINDS[_kind_of(path)](source=name)
+        return path.name.split(".")[0], KINDS[_kind_of(name)](source=name)
     near = get_close_matches(name, packaged_tasks(), n=3, cutoff=0.5)
     if not near and (file := near_path(path)):
         near = [str(file)]
@@ -146,22 +147,16 @@ def _read(path: Path) -> Definition:
     return load_recipe(KINDS[kind], str(path), default="")
 
 
-def _kind_of(path: Path) -> str:
-    """Which of the two contracts a JSONL file follows, by its first line."""
-    import json
-
-    line = next((line for _, line in jsonl_lines(path)), b"")
-    try:
-        record: Any = json.loads(line)
-    except ValueError:
-        record = None
-    fields = record.keys() if isinstance(record, dict) else set()
-    if "question" not in fields:
-        raise DataError(
-            f"{path}: its first line has no `question`",
-            fix='write {"id", "question", "choices", "answer": INDEX} or {"id", "question", "answer"} a line',
-        )
-    return "choices" if "choices" in fields else "answers"
+def _kind_of(source: str) -> str:
+    """Which kind of task the questions of a file make, by the format of its first record."""
+    _, record = peek(read_source(source))
+    reader = detect(record)
+    if reader is not None and {"choices", "questions"} & set(reader.makes):
+        return "choices" if "choices" in reader.makes else "answers"
+    raise DataError(
+        f"{source}: its first line has no `question`",
+        fix='write {"id", "question", "choices", "answer": INDEX} or {"id", "question", "answer"} a line',
+    )
 
 
 def _check_fields(setting: str, text: str, allowed: set[str], needed: set[str]) -> None:
