@@ -97,7 +97,8 @@ def closest(fields: Collection[str]) -> Reader | None:
         near_misses = [near_miss(mark, names, cutoff=0.8) for mark in reader.marks]
         return sum(field is not None for field in near_misses) / len(near_misses)
 
-    best = max(READERS, key=share)
+    # A passage without its title has a query's fields; the title is the likelier to be missing.
+    best = max((reader for reader in READERS if reader is not BEIR_QUERIES), key=share)
     return best if share(best) > 0 else None
 
 
@@ -110,6 +111,11 @@ REFUSED: Mapping[frozenset[str], tuple[str, str]] = {
         "DPR's training data",
         "keep question, answers and the titles of positive_ctxs: "
         "jq -c '.[] | {id: .question, question, golden_answers: .answers}' FILE > OUT.jsonl",
+    ),
+    frozenset({"version", "data"}): (
+        "SQuAD",
+        "take its questions: jq -c '.data[] | .title as $title | .paragraphs[].qas[] | "
+        "{id, question, answer: .answers[0].text, supporting: [$title]}' FILE > OUT.jsonl",
     ),
     frozenset({"response_a", "response_b"}): (
         "answers of an arena, of which a field names the better",

@@ -22,7 +22,7 @@ from typing import Any
 
 from lmtools.core.errors import DataError, MachineError
 from lmtools.core.files import PACKAGE, bundled, sha256_file, sha256_text
-from lmtools.core.strings import did_you_mean
+from lmtools.core.strings import cut, did_you_mean
 from lmtools.data.parquet import json_value, parquet_files
 from lmtools.data.readers.mmlu import is_mmlu, mmlu_rows, tables
 from lmtools.data.records import as_id
@@ -45,7 +45,7 @@ ATLAS = {
 def read_source(source: str) -> Rows:
     """The rows of a source of any format; raises as ``open_source`` does."""
     if source.startswith(HUB_PREFIX):
-        return Rows(source, numbered(map(json_value, load_hub(source))), unit="record ")
+        return Rows(source, numbered(hub_values(source)), unit="record ")
     path = source_path(source)
     if pair_files(path):
         return Rows(source, _rows_of_pairs(path))
@@ -109,7 +109,7 @@ def source_path(source: str) -> Path:
     """The file behind a source that is no hub data set.
 
     Raises:
-        DataError: the bundled data set has no such split.
+        DataError: the bundled data set has no such split, or no file can have such a name.
     """
     if source in ATLAS:
         return bundled("data", "atlas", ATLAS[source])
@@ -120,7 +120,15 @@ def source_path(source: str) -> Path:
         )
     if source.startswith(DATA_PREFIX):
         return data_folder() / source.removeprefix(DATA_PREFIX)
-    return Path(source).expanduser()
+    try:
+        path = Path(source).expanduser()
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return path
+    except (OSError, ValueError, RuntimeError) as error:  # too long, not permitted, NUL, ~nobody
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{cut(source, 200)}: cannot be read: {reason}", fix="check the path") from error
+    return path
 
 
 def data_folder() -> Path:
@@ -192,6 +200,19 @@ def load_hub(source: str) -> Any:
         names = [feature.int2str(number) if number >= 0 else "" for number in dataset[column]]
         dataset = dataset.remove_columns(column).add_column(column, names)
     return dataset
+
+
+def hub_values(source: str) -> Iterator[Any]:
+    """The records of a data set; raises as ``load_hub`` does, also for one that cannot be decoded."""
+    records = iter(load_hub(source))
+    while True:
+        try:
+            record = next(records)
+        except StopIteration:
+            return
+        except Exception as error:  # whatever a decoder of ``datasets`` may raise
+            raise _explained(source, parse_hub_name(source), error) from error
+        yield json_value(record)
 
 
 def hub_hash(dataset: Any) -> str:

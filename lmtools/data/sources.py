@@ -20,7 +20,7 @@ from pydantic_core import PydanticCustomError
 from lmtools.core.errors import DataError
 from lmtools.core.files import cache_dir, write_jsonl
 from lmtools.data.faults import MAX_SHOWN, Fault, Faults, explain_value, text_faults, translate
-from lmtools.data.formats import CONTRACTS, CORPUS, by_name, detect, refuse
+from lmtools.data.formats import CONTRACTS, CORPUS, by_name, closest, detect, refuse
 from lmtools.data.locations import HUB_PREFIX, read_source, source_hash, source_path
 from lmtools.data.reader import EXAMPLES, NOUNS, Kind, Reader, unchanged
 from lmtools.data.records import (
@@ -65,7 +65,7 @@ class OpenedSource:
 
 
 def open_source(source: str, kind: Kind, format: str = "auto") -> OpenedSource:
-    """Open a source and find its reader: where no format fits, the contract's, which says what is missing.
+    """Open a source and find its reader: where no format fits, the nearest, which says what is missing.
 
     Raises:
         DataError: there is no such source, or its format holds nothing of that kind.
@@ -75,7 +75,8 @@ def open_source(source: str, kind: Kind, format: str = "auto") -> OpenedSource:
     reader = by_name(format) if format != "auto" else detect(record, kind)
     if reader is None:
         refuse(source, record)
-        reader = CONTRACTS[kind]
+        near = closest(record)  # as the check does
+        reader = near if near is not None and kind in near.makes else CONTRACTS[kind]
     if kind not in reader.makes:
         noun = NOUNS[kind]
         raise DataError(

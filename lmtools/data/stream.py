@@ -25,7 +25,7 @@ HEAD = 1 << 16
 """Bytes at the start of a file that tell what it is."""
 MAX_LINE = 1 << 26
 """The longest line, in bytes: a record's texts have a million characters at most."""
-BOMB = (1 << 28, 200)
+BOMB = (1 << 24, 200)
 """Decompressed bytes, and how many times the compressed ones, that no data come to together."""
 MARKS = {
     codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",  # before UTF-16, whose mark opens it
@@ -43,8 +43,10 @@ def open_data(path: Path) -> Iterator[IO[bytes]]:
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            what = "a folder" if path.is_dir() else "a pipe or a device"
-            raise DataError(f"{path}: cannot be read: {what}, no file", fix="give a file, or write it to one")
+            what, fix = "a pipe or a device", "write it to a file first"
+            if path.is_dir():
+                what, fix = "a folder of nothing that is read whole", "name a file in it"
+            raise DataError(f"{path}: cannot be read: {what}", fix=fix)
         with io.BufferedReader(io.FileIO(path), HEAD) as raw:
             yield cast("IO[bytes]", _unwrapped(path, raw))
     except FileNotFoundError as error:
@@ -127,7 +129,7 @@ def _unwrapped(path: Path, raw: "io.BufferedReader[Any]") -> "io.BufferedReader[
     if head.startswith(GZIP):
         stream = _Layer.over(_limited(path, raw, _gunzipped(raw)))
     elif head.startswith(ZSTD):
-        stream = _Layer.over(_limited(path, raw, _unzstd(raw)))
+        stream = _Layer.over(_limited(path, raw, _unzstd(path, raw)))
     head = stream.peek(1)
     if encoding := _encoding(head):
         stream = _Layer.over(_recoded(path, stream, encoding))
@@ -173,10 +175,13 @@ def _gunzipped(raw: "io.BufferedReader[Any]") -> Iterator[bytes]:
         yield from _blocks(stream)
 
 
-def _unzstd(raw: "io.BufferedReader[Any]") -> Iterator[bytes]:
+def _unzstd(path: Path, raw: "io.BufferedReader[Any]") -> Iterator[bytes]:
     import pyarrow as pa
 
-    yield from _blocks(pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd"))
+    try:
+        yield from _blocks(pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd"))
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: damaged zstd: {error}", fix="fetch or compress the file again") from error
 
 
 def _limited(path: Path, raw: "io.BufferedReader[Any]", blocks: Iterator[bytes]) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""Whatever bytes a file has, it is read, or refused by a message that names it; what the check passes is read.
+"""Whatever bytes a file has, it is read, or refused by a message that names it; what the check passes, loads.
 
 Files of every format are written right, and then changed: cut, doubled, overwritten with what breaks parsers.
 """
@@ -104,9 +104,12 @@ def told(read, *names: str) -> None:
     try:
         read()
     except LmtoolsError as error:
-        assert any(name in error.message for name in names), error.message
-        assert error.fix
-        assert len(error.message) < 100_000
+        refusal = error
+    else:
+        return
+    assert any(name in refusal.message for name in names), refusal.message
+    assert refusal.fix
+    assert len(refusal.message) < 10_000
 
 
 def csv_bytes(record, delimiter=",") -> bytes:
@@ -141,7 +144,7 @@ def files() -> dict[str, bytes]:
         "cr.jsonl": two.replace(b"\n", b"\r"),
         "crlf.jsonl": two.replace(b"\n", b"\r\n"),
         "bom.jsonl": b"\xef\xbb\xbf" + two,
-        "c.jsonl.gz": gzip.compress(two * 1),
+        "c.jsonl.gz": gzip.compress(two),
         "c.jsonl.zst": pa.compress(two, codec="zstd", asbytes=True),
         "utf16.jsonl": two.decode().encode("utf-16"),
         "utf16be.jsonl": two.decode().encode("utf-16-be"),
@@ -287,8 +290,7 @@ def test_both_ways_to_read_jsonl_agree(tmp_path_factory, name, changes):
         assert len(fast) == check(str(path)).records
     else:
         with pytest.raises(LmtoolsError):
-            open_records = sources.load_questions if name == "questions" else sources.load_passages
-            open_records(str(path))
+            check(str(path))
 
 
 @given(edits)
@@ -313,7 +315,8 @@ def test_tables_of_numbers_are_read_or_refused(tmp_path_factory, name, changes):
 
     def read():
         table = load_table(str(source))
-        assert np.isfinite(table.features).all() and np.isfinite(table.target).all()
+        assert np.isfinite(table.features).all()
+        assert np.isfinite(table.target).all()
 
     told(read, str(folder))
 
