@@ -21,6 +21,7 @@ from lmtools.core.progress import first_process, say
 from lmtools.core.recipe import dump_recipe
 from lmtools.core.results import Difference, Results, Row
 from lmtools.core.run import Run, default_out, last_run, last_unfinished, started_with
+from lmtools.core.strings import secrets_masked
 from lmtools.core.tracking import TrackedRun, Tracker, open_tracker
 from lmtools.models.precision import describe_precisions
 from lmtools.models.publish import local_paths, upload
@@ -212,7 +213,7 @@ def _write_page(run: Run) -> None:
 def _tracked(run: Run, recipe: Config) -> TrackedRun:
     """What a tracker is told of a run."""
     key = sha256_text(f"{run.directory.resolve()} {run.manifest.started}")[:16]
-    return TrackedRun(run.directory.name, key, run.directory, recipe.model_dump(mode="json"))
+    return TrackedRun(run.directory.name, key, run.directory, secrets_masked(recipe.model_dump(mode="json")))
 
 
 def _mention_paths(files: Mapping[str, Path | str]) -> None:

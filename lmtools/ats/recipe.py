@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from lmtools.ats.sequences import Layout
 from lmtools.core.config import SYSTEM, Config, Seed
 from lmtools.core.errors import ModelError
+from lmtools.data.locations import Source
 from lmtools.models.spec import ModelSpec
 
 # The head: its kind, its features, and the sizes of the model it is for.
@@ -162,7 +163,7 @@ Compared = Literal[
 class DataSettings(Config):
     """The instructions, and how they become sequences of tokens."""
 
-    train: str = Field(
+    train: Source = Field(
         default="atlas:instructions",
         description="Instructions with their answers: a file, `atlas:instructions`, `data:FILE` of "
         "$LMTOOLS_DATA or `hf:REPO[:CONFIG][:SPLIT]`.",

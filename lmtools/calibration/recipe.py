@@ -1,19 +1,28 @@
 """Every setting of a calibration measurement; its description says what it does and what it costs."""
 
+import os
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from lmtools.core.config import SYSTEM, Config, Seed
+from lmtools.core.config import SYSTEM, Config, Location, Seed
+from lmtools.core.files import bundled
 from lmtools.models.spec import ModelSpec
 
 ConfidenceName = Literal["mean", "product", "length-normalised"]
 
 
+def task_file(name: str) -> tuple[str, str, str]:
+    """The name of a task as ``Location.split`` gives it: a path where it is a file, and no packaged task."""
+    packaged = bundled("evals", f"{name}.yaml").is_file()
+    file = not packaged and os.path.isfile(os.path.expanduser(name))
+    return ("", name, "") if file else (name, "", "")
+
+
 class TaskSettings(Config):
     """One task of the measurement; in a recipe its bare name will do."""
 
-    name: str = Field(
+    name: Annotated[str, Location(task_file)] = Field(
         min_length=1,
         description="A packaged task (`evals/*.yaml`), a YAML file that defines one, or a JSONL file of "
         "multiple-choice or short-answer questions.",
@@ -38,7 +47,7 @@ class AnswerSettings(Config):
     samples: int = Field(
         default=1, ge=1, description="Answers per question, each measured; time grows with it."
     )
-    file: str | None = Field(
+    file: Annotated[str | None, Location()] = Field(
         default=None,
         description="JSONL of `id` and `answer`: these are scored, and nothing is generated. A question may "
         "have several; those without any are left out. Needs exactly one short-answer task.",
@@ -62,7 +71,7 @@ class CalibrationRecipe(Config):
         default=ModelSpec(),
         description="The language model that is measured: which one, at which precision, run by what.",
     )
-    head: str | None = Field(
+    head: Annotated[str | None, Location()] = Field(
         default=None,
         description="A run of `lmtools ats fit`, whose head and baselines are measured beside the "
         "uncalibrated model; needs the hf backend. null: the model alone. The model runs once for all of "

@@ -17,7 +17,7 @@ import typer
 from lmtools.cli.invocation import as_called, every, tree
 from lmtools.core.errors import LmtoolsError
 from lmtools.core.progress import first_process
-from lmtools.core.strings import printable
+from lmtools.core.strings import printable, without_secrets
 
 INTERRUPTED = 130
 
@@ -58,16 +58,16 @@ def explain(error: BaseException, debug: bool = False) -> Fault:
 def report(fault: Fault, *, as_json: bool, error: BaseException | None = None) -> None:
     """Tell a person on stderr and, with ``as_json``, a program on stdout; ``error`` adds its traceback."""
     if error is not None:
-        traceback.print_exception(error)
+        typer.echo(without_secrets("".join(traceback.format_exception(error))), err=True, nl=False)
     first_word = "interrupted" if fault.exit_code == INTERRUPTED else "error"
     fix = as_called(fault.fix)
     with suppress(OSError):  # the exit code says it, too
         typer.secho(f"{first_word}: ", fg=typer.colors.RED, bold=True, nl=False, err=True)
-        typer.echo(printable(fault.message), err=True)
+        typer.echo(printable(without_secrets(fault.message)), err=True)
         if fix:
             typer.echo(printable(f"  fix: {fix}" if first_word == "error" else fix), err=True)
     if as_json and first_process():
-        value = {"error": fault.message, "fix": fix, "exit_code": fault.exit_code}
+        value = {"error": without_secrets(fault.message), "fix": fix, "exit_code": fault.exit_code}
         with suppress(OSError):
             sys.stdout.write(json.dumps(value) + "\n")
 

@@ -1,6 +1,11 @@
-"""The base of every setting in a recipe: frozen, unknown keys forbidden, every field described."""
+"""The base of every setting in a recipe: frozen, unknown keys forbidden, every field described.
 
-from typing import Annotated
+A setting that may name a file carries a ``Location``; ``Config.with_paths`` changes the paths in all of them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +21,22 @@ Seed = Annotated[
 """A recipe's ``seed``."""
 
 
+@dataclass(frozen=True)
+class Location:
+    """Marks a setting whose value may name a file or folder, or several.
+
+    ``split`` takes a value apart into what stands before its path, the path, and what stands behind it; the
+    path is empty where the value names something else.
+    """
+
+    split: Callable[[str], tuple[str, str, str]] = lambda value: ("", value, "")
+
+    def changed(self, value: str, change: Callable[[str], str]) -> str:
+        """The value with another path in it."""
+        before, path, behind = self.split(value)
+        return f"{before}{change(path)}{behind}" if path else value
+
+
 class Config(BaseModel):
     """A block of settings. Fields carry ``Field(description=...)``: what a setting does and what it costs.
 
@@ -23,3 +44,21 @@ class Config(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    def with_paths(self, change: Callable[[str], str]) -> Self:
+        """The same settings, with ``change`` made to every path that one of them or a block of them names."""
+        updates = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            mark = next((item for item in field.metadata if isinstance(item, Location)), None)
+            if (changed := _with_paths(value, mark, change)) != value:
+                updates[name] = changed
+        return self.model_copy(update=updates) if updates else self
+
+
+def _with_paths(value: Any, mark: Location | None, change: Callable[[str], str]) -> Any:
+    if isinstance(value, Config):
+        return value.with_paths(change)
+    if isinstance(value, tuple):
+        return tuple(_with_paths(item, mark, change) for item in value)
+    return mark.changed(value, change) if mark is not None and isinstance(value, str) else value

@@ -4,6 +4,8 @@ The command line prints them without a traceback (``--debug`` shows it) and exit
 2 where the user's input is wrong, 1 where the machine or a service failed.
 """
 
+from lmtools.core.strings import without_secrets
+
 
 class LmtoolsError(Exception):
     """A fault the user can mend: what is wrong and where, then how to mend it.
@@ -16,9 +18,8 @@ class LmtoolsError(Exception):
     exit_code = 2
 
     def __init__(self, message: str, fix: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.fix = fix
+        self.message, self.fix = without_secrets(message), without_secrets(fix)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message}\n  fix: {self.fix}" if self.fix else self.message

@@ -130,6 +130,19 @@ def file_name(text: str) -> str:
     return quoted if len(quoted) <= MAX_NAME else f"{quoted[: MAX_NAME - 17]}-{sha256_text(text)[:16]}"
 
 
+def absolute(path: str) -> str:
+    """A path as it is meant here, ``~`` and links to folders above included, so that it means the same anywhere.
+
+    One that no UTF-8 file can hold stays as it is.
+    """
+    try:
+        whole = os.path.abspath(os.path.expanduser(path))
+        whole.encode()
+    except (OSError, UnicodeEncodeError):  # the working directory is gone, or has such a name
+        return path
+    return whole
+
+
 def sha256_file(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as stream:

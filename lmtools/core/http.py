@@ -24,7 +24,7 @@ from pydantic import AfterValidator, BaseModel, ValidationError
 
 from lmtools.core.errors import LmtoolsError, MachineError
 from lmtools.core.progress import say
-from lmtools.core.strings import cut, printable, well_formed
+from lmtools.core.strings import MASK, cut, printable, well_formed, without_secrets
 
 if TYPE_CHECKING:
     import httpx
@@ -270,6 +270,11 @@ def check_address(address: str, setting: str) -> None:
     """
     import httpx
 
+    if MASK in address:
+        raise LmtoolsError(
+            f"{setting}: the secrets in {address} are not kept in a run",
+            fix=f"give the whole address again: --set {setting}=ADDRESS",
+        )
     try:
         httpx.URL(address)
         parts = urlsplit(address)  # finds brackets that do not match

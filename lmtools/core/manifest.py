@@ -4,10 +4,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from lmtools.core.errors import RunError
 from lmtools.core.files import write_json
+from lmtools.core.strings import secrets_masked
+
+MANIFEST = "manifest.json"
 
 
 class Manifest(BaseModel):
@@ -21,6 +24,8 @@ class Manifest(BaseModel):
     """Path or name of each input -> SHA-256 of its content."""
     versions: dict[str, str]
     machine: dict[str, Any]
+    directory: str = ""
+    """Where the run was when its recipe was written: what that names moves with it. Empty in older runs."""
     precision: dict[str, str] = {}
     """Name of each model's setting -> ``DTYPE: why``."""
     started: str
@@ -29,6 +34,11 @@ class Manifest(BaseModel):
     stages: dict[str, float] = {}
     processor: dict[str, float] = {}
     """The same stages in seconds of processor time, over all cores."""
+
+    @field_validator("command", "inputs", "precision")
+    @classmethod
+    def _without_secrets(cls, value: Any) -> Any:
+        return secrets_masked(value)
 
     def write(self, path: Path) -> None:
         """Replace the file in one step."""

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from lmtools.core.strings import printable
+from lmtools.core.strings import printable, without_secrets
 
 QUIET_SECONDS = 10.0
 """The longest time without a line while something works."""
@@ -87,7 +87,7 @@ def say(text: str) -> None:
     if first_process():
         _pulse.spoken = time.monotonic()
         with suppress(OSError):
-            print(printable(text), file=sys.stderr, flush=True)
+            print(printable(without_secrets(text)), file=sys.stderr, flush=True)
 
 
 @contextmanager

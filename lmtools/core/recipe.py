@@ -17,6 +17,7 @@ from lmtools.core.errors import RecipeError
 from lmtools.core.files import bundled
 from lmtools.core.recipe_faults import describe_faults
 from lmtools.core.recipe_yaml import apply_override, key_lines, parse_yaml, to_yaml
+from lmtools.core.strings import secrets_masked
 
 __all__ = [
     "RecipeInfo",
@@ -25,6 +26,7 @@ __all__ = [
     "list_recipes",
     "load_recipe",
     "parse_yaml",
+    "read_recipe",
     "recipe_system",
 ]
 
@@ -55,7 +57,7 @@ def load_recipe(schema: type[T], ref: str | None, overrides: Sequence[str] = (),
         RecipeError: every fault of the file and of the overrides, a line each.
     """
     path = find_recipe(ref or default)
-    text = _read(path)
+    text = read_recipe(path)
     data = parse_yaml(text, str(path))
     locations: dict[tuple[str | int, ...], str] = {
         keys: f"{path}:{line}" for keys, line in key_lines(text).items()
@@ -144,16 +146,22 @@ def recipe_system(path: Path) -> str:
     Raises:
         RecipeError: the file is not YAML.
     """
-    system = parse_yaml(_read(path), str(path)).get("system", "")
+    system = parse_yaml(read_recipe(path), str(path)).get("system", "")
     return system if isinstance(system, str) else ""
 
 
 def dump_recipe(config: Config) -> str:
-    """A configuration as YAML, every default spelled out; loading it gives the same configuration."""
-    return to_yaml(config.model_dump(mode="json"))
+    """A configuration as YAML, every default spelled out; loading it gives the same one, less the secrets in
+    addresses."""
+    return to_yaml(secrets_masked(config.model_dump(mode="json")))
 
 
-def _read(path: Path) -> str:
+def read_recipe(path: Path) -> str:
+    """The text of a recipe's file.
+
+    Raises:
+        RecipeError: it cannot be read, or is not UTF-8.
+    """
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -15,6 +15,7 @@ import os
 import shlex
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,17 +24,17 @@ from typing import Any, Self
 from lmtools.core.config import Config
 from lmtools.core.environment import machine, versions
 from lmtools.core.errors import RunError
-from lmtools.core.files import cannot_write, write_text
+from lmtools.core.files import absolute, cannot_write, write_text
 from lmtools.core.journal import Journal
-from lmtools.core.manifest import Manifest, now, read_manifest
+from lmtools.core.manifest import MANIFEST, Manifest, now, read_manifest
 from lmtools.core.progress import Work, duration, expected_seconds, first_process, say, working
-from lmtools.core.recipe import dump_recipe
+from lmtools.core.recipe import dump_recipe, read_recipe
 from lmtools.core.recipe_yaml import parse_yaml
 from lmtools.core.results import Difference, Results, Row
 from lmtools.core.strings import near_path
 from lmtools.core.tracking import FINAL, TRAINING_FILE, Curves, NoTracker, Point, StepCallback, Tracker
 
-RECIPE, MANIFEST, METRICS, LOCK = "recipe.yaml", "manifest.json", "metrics.json", ".lock"
+RECIPE, METRICS, LOCK = "recipe.yaml", "metrics.json", ".lock"
 
 
 class Run:
@@ -83,6 +84,7 @@ class Run:
             versions=versions(),
             machine=machine(),
             precision=dict(precision or {}),
+            directory=absolute(str(directory)),
             started=now(),
         )
         if not first_process():
@@ -282,7 +284,7 @@ def resumed_manifest(directory: Path, fresh: Manifest, recipe: str, resume: bool
         raise RunError(
             f"{directory}: cannot be resumed, since it was started differently:\n"
             + "\n".join(f"  {change}" for change in changes),
-            fix=_mend(directory, recipe, changes),
+            fix=_mend(directory, before, recipe, fresh.inputs, changes),
         )
     for name, version in fresh.versions.items():
         if before.versions.get(name) != version:
@@ -291,9 +293,11 @@ def resumed_manifest(directory: Path, fresh: Manifest, recipe: str, resume: bool
     return before.model_copy(update={"resumed": [*before.resumed, now()], "precision": precision})
 
 
-def _mend(directory: Path, recipe: str, changes: Sequence[str]) -> str:
+def _mend(
+    directory: Path, before: Manifest, recipe: str, inputs: Mapping[str, str], changes: Sequence[str]
+) -> str:
     """How to go on. Where only precisions differ (`auto` is another one on this machine), with its own."""
-    settings = _setting_changes(directory / RECIPE, recipe)
+    settings = _setting_changes(directory / RECIPE, recipe, before.inputs, inputs)
     if len(settings) == len(changes) and all(key.endswith(".dtype") for key in settings):
         named = " ".join(f"--set {key}={before}" for key, (before, _) in settings.items())
         return f"go on at its own precision: {named}"
@@ -311,24 +315,50 @@ def started_with(directory: Path, recipe: str, inputs: Mapping[str, str], seed: 
 def _changes(
     directory: Path, before: Manifest, recipe: str, inputs: Mapping[str, str], seed: int
 ) -> list[str]:
-    settings = _setting_changes(directory / RECIPE, recipe).items()
+    settings = _setting_changes(directory / RECIPE, recipe, before.inputs, inputs).items()
     changes = [f"{key}: was {was}, is {now_is}" for key, (was, now_is) in settings]
     changes += _input_changes(before.inputs, inputs)
     return changes + ([f"seed: was {before.seed}, is {seed}"] if before.seed != seed else [])
 
 
-def _setting_changes(path: Path, recipe: str) -> dict[str, tuple[Any, Any]]:
-    """Dotted key -> its value before and now, of every setting that differs."""
-    before = _leaves(parse_yaml(path.read_text(encoding="utf-8"), str(path)) if path.exists() else {})
+def _setting_changes(
+    path: Path, recipe: str, inputs_before: Mapping[str, str], inputs: Mapping[str, str]
+) -> dict[str, tuple[Any, Any]]:
+    """Dotted key -> its value before and now, of every setting that differs.
+
+    Two names of one file, or of an input with the same content, do not differ.
+    """
+    before = _leaves(parse_yaml(read_recipe(path), str(path)) if path.exists() else {})
     after = _leaves(parse_yaml(recipe, "recipe"))
     values = {
         key: (before.get(key, "absent"), after.get(key, "absent"))
         for key in sorted(before.keys() | after.keys())
     }
-    return {key: (was, now_is) for key, (was, now_is) in values.items() if was != now_is}
+
+    def alike(was: Any, now_is: Any) -> bool:
+        if was == now_is or not isinstance(was, str) or not isinstance(now_is, str):
+            return bool(was == now_is)
+        digest = inputs_before.get(was)
+        return _same_file(was, now_is) or (digest is not None and digest == inputs.get(now_is))
+
+    return {key: (was, now_is) for key, (was, now_is) in values.items() if not alike(was, now_is)}
+
+
+def _same_file(a: str, b: str) -> bool:
+    """Whether two texts are the path of one and the same file or folder."""
+    try:
+        return os.path.samefile(absolute(a), absolute(b))
+    except (OSError, ValueError):  # nothing there, or no path at all
+        return False
 
 
 def _input_changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Inputs that are not what they were. The same content under another name is no change: it was moved."""
+    gone = Counter(digest for name, digest in before.items() if name not in after)
+    new = Counter(digest for name, digest in after.items() if name not in before)
+    if gone == new:
+        before = {name: digest for name, digest in before.items() if name in after}
+        after = {name: digest for name, digest in after.items() if name in before}
     return [
         f"input {name}: "
         + ("is new" if name not in before else "is gone" if name not in after else "has changed")

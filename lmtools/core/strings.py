@@ -1,12 +1,14 @@
-"""Texts at the doors: what may enter (``well_formed``), what may be shown (``printable``, ``short``).
+"""Texts at the doors: what may enter (``well_formed``), what may be shown (``printable``, ``short``) and what
+may be written down (``without_secrets``).
 
 Also the near miss of a name or a path that is not there.
 """
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 MAX_ENTRIES = 2000
 """Entries of a folder that are compared with a path."""
@@ -17,6 +19,20 @@ UNSHOWN = re.compile(
     "\u2028\u2029\ufeff\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"  # breaks, tags, half pairs
 )
 """What a terminal would obey, or a reader would not see, in place of showing it."""
+
+MASK = "***"
+"""What stands in place of a secret."""
+ADDRESS = re.compile(r"(?<=://)[^\s\"'<>`]+")
+"""An address behind its scheme."""
+USER = re.compile(r"^(?:[^/?#]*@|(?!\[)[^/?#@]*:(?!\d*(?:[/?#]|$)).*@)")
+"""User and password at its beginning, also where an unescaped mark in the password ends the host too early."""
+SECRET = re.compile(
+    r"((?:^|[?&;#])[\w.%-]*?(?<![a-z])(?:(?:api|access|auth|bearer|client|refresh|id|secret|session|subscription|"
+    r"private|shared)?(?:key|token|secret|passwd|password|pwd|auth|authorization|sig|signature|credentials?))=)"
+    r"[^&;#]+",
+    re.IGNORECASE,
+)
+"""A query's parameter that is named like a key: ``api_key``, ``access-token``, ``X-Amz-Signature``."""
 
 
 def well_formed(text: str) -> str:
@@ -39,6 +55,33 @@ def printable(text: str) -> str:
     \\x1b[2J caf\u00e9 \\u202e
     """
     return UNSHOWN.sub(lambda match: ascii(match[0])[1:-1], text.replace("\r\n", "\n"))
+
+
+def without_secrets(text: str) -> str:
+    """``text`` with user, password and keys in the addresses in it masked.
+
+    For every text of settings that is written down, and every message.
+
+    >>> without_secrets("http://me:pass@host/v1 https://host/find?k=3&api_key=abc")
+    'http://***@host/v1 https://host/find?k=3&api_key=***'
+    """
+    if "://" not in text:
+        return text
+    return ADDRESS.sub(lambda match: _masked(match[0]), text)
+
+
+def _masked(address: str) -> str:
+    address = USER.sub(f"{MASK}@", address) if "@" in address else address
+    return SECRET.sub(rf"\1{MASK}", address)
+
+
+def secrets_masked(value: Any) -> Any:
+    """JSON-able data with ``without_secrets`` of every text in it."""
+    if isinstance(value, str):
+        return without_secrets(value)
+    if isinstance(value, Mapping):
+        return {secrets_masked(key): secrets_masked(item) for key, item in value.items()}
+    return [secrets_masked(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def cut(text: str, limit: int) -> str:

@@ -18,10 +18,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from lmtools.core.config import Location
 from lmtools.core.errors import DataError, MachineError
-from lmtools.core.files import PACKAGE, bundled, sha256_file, sha256_text
+from lmtools.core.files import PACKAGE, absolute, bundled, sha256_file, sha256_text
 from lmtools.core.strings import cut, did_you_mean
 from lmtools.data.parquet import json_value, parquet_files
 from lmtools.data.readers.mmlu import is_mmlu, mmlu_rows, tables
@@ -129,6 +130,21 @@ def source_path(source: str) -> Path:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{cut(source, 200)}: cannot be read: {reason}", fix="check the path") from error
     return path
+
+
+def source_file(source: str) -> tuple[str, str, str]:
+    """A source as ``Location.split`` gives it: of ``hf:`` a local folder is a path, with what stands around it."""
+    if source in ATLAS or source.startswith(("atlas:", DATA_PREFIX)):
+        return source, "", ""
+    if not source.startswith(HUB_PREFIX):
+        return "", source, ""
+    repo, colon, rest = source.removeprefix(HUB_PREFIX).partition(":")
+    local = Path(repo).exists() and ":" not in absolute(repo)
+    return (HUB_PREFIX, repo, colon + rest) if local else (source, "", "")
+
+
+Source = Annotated[str, Location(source_file)]
+"""A setting that names records: a file, or what the head of this module lists."""
 
 
 def data_folder() -> Path:

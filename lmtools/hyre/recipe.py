@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
-from lmtools.core.config import SYSTEM, Config, Seed
+from lmtools.core.config import SYSTEM, Config, Location, Seed
 from lmtools.core.errors import RecipeError, RunError
+from lmtools.data.locations import Source, source_file
 from lmtools.hyre.settings import Acquisition, AdaptSettings, Task, TrainSettings
 from lmtools.hyre.sources import SOURCES
 from lmtools.models.feature_settings import FeatureSettings
@@ -56,7 +57,7 @@ class LoraSettings(Config):
 class DataSettings(Config):
     """Pairs or tables: what the ensemble learns from, and what it is adapted to."""
 
-    train: str = Field(
+    train: Source = Field(
         default="atlas:preferences",
         description="Preference pairs of many users: a file, `atlas:preferences`, `data:FILE` of "
         "$LMTOOLS_DATA or `hf:REPO[:CONFIG][:SPLIT]`. Reading them is most of the work, once: features are "
@@ -67,7 +68,7 @@ class DataSettings(Config):
         gt=0,
         description="Train on at most this many pairs, drawn by seed; null: all. Time grows with it.",
     )
-    targets: str = Field(
+    targets: Source = Field(
         default="atlas:preferences.targets",
         description="Pairs of the users to adapt to, named like `train`, told apart by `distribution`, or "
         "a folder with a file of each.",
@@ -78,7 +79,7 @@ class DataSettings(Config):
         description="Use at most this many pairs of each target, drawn by seed; null: all. Reading them "
         "costs most of an evaluation.",
     )
-    tables: tuple[str, ...] = Field(
+    tables: tuple[Source, ...] = Field(
         default=(),
         description="For regression and classification: tables, each an ensemble of its own (a folder in "
         "UCI's form, or a CSV whose last column is the target). Seconds each.",
@@ -246,17 +247,17 @@ class RewardRecipe(Config):
         description="How the reward model reads; its `max_tokens` is what may be worth changing: time "
         "grows with it.",
     )
-    run: str | None = Field(
+    run: Annotated[str | None, Location()] = Field(
         default=None,
         description="A run of `lmtools hyre train`, measured where no model is named; null: the last one, "
         "or a new one.",
     )
-    weights: str | None = Field(
+    weights: Annotated[str | None, Location()] = Field(
         default=None,
         description="The weights of a user for that run: a weights.json, or a run of `lmtools hyre adapt`; "
         "null: its single head, which is one reward for all.",
     )
-    pairs: str = Field(
+    pairs: Source = Field(
         default="atlas:preferences.targets",
         description="Preference pairs: a file, `atlas:...`, `data:FILE` or `hf:REPO...`, told apart by "
         "`distribution`, or a folder with a file of each. Reading them is what takes time.",

@@ -4,11 +4,12 @@ The description of a field says what the setting does and what it costs; `lmtool
 prints them.
 """
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lmtools.core.config import SYSTEM, Config, Seed
+from lmtools.core.config import SYSTEM, Config, Location, Seed
+from lmtools.data.locations import Source, source_file
 from lmtools.models.spec import ModelSpec
 from lmtools.retrieval.config import Bm25Config, RetrieverConfig
 
@@ -298,15 +299,15 @@ class TrainSettings(Config):
 class DataSettings(Config):
     """Questions to learn from, questions to measure on, and the corpus to search."""
 
-    train: str = Field(
+    train: Source = Field(
         default="atlas:train",
         description="Questions to learn from: a file, `atlas:SPLIT`, `data:FILE` of $LMTOOLS_DATA or "
         "`hf:REPO[:CONFIG][:SPLIT]`. Time grows with their number.",
     )
-    test: str = Field(
+    test: Source = Field(
         default="atlas:test", description="Questions to measure on, named like `train`; never trained on."
     )
-    corpus: str | None = Field(
+    corpus: Annotated[str | None, Location(source_file)] = Field(
         default="atlas",
         description="The passages to search: a file, `atlas`, `data:FILE` or `hf:REPO...`; indexed once "
         "and kept. null, with the http retriever only: the service sends their text; gold titles are then "

@@ -19,6 +19,7 @@ from typing import Any
 
 from lmtools.core.errors import LmtoolsError, MachineError, MissingPackageError, ModelError
 from lmtools.core.files import cache_dir, sha256_file, sha256_text, write_json
+from lmtools.core.strings import without_secrets
 from lmtools.models.builtin import BUILTINS, PREFIX, pull
 from lmtools.models.precision import resolve_dtype
 from lmtools.models.spec import BUILTIN_LM, ModelSpec
@@ -347,7 +348,8 @@ def model_hashes(spec: ModelSpec, files: ModelFiles | None = None) -> dict[str, 
         ModelError: one of them cannot be used.
     """
     if spec.backend == "server":
-        return {spec.name: sha256_text(f"{spec.server_url} {spec.adapter or spec.name}")}
+        address = without_secrets(spec.server_url)
+        return {spec.name: sha256_text(f"{address} {spec.adapter or spec.name}")}
     files = files or resolve(spec)
     adapter = {str(spec.adapter or files.adapter): files.adapter_digest} if files.adapter else {}
     return {spec.name: files.digest, **adapter}

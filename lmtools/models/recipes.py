@@ -1,23 +1,35 @@
-"""Recipes that name models: read, checked, and every model at the precision that this machine gives it."""
+"""Recipes as runs are made with: read, checked, every model at this machine's precision, every path absolute.
 
+A run whose recipe this is can so be used from any directory, and be moved: what is no longer where it was is
+looked for where it now stands as seen from the run.
+"""
+
+import os
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
 
 from lmtools.core.config import Config
-from lmtools.core.recipe import load_recipe
+from lmtools.core.errors import RunError
+from lmtools.core.files import absolute
+from lmtools.core.manifest import MANIFEST, read_manifest
+from lmtools.core.recipe import find_recipe, load_recipe
 from lmtools.models.precision import resolve_dtypes
 
 T = TypeVar("T", bound=Config)
 
 
 def load_model_recipe(schema: type[T], ref: str | None, overrides: Sequence[str] = (), *, default: str) -> T:
-    """``load_recipe``, with ``model.dtype: auto`` resolved: what a run writes down is what it computed with.
+    """``load_recipe``, with ``model.dtype: auto`` resolved and absolute paths: what a run writes down is what it
+    computed with.
 
     Raises:
         RecipeError: as ``load_recipe``.
         LmtoolsError: ``$LMTOOLS_DTYPE`` names no precision.
     """
-    return resolve_dtypes(load_recipe(schema, ref, overrides, default=default))
+    recipe = load_recipe(schema, ref, overrides, default=default)
+    return resolve_dtypes(_found_again(recipe.with_paths(absolute), find_recipe(ref or default).parent))
 
 
 def named_recipe(
@@ -30,4 +42,20 @@ def named_recipe(
     """
     if isinstance(recipe, str):
         return recipe, load_model_recipe(schema, recipe, overrides, default=default)
-    return default.partition("/")[0], resolve_dtypes(recipe)
+    return default.partition("/")[0], resolve_dtypes(recipe.with_paths(absolute))
+
+
+def _found_again(recipe: T, directory: Path) -> T:
+    """The recipe in ``directory`` where that is a run which was moved: what went with it is where it is now."""
+    before, now = "", absolute(str(directory))
+    if (directory / MANIFEST).is_file():
+        with suppress(RunError):  # not a run's
+            before = read_manifest(directory / MANIFEST).directory
+    if before in ("", now):
+        return recipe
+
+    def moved(path: str) -> str:
+        beside = os.path.normpath(os.path.join(now, os.path.relpath(path, before)))
+        return beside if not os.path.exists(path) and os.path.exists(beside) else path
+
+    return recipe.with_paths(moved)

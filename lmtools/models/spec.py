@@ -1,26 +1,42 @@
 """Which model, at which precision, with which adapter: the `model:` block of every recipe."""
 
-from typing import Literal
+import os
+from collections.abc import Callable
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from lmtools.core.config import Config
+from lmtools.core.config import Config, Location
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 BUILTIN_LM = "builtin:smollm2-135m-instruct"
 BUILTIN_EMBEDDER = "builtin:all-minilm-l6-v2"
 
+PREFIX = "builtin:"
+"""How the name of a built-in model begins."""
+
+
+def model_folder(name: str) -> tuple[str, str, str]:
+    """The name of a model or an adapter as ``Location.split`` gives it: a path, or all of it something else."""
+    path = os.path.expanduser(name)
+    local = not name.startswith(PREFIX) and (name.startswith((".", "/", "~")) or os.path.isdir(path))
+    return ("", name, "") if local else (name, "", "")
+
+
+ModelName = Annotated[str, Location(model_folder)]
+"""A built-in model, a name on the hub, or a local directory."""
+
 
 class ModelSpec(Config):
     """A causal language model and how to run it."""
 
-    name: str = Field(
+    name: ModelName = Field(
         default=BUILTIN_LM,
         description="The model: a built-in one (`lmtools models ls`), a Hugging Face name, or a local "
         "directory. Time and memory grow with its size: 4 bytes a parameter at float32, 2 at 16 bits.",
     )
-    adapter: str | None = Field(
+    adapter: Annotated[str | None, Location(model_folder)] = Field(
         default=None,
         description="A PEFT adapter put on top of the model: a directory or a hub name; null: none. Costs "
         "little time and memory.",
@@ -64,3 +80,7 @@ class ModelSpec(Config):
         description="Run Python code that comes with the model, with your rights on this machine. Only for "
         "a repository that you trust.",
     )
+
+    def with_paths(self, change: Callable[[str], str]) -> Self:
+        """As of every configuration; the names of a server's models are its own."""
+        return self if self.backend == "server" else super().with_paths(change)

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from lmtools.core.config import Config
 from lmtools.data.terms import Stemmer, StopWords
-from lmtools.models.spec import BUILTIN_EMBEDDER
+from lmtools.models.spec import BUILTIN_EMBEDDER, ModelName
 
 
 class TermConfig(Config):
@@ -83,7 +83,7 @@ class DenseConfig(Config):
         description="Which retriever this is: passages near to the query in meaning; encoding the corpus "
         "is what costs.",
     )
-    encoder: str = Field(
+    encoder: ModelName = Field(
         default=BUILTIN_EMBEDDER,
         description="A built-in encoder, or any sentence-transformers model by name or path. "
         "The built-in one encodes some 30 to 100 passages a second on a CPU core.",

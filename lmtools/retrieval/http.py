@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from lmtools.core.errors import LmtoolsError, RetrieverError
 from lmtools.core.http import JsonClient, Service, Text, error_text, parse, shown_address
+from lmtools.core.strings import without_secrets
 from lmtools.data.records import Passage
 from lmtools.retrieval.config import HttpConfig
 from lmtools.retrieval.corpus import Corpus, content_key
@@ -73,7 +74,8 @@ class HttpRetriever:
             config.url, SERVICE, timeout=config.timeout, retries=config.retries, headers=headers
         )
         self._seen: dict[str, Passage] = {}
-        self.identity = f"http:{content_key(config.url, corpus.identity if corpus else '')}"
+        address = without_secrets(config.url)
+        self.identity = f"http:{content_key(address, corpus.identity if corpus else '')}"
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         hits: list[list[Hit]] = []
