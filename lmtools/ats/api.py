@@ -11,7 +11,6 @@ Each stage of a fit is a file of the run directory: an interrupted run goes on w
 only read. What needs torch is imported when it is used: a recipe's faults are told at once.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -23,15 +22,15 @@ from lmtools.calibration import api as calibration
 from lmtools.calibration.recipe import CalibrationRecipe
 from lmtools.calibration.scoring import ScorerSource
 from lmtools.core.errors import RunError
-from lmtools.core.files import sha256_file, sha256_text
+from lmtools.core.files import absolute, sha256_file, sha256_text
 from lmtools.core.manifest import read_manifest
 from lmtools.core.progress import Work, say
-from lmtools.core.recipe import parse_yaml
+from lmtools.core.recipe_yaml import yaml_inline
 from lmtools.core.results import read_results
 from lmtools.core.run import MANIFEST, METRICS, RECIPE, wrong_run
 from lmtools.models.publish import FILE as CARD
 from lmtools.models.publish import write_card
-from lmtools.models.recipes import load_model_recipe, named_recipe
+from lmtools.models.recipes import check_there, load_model_recipe, located_recipe, named_recipe
 from lmtools.runs import FinishedRun, RunOptions, finish, open_run, push
 
 if TYPE_CHECKING:
@@ -213,6 +212,7 @@ def export(
 
     run = Path(fitted)
     config = load_model_recipe(AtsRecipe, str(run / RECIPE), default=DEFAULT)
+    check_there(config, run, "model.")
     written = export_vllm(run, Path(out) if out is not None else run / "vllm", config.model)
     if (run / MANIFEST).is_file():  # a head that was put there by hand has none
         results = read_results(run / METRICS) if (run / METRICS).is_file() else None
@@ -264,7 +264,9 @@ def open_calibrated_run(run: Path | str) -> "Generator":
 
 def _recipe_here(run: Path | str) -> AtsRecipe:
     """The recipe that a run was made with; its model at this machine's own precision."""
-    return load_model_recipe(AtsRecipe, str(Path(run) / RECIPE), ["model.dtype=auto"], default=DEFAULT)
+    recipe = load_model_recipe(AtsRecipe, str(Path(run) / RECIPE), ["model.dtype=auto"], default=DEFAULT)
+    check_there(recipe, Path(run), "model.")
+    return recipe
 
 
 def plan(recipe: AtsRecipe | str = DEFAULT, settings: Sequence[str] = ()) -> "Plan":
@@ -308,7 +310,7 @@ def head_settings(fitted: Path | None) -> list[str]:
     Raises:
         RunError: there is no such run.
     """
-    return [] if fitted is None else [f"head={json.dumps(str(fitted))}", *model_settings(fitted)]
+    return [] if fitted is None else [f"head={yaml_inline(str(fitted))}", *model_settings(fitted)]
 
 
 def model_settings(fitted: Path) -> list[str]:
@@ -320,8 +322,8 @@ def model_settings(fitted: Path) -> list[str]:
     fit_hashes(fitted)
     if not (fitted / RECIPE).is_file():
         return []
-    model = parse_yaml((fitted / RECIPE).read_text(encoding="utf-8"), str(fitted / RECIPE)).get("model")
-    return [f"model={json.dumps(model)}"] if isinstance(model, dict) else []
+    model = located_recipe(AtsRecipe, str(fitted / RECIPE), default=DEFAULT).model
+    return [f"model={yaml_inline(model.model_dump(mode='json'))}"]
 
 
 FITTED = ("head", "heads", "baselines.json", "vector.safetensors", "head.json", "head.safetensors")
@@ -342,7 +344,7 @@ def fit_hashes(fitted: Path) -> dict[str, str]:
         files = [file for file in files if file.is_file() and file.name != CARD]
         lines = [f"{file.relative_to(fitted)} {sha256_file(file)}" for file in files]
         if lines:
-            hashes[f"{fitted}/{part}"] = sha256_text("\n".join(lines))
+            hashes[f"{absolute(str(fitted))}/{part}"] = sha256_text("\n".join(lines))
     if not hashes:
         raise RunError(
             f"{fitted}: holds no fitted head",

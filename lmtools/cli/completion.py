@@ -66,7 +66,8 @@ def any_builtin(incomplete: str) -> list[str]:
 
 def builtins(incomplete: str, kind: str = "") -> list[str]:
     """The built-in models of a kind."""
-    from lmtools.models.builtin import BUILTINS, PREFIX
+    from lmtools.models.builtin import BUILTINS
+    from lmtools.models.spec import PREFIX
 
     names = [PREFIX + model.name for model in BUILTINS.values() if kind in ("", model.kind)]
     return [name for name in names if name.startswith(incomplete)]

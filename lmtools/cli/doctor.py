@@ -13,7 +13,8 @@ from lmtools.cli.options import Json
 from lmtools.cli.output import echo, emit
 from lmtools.core.environment import installed_version, machine, versions
 from lmtools.core.files import cache_dir
-from lmtools.models.builtin import BUILTINS, PREFIX
+from lmtools.models.builtin import BUILTINS
+from lmtools.models.spec import PREFIX
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from lmtools.cli.invocation import as_called
 from lmtools.cli.options import Json
 from lmtools.cli.output import echo, emit
 from lmtools.core.progress import say
-from lmtools.models.builtin import BUILTINS, PREFIX, Builtin, find, pull
-from lmtools.models.spec import BUILTIN_LM
+from lmtools.models.builtin import BUILTINS, Builtin, find, pull
+from lmtools.models.spec import BUILTIN_LM, PREFIX
 
 app = typer.Typer(no_args_is_help=True, help="List and fetch the built-in models.")
 

@@ -6,7 +6,6 @@ def train(options: Options, merge: Merge = False) -> None: ...
 """
 
 import inspect
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 import typer
 
 from lmtools.cli import completion
+from lmtools.core.recipe_yaml import yaml_inline
 from lmtools.core.tracking import check_tracker
 
 if TYPE_CHECKING:
@@ -275,7 +275,7 @@ def overrides(
     named = {"model.name": model, "model.backend": backend, "seed": seed}
     return [
         *(settings or ()),
-        *(f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None),
+        *(f"{key}={yaml_inline(value)}" for key, value in named.items() if value is not None),
     ]
 
 

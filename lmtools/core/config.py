@@ -31,10 +31,14 @@ class Location:
 
     split: Callable[[str], tuple[str, str, str]] = lambda value: ("", value, "")
 
-    def changed(self, value: str, change: Callable[[str], str]) -> str:
+    def changed(self, key: str, value: str, change: "PathChange") -> str:
         """The value with another path in it."""
         before, path, behind = self.split(value)
-        return f"{before}{change(path)}{behind}" if path else value
+        return f"{before}{change(key, path)}{behind}" if path else value
+
+
+PathChange = Callable[[str, str], str]
+"""From a dotted key and the path that stands there to another path."""
 
 
 class Config(BaseModel):
@@ -45,20 +49,20 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    def with_paths(self, change: Callable[[str], str]) -> Self:
-        """The same settings, with ``change`` made to every path that one of them or a block of them names."""
+    def with_paths(self, change: PathChange, prefix: str = "") -> Self:
+        """The same settings, with ``change`` made to every path in them and in the blocks below them."""
         updates = {}
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
             mark = next((item for item in field.metadata if isinstance(item, Location)), None)
-            if (changed := _with_paths(value, mark, change)) != value:
+            if (changed := _with_paths(f"{prefix}{name}", value, mark, change)) != value:
                 updates[name] = changed
         return self.model_copy(update=updates) if updates else self
 
 
-def _with_paths(value: Any, mark: Location | None, change: Callable[[str], str]) -> Any:
+def _with_paths(key: str, value: Any, mark: Location | None, change: PathChange) -> Any:
     if isinstance(value, Config):
-        return value.with_paths(change)
+        return value.with_paths(change, f"{key}.")
     if isinstance(value, tuple):
-        return tuple(_with_paths(item, mark, change) for item in value)
-    return mark.changed(value, change) if mark is not None and isinstance(value, str) else value
+        return tuple(_with_paths(f"{key}.{index}", item, mark, change) for index, item in enumerate(value))
+    return mark.changed(key, value, change) if mark is not None and isinstance(value, str) else value

@@ -131,7 +131,7 @@ def file_name(text: str) -> str:
 
 
 def absolute(path: str) -> str:
-    """A path as it is meant here, ``~`` and links to folders above included, so that it means the same anywhere.
+    """A path that means in any directory what ``path``, where ``~`` is a home, means here.
 
     One that no UTF-8 file can hold stays as it is.
     """

@@ -25,7 +25,7 @@ MASK = "***"
 ADDRESS = re.compile(r"(?<=://)[^\s\"'<>`]+")
 """An address behind its scheme."""
 USER = re.compile(r"^(?:[^/?#]*@|(?!\[)[^/?#@]*:(?!\d*(?:[/?#]|$)).*@)")
-"""User and password at its beginning, also where an unescaped mark in the password ends the host too early."""
+"""User and password at its beginning, also where a mark in the password seems to end the host."""
 SECRET = re.compile(
     r"((?:^|[?&;#])[\w.%-]*?(?<![a-z])(?:(?:api|access|auth|bearer|client|refresh|id|secret|session|subscription|"
     r"private|shared)?(?:key|token|secret|passwd|password|pwd|auth|authorization|sig|signature|credentials?))=)"

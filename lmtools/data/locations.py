@@ -133,7 +133,7 @@ def source_path(source: str) -> Path:
 
 
 def source_file(source: str) -> tuple[str, str, str]:
-    """A source as ``Location.split`` gives it: of ``hf:`` a local folder is a path, with what stands around it."""
+    """A source as ``Location.split`` gives it: of ``hf:``, too, a local folder is a path."""
     if source in ATLAS or source.startswith(("atlas:", DATA_PREFIX)):
         return source, "", ""
     if not source.startswith(HUB_PREFIX):

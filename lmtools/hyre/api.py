@@ -128,7 +128,7 @@ def run_evaluation(
     if trained is not None and recipe is None:
         from lmtools.hyre.reward import trained_recipe
 
-        source, config = str(trained), trained_recipe(trained, settings)
+        source, config = str(trained), trained_recipe(trained, settings, targets=True)
     else:
         source, config = named_recipe(HyreRecipe, recipe or DEFAULT, settings, default=DEFAULT)
     options.setdefault("command", ["lmtools.hyre.run_evaluation", source, *settings])
@@ -295,7 +295,7 @@ def adapt_targets(
     from lmtools.hyre.train import MAIN
 
     trained, folder = Path(trained), Path(folder)
-    recipe = trained_recipe(trained, settings)
+    recipe = trained_recipe(trained, settings, targets=True)
     ensemble, reader = open_ensemble(trained, recipe)
     digest = ensemble_digest(trained / MAIN)
     files: list[Path] = []
@@ -559,7 +559,7 @@ def _run_and_recipe(
     of_training = [setting for setting in settings if not setting.startswith(("adapt.", "eval.", "seed="))]
     run = _training(trained, *inputs, *of_training)
     if run is not None:
-        return run, trained_recipe(run, settings)
+        return run, trained_recipe(run, settings, targets=not (inputs and inputs[0]))
     return None, load_model_recipe(HyreRecipe, DEFAULT, settings, default=DEFAULT)
 
 
@@ -590,7 +590,7 @@ def plan(
     if trained is not None and recipe is None:
         from lmtools.hyre.reward import trained_recipe
 
-        config = trained_recipe(trained, settings)
+        config = trained_recipe(trained, settings, targets=targets)
     else:
         _, config = named_recipe(HyreRecipe, recipe or DEFAULT, settings, default=DEFAULT)
     if not targets:

@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
 from lmtools.core.config import SYSTEM, Config, Location, Seed
 from lmtools.core.errors import RecipeError, RunError
-from lmtools.data.locations import Source, source_file
+from lmtools.data.locations import Source
 from lmtools.hyre.settings import Acquisition, AdaptSettings, Task, TrainSettings
 from lmtools.hyre.sources import SOURCES
 from lmtools.models.feature_settings import FeatureSettings

@@ -33,7 +33,7 @@ from lmtools.hyre.tuned import with_adapter
 from lmtools.metrics.preference import correct, section_weights
 from lmtools.models.chat import Message
 from lmtools.models.features import AnsweredPrompt, FeatureReader
-from lmtools.models.recipes import load_model_recipe
+from lmtools.models.recipes import check_there, load_model_recipe
 
 # A trained run, opened
 
@@ -56,16 +56,20 @@ class RewardModel:
         return self.weights.rewards(self.ensemble, self.reader.read(answered, "rewards"))
 
 
-def trained_recipe(directory: Path, settings: Sequence[str] = ()) -> HyreRecipe:
+def trained_recipe(directory: Path, settings: Sequence[str] = (), *, targets: bool = False) -> HyreRecipe:
     """The recipe of a training run, with some settings changed; its model has the adapter that the run made.
 
+    Args:
+        targets: whether its targets are needed too.
+
     Raises:
-        RunError: the directory holds no trained ensemble.
+        RunError: the directory holds no trained ensemble, or what its recipe names is gone.
         RecipeError: a setting is wrong.
     """
     check_trained(directory)
     path = str(directory / RECIPE)
     recipe = load_model_recipe(HyreRecipe, path, settings, default=path)
+    check_there(recipe, directory, "model.", *["data.targets"] * targets)
     return recipe.model_copy(update={"model": with_adapter(recipe.model, directory)})
 
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from lmtools.core.arrays import Floats
-from lmtools.core.files import sha256_text
+from lmtools.core.files import absolute, sha256_text
 from lmtools.core.progress import Work
 from lmtools.core.run import RECIPE, Run, wrong_run
 from lmtools.core.seeds import derive
@@ -232,7 +232,7 @@ def check_trained(directory: Path) -> None:
 def ensemble_hashes(run: Path) -> dict[str, str]:
     """SHA-256 of every ensemble of a trained run."""
     folders = sorted(path.parent for path in run.rglob(SETTINGS))
-    return {str(folder): sha256_text(fingerprint(folder)) for folder in folders}
+    return {absolute(str(folder)): sha256_text(fingerprint(folder)) for folder in folders}
 
 
 def is_ensemble(name: str) -> bool:

@@ -30,7 +30,7 @@ from lmtools.leret.recipe import LeretRecipe
 from lmtools.leret.search import HopFound, Searcher, check_question
 from lmtools.leret.train import explore_iteration, train_policy
 from lmtools.leret.workload import exploring, measuring
-from lmtools.models.recipes import load_model_recipe, named_recipe
+from lmtools.models.recipes import check_there, load_model_recipe, named_recipe
 from lmtools.runs import FinishedRun, RunOptions, finish, open_run, write_lm_eval
 
 DEFAULT = "leret/quickstart"
@@ -166,6 +166,8 @@ def run_evaluation(
     source = str(trained / RECIPE) if recipe is None else recipe
     name, config = named_recipe(LeretRecipe, source, settings, default=DEFAULT)
     policy = policy_hash(trained)
+    if source == str(trained / RECIPE):
+        check_there(config, trained, "model.", "answerer.", "data.", "retriever.")
     inputs = prepare(config)
     options.setdefault("command", ["lmtools.leret.run_evaluation", str(trained), *settings])
     with open_run(
@@ -199,6 +201,7 @@ def load_searcher(run: Path | str, settings: Sequence[str] = ()) -> Searcher:
     # A policy writes at whatever precision: this machine's own, not that of the one it was trained on.
     changes = ["model.dtype=auto", *settings]
     recipe = load_model_recipe(LeretRecipe, str(Path(run) / RECIPE), changes, default=DEFAULT)
+    check_there(recipe, Path(run), "model.", "data.corpus", "retriever.")
     return Searcher(recipe, Path(run))
 
 

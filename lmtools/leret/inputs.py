@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from lmtools.core.errors import DataError, ModelError, RunError
+from lmtools.core.files import absolute
 from lmtools.core.journal import Journal
 from lmtools.core.progress import say
 from lmtools.core.run import Run
@@ -210,7 +211,7 @@ def policy_hash(trained: Path) -> dict[str, str]:
     """
     if not (trained / "policy").is_dir():
         raise RunError(f"{trained}: holds no trained policy", fix=f"lmtools leret train --out {trained}")
-    return {f"{trained}/policy": fingerprint(trained / "policy")}
+    return {absolute(f"{trained}/policy"): fingerprint(trained / "policy")}
 
 
 def policy_spec(recipe: LeretRecipe, directory: Path | None) -> ModelSpec:

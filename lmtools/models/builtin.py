@@ -21,8 +21,8 @@ from lmtools.core.errors import MachineError, ModelError
 from lmtools.core.files import cache_dir, sha256_file
 from lmtools.core.progress import say
 from lmtools.models.silence import silence_transformers
+from lmtools.models.spec import PREFIX
 
-PREFIX = "builtin:"
 FORMAT = 1
 """Part of the folder's name; counts up when the same wheel is turned into something else."""
 

@@ -20,9 +20,9 @@ from typing import Any
 from lmtools.core.errors import LmtoolsError, MachineError, MissingPackageError, ModelError
 from lmtools.core.files import cache_dir, sha256_file, sha256_text, write_json
 from lmtools.core.strings import without_secrets
-from lmtools.models.builtin import BUILTINS, PREFIX, pull
+from lmtools.models.builtin import BUILTINS, pull
 from lmtools.models.precision import resolve_dtype
-from lmtools.models.spec import BUILTIN_LM, ModelSpec
+from lmtools.models.spec import BUILTIN_LM, PREFIX, ModelSpec
 
 WEIGHTS = (".safetensors",)
 TEXTS = (".json", ".jinja", ".model", ".txt", ".py")
@@ -111,7 +111,19 @@ def resolve(spec: ModelSpec) -> ModelFiles:
     adapter = locate(spec.adapter, adapter=True, remote_code=spec.trust_remote_code) if spec.adapter else None
     path = locate(spec.name, remote_code=spec.trust_remote_code)
     if adapter is None and is_adapter(path):
-        adapter, path = path, locate(base_of(path), remote_code=spec.trust_remote_code)
+        adapter, base = path, base_of(path)
+        if (
+            "/" in base
+            and not on_hub(base)
+            and not base.startswith(PREFIX)
+            and not Path(base).expanduser().exists()
+        ):
+            raise ModelError(
+                f"{adapter}: an adapter of {base}, which is not there",
+                fix=f"name its base as it stands now, with the adapter: --set model.name=DIR "
+                f"--set model.adapter={adapter}",
+            )
+        path = locate(base, remote_code=spec.trust_remote_code)
     check_model(path, spec.name)
     if adapter is not None:
         check_adapter(adapter, path)
@@ -153,9 +165,10 @@ def locate(name: str, *, adapter: bool = False, remote_code: bool = False) -> Pa
     if name in BUILTINS:
         raise ModelError(f"{name}: no such directory", fix=f"did you mean {PREFIX}{name}?")
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:
-        kind = "adapter" if adapter else "model"
+        kind, setting = ("adapter", "adapter") if adapter else ("model", "name")
         raise ModelError(
-            f"{name}: no such directory", fix=f"name an existing {kind} directory, or a hub name"
+            f"{name}: no such directory",
+            fix=f"name an existing {kind} directory, or a hub name: --set model.{setting}=DIR",
         )
     return _download(name, remote_code)
 

@@ -24,8 +24,9 @@ from lmtools.core.errors import LmtoolsError, MachineError
 from lmtools.core.files import write_text
 from lmtools.core.manifest import Manifest
 from lmtools.core.results import Interval, Results
-from lmtools.models.builtin import BUILTINS, PREFIX
+from lmtools.models.builtin import BUILTINS
 from lmtools.models.files import on_hub
+from lmtools.models.spec import PREFIX
 
 # Models, inputs and commands by names that mean the same on every machine.
 

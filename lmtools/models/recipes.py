@@ -15,21 +15,26 @@ from lmtools.core.errors import RunError
 from lmtools.core.files import absolute
 from lmtools.core.manifest import MANIFEST, read_manifest
 from lmtools.core.recipe import find_recipe, load_recipe
+from lmtools.core.run import RECIPE
 from lmtools.models.precision import resolve_dtypes
 
 T = TypeVar("T", bound=Config)
 
 
 def load_model_recipe(schema: type[T], ref: str | None, overrides: Sequence[str] = (), *, default: str) -> T:
-    """``load_recipe``, with ``model.dtype: auto`` resolved and absolute paths: what a run writes down is what it
-    computed with.
+    """``located_recipe``, with ``model.dtype: auto`` resolved: what a run writes down is what it computed with.
 
     Raises:
         RecipeError: as ``load_recipe``.
         LmtoolsError: ``$LMTOOLS_DTYPE`` names no precision.
     """
-    recipe = load_recipe(schema, ref, overrides, default=default)
-    return resolve_dtypes(_found_again(recipe.with_paths(absolute), find_recipe(ref or default).parent))
+    return resolve_dtypes(located_recipe(schema, ref, overrides, default=default))
+
+
+def located_recipe(schema: type[T], ref: str | None, overrides: Sequence[str] = (), *, default: str) -> T:
+    """``load_recipe``, with absolute paths; raises as it."""
+    recipe = load_recipe(schema, ref, overrides, default=default).with_paths(_absolute)
+    return _found_again(recipe, find_recipe(ref or default).parent)
 
 
 def named_recipe(
@@ -42,7 +47,7 @@ def named_recipe(
     """
     if isinstance(recipe, str):
         return recipe, load_model_recipe(schema, recipe, overrides, default=default)
-    return default.partition("/")[0], resolve_dtypes(recipe.with_paths(absolute))
+    return default.partition("/")[0], resolve_dtypes(recipe.with_paths(_absolute))
 
 
 def _found_again(recipe: T, directory: Path) -> T:
@@ -54,8 +59,34 @@ def _found_again(recipe: T, directory: Path) -> T:
     if before in ("", now):
         return recipe
 
-    def moved(path: str) -> str:
+    def moved(key: str, path: str) -> str:
         beside = os.path.normpath(os.path.join(now, os.path.relpath(path, before)))
         return beside if not os.path.exists(path) and os.path.exists(beside) else path
 
     return recipe.with_paths(moved)
+
+
+def check_there(recipe: Config, directory: Path, *settings: str) -> None:
+    """Whether the files that a run's recipe names are there.
+
+    Args:
+        settings: dotted keys, or beginnings of keys, of those that are needed.
+
+    Raises:
+        RunError: one is gone; it names the setting.
+    """
+
+    def check(key: str, path: str) -> str:
+        if key.startswith(settings) and not os.path.exists(path):
+            file = directory / RECIPE
+            raise RunError(
+                f"{key}: {path} is not there any more; {file} names it",
+                fix=f"name the path it has now: --set {key}=PATH, or that line of {file}",
+            )
+        return path
+
+    recipe.with_paths(check)
+
+
+def _absolute(key: str, path: str) -> str:
+    return absolute(path)

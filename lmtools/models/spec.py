@@ -1,12 +1,11 @@
 """Which model, at which precision, with which adapter: the `model:` block of every recipe."""
 
 import os
-from collections.abc import Callable
 from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from lmtools.core.config import Config, Location
+from lmtools.core.config import Config, Location, PathChange
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -81,6 +80,6 @@ class ModelSpec(Config):
         "a repository that you trust.",
     )
 
-    def with_paths(self, change: Callable[[str], str]) -> Self:
+    def with_paths(self, change: PathChange, prefix: str = "") -> Self:
         """As of every configuration; the names of a server's models are its own."""
-        return self if self.backend == "server" else super().with_paths(change)
+        return self if self.backend == "server" else super().with_paths(change, prefix)
