@@ -23,11 +23,11 @@ from lmtools.calibration.recipe import CalibrationRecipe
 from lmtools.calibration.scoring import ScorerSource
 from lmtools.core.errors import RunError
 from lmtools.core.files import absolute, sha256_file, sha256_text
-from lmtools.core.manifest import read_manifest
+from lmtools.core.manifest import MANIFEST, read_manifest
 from lmtools.core.progress import Work, say
 from lmtools.core.recipe_yaml import yaml_inline
 from lmtools.core.results import read_results
-from lmtools.core.run import MANIFEST, METRICS, RECIPE, wrong_run
+from lmtools.core.run import METRICS, RECIPE, wrong_run
 from lmtools.models.publish import FILE as CARD
 from lmtools.models.publish import write_card
 from lmtools.models.recipes import check_there, load_model_recipe, located_recipe, named_recipe

@@ -272,7 +272,7 @@ def overrides(
     seed: int | None = None,
 ) -> list[str]:
     """``--set`` values, with ``--model``, ``--backend`` and ``--seed`` as the settings they stand for."""
-    named = {"model.name": model, "model.backend": backend, "seed": seed}
+    named = {"model.name": model, "model.backend": backend and backend.value, "seed": seed}
     return [
         *(settings or ()),
         *(f"{key}={yaml_inline(value)}" for key, value in named.items() if value is not None),

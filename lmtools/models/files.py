@@ -9,6 +9,7 @@ needs the files (``load``, ``load_tokenizer``, ``identity``, ``model_hashes``).
 """
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -112,12 +113,7 @@ def resolve(spec: ModelSpec) -> ModelFiles:
     path = locate(spec.name, remote_code=spec.trust_remote_code)
     if adapter is None and is_adapter(path):
         adapter, base = path, base_of(path)
-        if (
-            "/" in base
-            and not on_hub(base)
-            and not base.startswith(PREFIX)
-            and not Path(base).expanduser().exists()
-        ):
+        if os.path.isabs(base) and not os.path.exists(base):
             raise ModelError(
                 f"{adapter}: an adapter of {base}, which is not there",
                 fix=f"name its base as it stands now, with the adapter: --set model.name=DIR "

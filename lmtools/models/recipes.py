@@ -22,7 +22,7 @@ T = TypeVar("T", bound=Config)
 
 
 def load_model_recipe(schema: type[T], ref: str | None, overrides: Sequence[str] = (), *, default: str) -> T:
-    """``located_recipe``, with ``model.dtype: auto`` resolved: what a run writes down is what it computed with.
+    """``located_recipe`` with ``model.dtype: auto`` resolved: a run writes down what it computed with.
 
     Raises:
         RecipeError: as ``load_recipe``.
@@ -51,7 +51,7 @@ def named_recipe(
 
 
 def _found_again(recipe: T, directory: Path) -> T:
-    """The recipe in ``directory`` where that is a run which was moved: what went with it is where it is now."""
+    """The recipe of a run that was moved to ``directory``: what went along is where it is now."""
     before, now = "", absolute(str(directory))
     if (directory / MANIFEST).is_file():
         with suppress(RunError):  # not a run's

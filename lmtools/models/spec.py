@@ -17,7 +17,7 @@ PREFIX = "builtin:"
 
 
 def model_folder(name: str) -> tuple[str, str, str]:
-    """The name of a model or an adapter as ``Location.split`` gives it: a path, or all of it something else."""
+    """A model's or an adapter's name as ``Location.split`` gives it: all of it a path, or none."""
     path = os.path.expanduser(name)
     local = not name.startswith(PREFIX) and (name.startswith((".", "/", "~")) or os.path.isdir(path))
     return ("", name, "") if local else (name, "", "")

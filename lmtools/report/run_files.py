@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lmtools.core.errors import DataError, RunError
-from lmtools.core.manifest import Manifest, read_manifest
+from lmtools.core.manifest import MANIFEST, Manifest, read_manifest
 from lmtools.core.recipe_yaml import parse_yaml
 from lmtools.core.results import Results, read_results
-from lmtools.core.run import MANIFEST, METRICS, RECIPE
+from lmtools.core.run import METRICS, RECIPE
 from lmtools.data.rows import jsonl_lines
 
 T = TypeVar("T")
