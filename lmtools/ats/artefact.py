@@ -7,14 +7,13 @@
 ``load_methods`` reads all of it, ``check_fits`` says beforehand whether it belongs to a model.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter
 from safetensors.torch import load_file, save
 
 from lmtools import __version__
@@ -25,8 +24,9 @@ from lmtools.calibration.scoring import UNCALIBRATED
 from lmtools.core.config import Config
 from lmtools.core.errors import MachineError, ModelError, RecipeError, RunError
 from lmtools.core.files import atomic_writer, sha256_text, write_json
+from lmtools.core.stored import MALFORMED, describe, read_json
 from lmtools.models.files import fingerprint, on_hub, resolve_without_weights
-from lmtools.models.load import LoadedModel, identity
+from lmtools.models.load import LoadedModel, filled_module, identity
 from lmtools.models.spec import ModelSpec
 
 FIT_AGAIN = "fit again: lmtools ats fit"
@@ -73,6 +73,10 @@ class BaseInfo:
     def identity(self) -> str:
         """The model as ``LoadedModel.identity``."""
         return f"{self.digest}{'+' if self.adapter else ''}{self.adapter}@{self.dtype}"
+
+
+_SHAPE = TypeAdapter(BaseShape)
+_BASE = TypeAdapter(BaseInfo)
 
 
 @dataclass(frozen=True)
@@ -149,20 +153,21 @@ def read_settings(directory: Path) -> HeadSettings:
     """
     path = directory / SETTINGS
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path)
         if value["format"] != FORMAT:
             raise ModelError(
                 f"{path}: format {value['format']}; this version reads {FORMAT}", fix="fit the head again"
             )
         return HeadSettings(
             head=HeadConfig.model_validate(value["head"]),
-            shape=BaseShape(**value["shape"]),
-            base=BaseInfo(**value["base"]),
-            loss=value["loss"],
+            shape=_SHAPE.validate_python(value["shape"], strict=True),
+            base=_BASE.validate_python(value["base"], strict=True),
+            loss=dict(value["loss"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"{path} is no head's settings: {reason}", fix="fit the head again") from error
+    except MALFORMED as error:
+        raise ModelError(
+            f"{path} is no head's settings: {describe(error)}", fix="fit the head again"
+        ) from error
 
 
 def load_head(directory: Path, base: LoadedModel | None = None) -> TemperatureHead:
@@ -178,13 +183,11 @@ def load_head(directory: Path, base: LoadedModel | None = None) -> TemperatureHe
     settings = read_settings(directory)
     if base is not None:
         check_base(settings, directory, base.identity, base.model.config)
-    head = build_head(settings.head, settings.shape)
     path = directory / WEIGHTS
     try:
-        head.load_state_dict(load_file(path), strict=True)
+        head = filled_module(lambda: build_head(settings.head, settings.shape), load_file(path))
     except Exception as error:  # OSError, SafetensorError, RuntimeError: missing, truncated, other tensors
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{path} cannot be loaded: {reason}", fix="fit the head again") from error
+        raise ModelError(f"{path} cannot be loaded: {describe(error)}", fix="fit the head again") from error
     return head.to(base.device if base is not None else "cpu").eval().requires_grad_(False)
 
 
@@ -282,15 +285,14 @@ def load_baselines(directory: Path) -> Baselines:
     """
     path = directory / BASELINES
     try:
-        file = _File.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        file = _File.model_validate(read_json(path))
     except FileNotFoundError as error:
         raise ModelError(
             f"{directory} has no {BASELINES}: its fit did not finish",
             fix=f"finish it with --resume, or name {directory / 'head'} for the head alone",
         ) from error
-    except (OSError, ValueError, ValidationError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{path} holds no baselines: {reason}", fix=FIT_AGAIN) from error
+    except MALFORMED as error:
+        raise ModelError(f"{path} holds no baselines: {describe(error)}", fix=FIT_AGAIN) from error
     if file.vector is None:
         return Baselines(file.scalars, file.maps)
     vector = load_vector(directory / VECTOR_FILE)

@@ -31,6 +31,7 @@ from lmtools.core.arrays import Floats
 from lmtools.core.config import Config
 from lmtools.core.errors import DataError, ModelError
 from lmtools.core.files import atomic_writer
+from lmtools.core.stored import describe
 from lmtools.core.tracking import Point, StepCallback, no_callback
 from lmtools.metrics.calibration import BINS
 
@@ -446,9 +447,8 @@ def load_vector(path: Path) -> VectorScaling:
         if weight.ndim != 1 or weight.shape != bias.shape or not (weight.isfinite() & bias.isfinite()).all():
             raise ValueError("weight and bias must be finite, (vocabulary,) both")
     except Exception as error:  # OSError, SafetensorError, KeyError, ValueError
-        reason = " ".join(str(error).split())[:200]
         raise ModelError(
-            f"{path} is no vector scaling: {reason}", fix="fit again: lmtools ats fit"
+            f"{path} is no vector scaling: {describe(error)}", fix="fit again: lmtools ats fit"
         ) from error
     return VectorScaling(weight.float(), bias.float())
 

@@ -81,7 +81,7 @@ def predict(inputs: CalibrationInputs, journal: Journal, open_scorer: OpenScorer
                 chunk = slice(start, start + inputs.recipe.chunk)
                 if key not in journal:
                     journal.append(key, _packed(_ask(task, chunk, scorer(), inputs)))
-                predictions += _unpacked(task.name, journal.get(key) or {})
+                predictions += journal.read(key, partial(_unpacked, task.name))
                 bar.advance(len(task.items[chunk]))
     return predictions
 
@@ -114,9 +114,7 @@ def _packed(predictions: Sequence[Prediction]) -> dict[str, Any]:
 
 
 def _unpacked(task: str, entry: dict[str, Any]) -> list[Prediction]:
-    return [
-        Prediction(task=task, **dict(zip(FIELDS, row, strict=True))) for row in entry.get("predictions", ())
-    ]
+    return [Prediction(task=task, **dict(zip(FIELDS, row, strict=True))) for row in entry["predictions"]]
 
 
 def asked_question(task: str, item: ChoiceItem | AnswerItem) -> AskedQuestion:

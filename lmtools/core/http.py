@@ -258,8 +258,8 @@ def _reason(error: BaseException) -> str:
 
 
 def shown_address(url: str) -> str:
-    """A URL as messages show it."""
-    return printable(url)
+    """A URL as messages show it: without secrets, and in letters that a terminal shows."""
+    return printable(without_secrets(url))
 
 
 def check_address(address: str, setting: str) -> None:

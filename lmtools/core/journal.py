@@ -7,14 +7,16 @@ cut off when the journal is opened again: that unit of work is simply done once 
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from lmtools.core.errors import RunError
 from lmtools.core.files import cannot_write
+from lmtools.core.stored import MALFORMED, describe, parse_json
 from lmtools.core.strings import well_formed
 
+T = TypeVar("T")
 SYNC_SECONDS = 2.0
 """Longest stretch of work that a power cut (not a kill) can cost."""
 
@@ -86,6 +88,20 @@ class Journal:
         """What was recorded under ``key``, or None where that work is still to be done."""
         return self._entries.get(key)
 
+    def read(self, key: str, parse: Callable[[dict[str, Any]], T]) -> T:
+        """What ``parse`` makes of the record under ``key``.
+
+        Raises:
+            RunError: the record is not what this version writes there.
+        """
+        try:
+            return parse(self._entries.get(key) or {})
+        except MALFORMED as error:
+            raise RunError(
+                f"{self.path}: the record {key!r} is damaged: {describe(error)}",
+                fix="delete its line; the work it recorded is then done again",
+            ) from error
+
     def append(self, key: str, value: dict[str, Any]) -> None:
         """Record a finished unit of work; after return it survives a kill of this process.
 
@@ -135,8 +151,8 @@ def _parse(line: bytes) -> tuple[str, dict[str, Any]] | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
+        record = parse_json(line)
+    except ValueError:
         return None
     if not isinstance(record, dict) or record.keys() != {"key", "value"}:
         return None

@@ -2,15 +2,17 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from lmtools.core.errors import RunError
 from lmtools.core.files import write_json
+from lmtools.core.stored import describe
 from lmtools.core.strings import secrets_masked
 
 MANIFEST = "manifest.json"
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Manifest(BaseModel):
@@ -31,8 +33,8 @@ class Manifest(BaseModel):
     started: str
     resumed: list[str] = []
     finished: str | None = None
-    stages: dict[str, float] = {}
-    processor: dict[str, float] = {}
+    stages: dict[str, Seconds] = {}
+    processor: dict[str, Seconds] = {}
     """The same stages in seconds of processor time, over all cores."""
 
     @field_validator("command", "inputs", "precision")
@@ -55,7 +57,7 @@ def read_manifest(path: Path) -> Manifest:
         return Manifest.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise RunError(
-            f"{path}: not a run's manifest", fix="choose another directory with --out DIR"
+            f"{path}: not a run's manifest: {describe(error)}", fix="choose another directory with --out DIR"
         ) from error
 
 

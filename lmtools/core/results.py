@@ -17,6 +17,7 @@ from typing import Any
 
 from lmtools.core.errors import DataError
 from lmtools.core.files import write_text
+from lmtools.core.stored import MALFORMED, describe, parse_json
 
 LESS_IS_BETTER = frozenset(
     ("brier", "ece", "ece-mass", "loss", "mce", "nll", "rms-ce", "rmse", "rmse-ratio", "token-ece")
@@ -24,6 +25,8 @@ LESS_IS_BETTER = frozenset(
 """The metrics that are errors or losses, without ``TASK/`` before their names."""
 PERCENTILE = "bootstrap-percentile"
 """The method of intervals that do not name one."""
+HEAD = {"recipe": str, "command": str, "seed": int, "versions": dict, "machine": dict}
+"""The fields of a result file beside its figures."""
 
 
 @dataclass(frozen=True)
@@ -112,24 +115,30 @@ class Results:
         write_text(path, self.to_json())
 
 
-def from_json(text: str, source: str = "result file") -> Results:
+def from_json(text: str | bytes, source: str = "result file") -> Results:
     """The results in ``text``; ``source`` names the file in an error.
 
     Raises:
         DataError: not a result file.
     """
     try:
-        value = json.loads(text)
+        value = parse_json(text)
         rows = tuple(
             Row(row["name"], {name: _interval(metric) for name, metric in row["metrics"].items()})
             for row in value["rows"]
         )
         differences = tuple(Difference(**difference) for difference in value.get("differences", ()))
         head = {key: value[key] for key in ("recipe", "command", "seed", "versions", "machine")}
+        for key, kind in HEAD.items():
+            if not isinstance(head[key], kind):
+                raise TypeError(f"{key}: {kind.__name__} expected")
+        names = [row.name for row in rows] + [text for d in differences for text in (d.a, d.b, d.metric)]
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError("a name that is no text")
         return Results(**head, rows=rows, differences=differences)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except MALFORMED as error:
         raise DataError(
-            f"{source}: not a result file ({error})", fix="make it again with its recipe"
+            f"{source}: not a result file ({describe(error)})", fix="make it again with its recipe"
         ) from error
 
 
@@ -146,6 +155,6 @@ def read_results(path: Path) -> Results:
         DataError: the file is absent or not a result file.
     """
     try:
-        return from_json(path.read_bytes().decode("utf-8", "replace"), str(path))
+        return from_json(path.read_bytes(), str(path))
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}", fix="check the path") from error

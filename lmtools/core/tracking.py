@@ -19,9 +19,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from lmtools.core.errors import MachineError, MissingPackageError
+from lmtools.core.errors import MachineError, MissingPackageError, RunError
 from lmtools.core.files import cannot_write
 from lmtools.core.progress import say
+from lmtools.core.stored import MALFORMED, describe, parse_json
 
 # ``training.jsonl``: the curves of a run's training loops, one record for every step or epoch.
 #
@@ -74,6 +75,7 @@ class Curves:
 
     Raises:
         MachineError: the file cannot be read.
+        RunError: a line of it is no point.
     """
 
     def __init__(self, path: Path) -> None:
@@ -88,7 +90,7 @@ class Curves:
         except OSError as error:
             raise cannot_write(path, error) from error
         for record in read_curves(path):
-            self._seen.add((str(record.get("part")), int(record.get("step", 0))))
+            self._seen.add((record["part"], record["step"]))
 
     def add(self, part: str, point: Point) -> bool:
         """Append a point; False where that step of that part is there already.
@@ -118,15 +120,26 @@ class Curves:
 
 
 def read_curves(path: Path) -> list[dict[str, Any]]:
-    """The records of a ``training.jsonl``, in order; none where there is no file, and no broken ones."""
+    """The records of a ``training.jsonl``, in order; none where there is no file, nor of a torn last line.
+
+    Raises:
+        RunError: a line is none.
+    """
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else ()
+    for number, line in enumerate(lines, start=1):
         try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict):
-            records.append(record)
+            record = parse_json(line)
+            figures = {name: value for name, value in record.items() if name != "part"}
+            if not isinstance(record["part"], str) or not isinstance(figures["step"], int):
+                raise TypeError("not a part and a step")
+            if wrong := [name for name, value in figures.items() if not isinstance(value, int | float)]:
+                raise TypeError(f"{wrong[0]}: a number is expected")
+        except MALFORMED as error:
+            raise RunError(
+                f"{path}:{number}: no point of a curve: {describe(error)}", fix=f"delete line {number}"
+            ) from error
+        records.append(record)
     return records
 
 

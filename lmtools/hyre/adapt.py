@@ -14,6 +14,7 @@ import numpy as np
 from lmtools.core.arrays import Floats
 from lmtools.core.errors import DataError, ModelError
 from lmtools.core.files import write_text
+from lmtools.core.stored import MALFORMED, describe, read_json
 from lmtools.hyre.ensemble import Ensemble
 from lmtools.hyre.reweighting import (
     blend,
@@ -222,7 +223,7 @@ def read_weights(path: Path, ensemble: str, count: int) -> Weights:
     file = weights_file(path)
     # Whatever is wrong with the content is one fault: this is no such file.
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        value = read_json(file)
         settings = AdaptSettings.model_validate(
             {name: value[name] for name in AdaptSettings.model_fields if name in value}
         )
@@ -238,9 +239,9 @@ def read_weights(path: Path, ensemble: str, count: int) -> Weights:
             raise ValueError("a weight is not finite")
         if not weights.weights.shape == weights.losses.shape == (len(weights.sources),):
             raise ValueError("not a weight, a loss and a source of each head")
-    except (ValueError, KeyError, TypeError) as error:
+    except MALFORMED as error:
         raise DataError(
-            f"{file}: no weights of `lmtools hyre adapt` ({str(error).splitlines()[0]})",
+            f"{file}: no weights of `lmtools hyre adapt` ({describe(error)})",
             fix="make it again: lmtools hyre adapt --pairs FILE",
         ) from error
     # The digest is of the ensemble's content: a copy elsewhere is the same one.

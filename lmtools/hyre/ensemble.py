@@ -6,16 +6,15 @@ Tensors: ``standard.mean`` and ``standard.scale`` (D,), the scaler, and those of
 version that wrote it).
 """
 
-import json
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 from safetensors.torch import load_file, save
 
 from lmtools import __version__
@@ -23,10 +22,12 @@ from lmtools.core.arrays import Floats
 from lmtools.core.config import Config
 from lmtools.core.errors import ModelError
 from lmtools.core.files import atomic_writer, sha256_text, write_json
+from lmtools.core.stored import MALFORMED, describe, read_json
 from lmtools.hyre.heads import Heads
 from lmtools.hyre.settings import AdaptSettings, Task
 from lmtools.models.feature_settings import FeatureSettings
 from lmtools.models.files import fingerprint
+from lmtools.models.load import filled_module
 
 # Features on one scale: each to mean 0 and standard deviation 1 on the training data.
 
@@ -234,16 +235,15 @@ def read_info(directory: Path) -> EnsembleInfo:
     """
     path = directory / SETTINGS
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path)
         if value["format"] != FORMAT:
             raise ModelError(
                 f"{path}: format {value['format']}; this version reads {FORMAT}", fix="train it again"
             )
-        return EnsembleInfo.model_validate_json(json.dumps(value["info"]))
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
-        reason = str(error).splitlines()[0]
+        return EnsembleInfo.model_validate(value["info"])
+    except MALFORMED as error:
         raise ModelError(
-            f"{path} is no ensemble's settings: {reason}", fix="train one: lmtools hyre train"
+            f"{path} is no ensemble's settings: {describe(error)}", fix="train one: lmtools hyre train"
         ) from error
 
 
@@ -265,21 +265,24 @@ def load_ensemble(directory: Path) -> Ensemble:
             tensors.pop(name).numpy() for name in ("standard.mean", "standard.scale", "size", "fit")
         )
         parts = []
+        if margin_rms.shape != (sum(group.count for group in info.groups),):
+            raise ValueError(f"sizes of other heads than those of {SETTINGS}")
         for number, group in enumerate(info.groups):
-            heads, prefix = group.module(len(mean), info.outputs), f"{number}."
+            prefix = f"{number}."
             state_dict = {
                 name.removeprefix(prefix): tensor
                 for name, tensor in tensors.items()
                 if name.startswith(prefix)
             }
-            heads.load_state_dict(state_dict, strict=True)
+            heads = filled_module(partial(group.module, len(mean), info.outputs), state_dict)
             parts.append(heads.eval().requires_grad_(False))
         count = sum(part.count for part in parts)
         if margin_rms.shape != (count,) or train_loss.shape != (count,) or scale.shape != mean.shape:
             raise ValueError(f"sizes of other heads or features than those of {SETTINGS}")
     except Exception as error:  # OSError, SafetensorError, RuntimeError, KeyError: missing, truncated, others
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{path} cannot be loaded: {reason}", fix="train the ensemble again") from error
+        raise ModelError(
+            f"{path} cannot be loaded: {describe(error)}", fix="train the ensemble again"
+        ) from error
     margin_rms, train_loss = (values.astype(np.float64) for values in (margin_rms, train_loss))
     return Ensemble(info, Scaler(mean, scale), tuple(parts), margin_rms, train_loss)
 

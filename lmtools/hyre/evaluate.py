@@ -19,6 +19,7 @@ from lmtools.core.files import atomic_writer, file_name, write_jsonl
 from lmtools.core.progress import Work, progress, say
 from lmtools.core.results import Results
 from lmtools.core.run import Run
+from lmtools.core.stored import read_arrays
 from lmtools.hyre.adapt import head_prior
 from lmtools.hyre.ensemble import Ensemble, Features
 from lmtools.hyre.heads import SharedBase
@@ -154,10 +155,10 @@ def _read(path: Path) -> Measured | None:
     if not path.exists():
         return None
     parts: dict[str, dict[str, Floats]] = {"correct": {}, "effective": {}}
-    with np.load(path, allow_pickle=False) as arrays:
-        for name in arrays.files:
-            part, _, row = name.partition("/")
-            parts[part][row] = arrays[name].astype(np.float64)
+    for name, array in read_arrays(path).items():
+        part, _, row = name.partition("/")
+        if part in parts:
+            parts[part][row] = array
     return Measured(parts["correct"], parts["effective"])
 
 

@@ -22,6 +22,7 @@ from lmtools.core.intervals import RATE, Bounds, difference_bounds, percentile_i
 from lmtools.core.results import PERCENTILE, Difference, Interval, Results, Row
 from lmtools.core.run import Run
 from lmtools.core.seeds import derive
+from lmtools.core.stored import read_arrays
 from lmtools.core.tracking import CurveCallback, no_curve
 from lmtools.data.tabular import Table, load_table
 from lmtools.hyre.adapt import head_prior
@@ -370,8 +371,7 @@ def _write(path: Path, scores: Mapping[str, Floats]) -> None:
 
 
 def _read_scores(path: Path, data: TableData) -> TableScores:
-    with np.load(path, allow_pickle=False) as arrays:
-        scores = {name: arrays[name] for name in arrays.files}
+    scores = read_arrays(path)
     return TableScores(data.name, "rmse" if data.classes is None else "accuracy", scores)
 
 

@@ -203,7 +203,11 @@ def _answers(traces: Mapping[str, Sequence[Trace]], inputs: LeretInputs, run: Ru
         for kind, policy_traces in traces.items():
             if f"answers/{kind}" not in journal:
                 journal.append(f"answers/{kind}", answer_scores(policy_traces, inputs, answerer()))
-    return {kind: journal.get(f"answers/{kind}") or {} for kind in traces}
+    return {kind: journal.read(f"answers/{kind}", _answer_scores) for kind in traces}
+
+
+def _answer_scores(record: dict[str, Any]) -> Scores:
+    return {name: [float(value) for value in record[name]] for name in ("em", "f1")}
 
 
 def _traces(kind: str, inputs: LeretInputs, run: Run, trained: Path) -> list[Trace] | None:

@@ -237,7 +237,7 @@ class Explorers:
             for key, group in zip(keys, self._try(branches, hop, iteration), strict=True):
                 if key not in journal:
                     journal.append(key, group.to_json())
-        return [Group.from_json(journal.get(key) or {}) for key in keys]
+        return [journal.read(key, Group.from_json) for key in keys]
 
     def _try(self, branches: list[Branch], hop: int, iteration: int) -> list[Group]:
         branch_passages = [show(self.retriever, branch.context, self.hop) for branch in branches]

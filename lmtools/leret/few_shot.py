@@ -103,7 +103,8 @@ def _search(
             key = f"few-shot/{stage}/{number}"
             if key not in journal:
                 journal.append(key, {"reward": _mean_reward(explorers, candidate, selection, questions)})
-            scored.append((-(journal.get(key) or {})["reward"], number, candidate))
+            reward = journal.read(key, lambda record: float(record["reward"]))
+            scored.append((-reward, number, candidate))
             bar.advance()
     best = sorted(scored, key=lambda entry: entry[:2])[: settings.few_shot_prompts]
     return tuple(

@@ -7,6 +7,7 @@ a user.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from lmtools.core.journal import Journal
 from lmtools.core.progress import progress
@@ -158,7 +159,7 @@ def rollout(
                         journal.append(_key(name, question), _to_json(queries, contexts))
             else:
                 bar.advance(len(chunk) * hop.hops)
-    return [_trace(question.id, journal.get(_key(name, question)) or {}) for question in questions]
+    return [journal.read(_key(name, question), partial(_trace, question.id)) for question in questions]
 
 
 def question_as_query(questions: Sequence[Question], retriever: Retriever, hop: HopSettings) -> list[Trace]:

@@ -2,13 +2,14 @@
 so the tokens a policy is trained on are the tokens it is asked with.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lmtools.core.errors import RunError
 from lmtools.core.files import write_json
+from lmtools.core.stored import MALFORMED, describe, read_json
 from lmtools.models.chat import Message, end_of_turn
 
 SYSTEM = "You write search queries."
@@ -120,10 +121,15 @@ def read_prompts(path: Path) -> tuple[Prompt, Prompt] | None:
     """The best few-shot prompts (first hop, later hops) of a run; None where it has none."""
     if not path.is_file():
         return None
-    data = json.loads(path.read_text(encoding="utf-8"))
-    if not data.get("first"):
-        return None
-    return _prompt(data["first"][0]), _prompt(data["later"][0]) if data.get("later") else ZERO_SHOT
+    try:
+        data = read_json(path)
+        if not data.get("first"):
+            return None
+        return _prompt(data["first"][0]), _prompt(data["later"][0]) if data.get("later") else ZERO_SHOT
+    except MALFORMED as error:
+        raise RunError(
+            f"{path}: no prompts: {describe(error)}", fix="restore the file, or train again"
+        ) from error
 
 
 def _prompt(data: dict[str, list[dict[str, object]] | str]) -> Prompt:

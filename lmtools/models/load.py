@@ -7,10 +7,10 @@ Who needs several of model, tokenizer, configuration and identity resolves the n
 and passes the result to each of these functions.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lmtools.core.errors import MachineError, ModelError
 from lmtools.models.files import HEAD_KEY, ModelFiles, read_json, resolve
@@ -18,10 +18,14 @@ from lmtools.models.precision import pick_device, resolve_dtype
 from lmtools.models.silence import silence_transformers
 from lmtools.models.spec import ModelSpec
 
+if TYPE_CHECKING:
+    import torch
+
 __all__ = [
     "LoadedModel",
     "ModelFiles",
     "base_model",
+    "filled_module",
     "identity",
     "in_halves",
     "load",
@@ -34,6 +38,7 @@ __all__ = [
 
 T = TypeVar("T")
 R = TypeVar("R")
+M = TypeVar("M", bound="torch.nn.Module")
 
 
 @dataclass(frozen=True)
@@ -161,6 +166,27 @@ def in_halves(
     middle = len(batch) // 2
     for half in (batch[:middle], batch[middle:]):
         yield from in_halves(run, half, too_large, free)
+
+
+def filled_module(build: Callable[[], M], tensors: "Mapping[str, torch.Tensor]") -> M:
+    """A module with these weights; no memory is taken for one of other sizes than theirs.
+
+    Raises:
+        ValueError: they are not those of the module that ``build`` makes, or not finite.
+    """
+    import torch
+
+    with torch.device("meta"):
+        expected = {name: tuple(value.shape) for name, value in build().state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in tensors.items()}
+    for name in sorted(expected.keys() | given.keys()):
+        if expected.get(name) != given.get(name):
+            raise ValueError(f"{name}: shape {expected.get(name)} expected, found {given.get(name)}")
+        if not torch.isfinite(tensors[name]).all():
+            raise ValueError(f"{name} is not finite")
+    module = build()
+    module.load_state_dict(tensors, strict=True)
+    return module
 
 
 def base_model(model: Any) -> Any:

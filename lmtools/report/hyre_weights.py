@@ -6,7 +6,6 @@ the number of effective heads change from label to label. The page's script draw
 ``head_weights_svg`` and ``weights_over_labels_svg``.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -19,6 +18,7 @@ from numpy.typing import ArrayLike
 from lmtools.core.arrays import Floats
 from lmtools.core.errors import DataError
 from lmtools.core.files import write_text
+from lmtools.core.stored import MALFORMED, describe, read_json
 from lmtools.core.strings import short
 from lmtools.metrics.preference import effective_heads
 from lmtools.report.charts import format_value
@@ -74,15 +74,15 @@ def read_weights(path: Path) -> Weights | None:
     if not path.is_file():
         return None
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path)
         weights = np.array([number(weight) for weight in value["weights"]])
         sources = texts(value["sources"])
         if not 0 < len(sources) == len(weights):
             raise ValueError("not a source of each weight")
         settings = {name: str(value[name]) for name in SETTINGS if name in value}
         return Weights(weights, sources, texts(value["examples"]), settings)
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-        raise DataError(f"{path}: no weights of `lmtools hyre adapt`: {error}", fix=FIX) from error
+    except MALFORMED as error:
+        raise DataError(f"{path}: no weights of `lmtools hyre adapt`: {describe(error)}", fix=FIX) from error
 
 
 def read_steps(path: Path, count: int) -> list[Step]:

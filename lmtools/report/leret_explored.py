@@ -5,7 +5,6 @@
 the list has an entry for each question.
 """
 
-import json
 import re
 from array import array
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from lmtools.core.errors import DataError
 from lmtools.core.intervals import mean_interval, rate_bounds
 from lmtools.core.results import Interval
+from lmtools.core.stored import MALFORMED, describe, read_json
 from lmtools.report.charts import format_value
 from lmtools.report.elements import (
     Block,
@@ -238,11 +238,11 @@ def _explorers(path: Path) -> Iterator[tuple[str, tuple[float, float, float]]]:
     if not path.is_file():
         return
     try:
-        rows: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        rows: dict[str, dict[str, Any]] = read_json(path)
         for name, row in rows.items():
             yield name, (number(row["queries"]), number(row["reward"]), number(row["best"]))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise DataError(f"{path}: damaged: {error}", fix=FIX) from error
+    except MALFORMED as error:
+        raise DataError(f"{path}: damaged: {describe(error)}", fix=FIX) from error
 
 
 def _browser(run: Source, samples: Samples) -> list[Part]:

@@ -4,7 +4,6 @@ A page shows runs of older versions and runs that were copied, so every value is
 damaged file is a DataError that names it and the line.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,8 @@ from lmtools.core.manifest import MANIFEST, Manifest, read_manifest
 from lmtools.core.recipe_yaml import parse_yaml
 from lmtools.core.results import Results, read_results
 from lmtools.core.run import METRICS, RECIPE
+from lmtools.core.stored import MALFORMED, describe, parse_json
+from lmtools.core.strings import without_secrets
 from lmtools.data.rows import jsonl_lines
 
 T = TypeVar("T")
@@ -70,7 +71,7 @@ def read_source(directory: Path) -> Source:
         directory=directory,
         name=directory.resolve().name,
         manifest=read_manifest(directory / MANIFEST),
-        recipe=recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else "",
+        recipe=without_secrets(recipe.read_text("utf-8", "replace")) if recipe.is_file() else "",
         results=read_results(metrics) if metrics.is_file() else None,
     )
 
@@ -90,14 +91,13 @@ def records(path: Path, parse: Callable[[dict[str, Any]], T]) -> Iterator[T]:
         return
     for number, line in jsonl_lines(path):
         try:
-            value = json.loads(line)
+            value = parse_json(line)
             if not isinstance(value, dict):
                 raise TypeError("no JSON object")
             record = parse(value)
         # All that ``parse`` raises on a line that was edited or half written.
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
-            what = f"no {error}" if isinstance(error, KeyError) else str(error)
-            raise DataError(f"{path}:{number}: damaged: {what}", fix=FIX) from error
+        except MALFORMED as error:
+            raise DataError(f"{path}:{number}: damaged: {describe(error)}", fix=FIX) from error
         yield record
 
 

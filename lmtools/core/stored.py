@@ -1,0 +1,94 @@
+"""What runs and artefacts hold, read back: whatever became of a file, what is wrong with it is one sentence.
+
+try:
+    value = read_json(path)
+    return Weights(value["weights"], ...)
+except MALFORMED as error:
+    raise DataError(f"{path}: {describe(error)}") from error
+"""
+
+import json
+import zipfile
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from lmtools.core.errors import RunError
+from lmtools.core.strings import short
+
+if TYPE_CHECKING:
+    from lmtools.core.arrays import Floats
+
+MALFORMED = (OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError)
+"""What reading a file raises that was cut off, edited, or is another's."""
+MAX_DIGITS = 300
+"""Digits of a whole number; longer ones are no float."""
+
+
+def parse_json(content: str | bytes) -> Any:
+    """JSON in UTF-8, all of whose numbers are finite floats or whole numbers that could be.
+
+    Raises:
+        ValueError: it is anything else, however deep.
+    """
+    try:
+        text = content if isinstance(content, str) else content.decode("utf-8")
+        return json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_whole)
+    except RecursionError as error:
+        raise ValueError("brackets too deep") from error
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in a file; raises ``OSError``, and ``ValueError`` as ``parse_json``."""
+    return parse_json(path.read_bytes())
+
+
+def describe(error: Exception) -> str:
+    """An error of ``MALFORMED`` on one line, with the field where it names one."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        return f"{field}: {first['msg']}" if field else first["msg"]
+    if isinstance(error, UnicodeDecodeError):
+        return f"not UTF-8 text (byte {error.start})"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if isinstance(error, KeyError):
+        return f"no {error}"
+    return short(str(error), 200) or type(error).__name__
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(f"{name} is not a finite number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"{short(text, 20)} is not a finite number")
+    return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
+
+
+def read_arrays(path: Path) -> "dict[str, Floats]":
+    """The arrays of an evaluation by name, as float64.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name].astype(np.float64) for name in arrays.files}
+    except (*MALFORMED, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise RunError(
+            f"{path}: damaged: {describe(error)}", fix="delete it, and resume the run: it is measured again"
+        ) from error
