@@ -15,9 +15,8 @@ from lmtools.core.progress import say
 app = typer.Typer(no_args_is_help=True, help="Check data files and convert public formats.")
 
 SOURCE_HELP = (
-    "A file (JSONL, JSON, CSV, Parquet; .gz and .zst too), a folder of MMLU tables, of JSONL files of pairs or "
-    "of Parquet files, `atlas`, "
-    "`atlas:PART`, `data:FILE` of the data folder, or `hf:REPO[:CONFIG][:SPLIT]`."
+    "A file (JSONL, JSON, CSV, Parquet; .gz and .zst too), a folder of MMLU tables, of JSONL files of pairs "
+    "or of Parquet files, `atlas`, `atlas:PART`, `data:FILE` of the data folder, or `hf:REPO[:CONFIG][:SPLIT]`."
 )
 
 
