@@ -73,6 +73,8 @@ MEANS: Mapping[str, Callable[[Floats, Floats], Floats]] = {
     ),
 }
 """The metrics that are means, of what each answer adds; all but NLL lie between 0 and 1."""
+ROUNDING = 1e-9
+"""Errors that are equal but for the order of their sums."""
 MOVED = f"{BOUNDED}, less the noise of bins"
 BIAS = 1 / (np.sqrt(2) - 1)
 """Of a bin without error, the error of the data over what resampling adds: E|x| / (E|x + x'| - E|x|)."""
@@ -203,7 +205,9 @@ def _signs(weights: Floats) -> Floats:
 
 def _or_none(interval: Interval, noise: Floats) -> Interval:
     """The interval of a binned error; down to 0 where ``noise`` (r,) alone makes such errors."""
-    return replace(interval, low=0.0) if interval.value <= np.quantile(noise, 1 - TAIL) else interval
+    return (
+        replace(interval, low=0.0) if interval.value <= np.quantile(noise, 1 - TAIL) + ROUNDING else interval
+    )
 
 
 @dataclass(frozen=True)
