@@ -1,8 +1,8 @@
 """What a command writes does not depend on what the cache held before it, to the last bit."""
 
+import random
+
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from small_world import write_recipe
 from tiny_fit import run_fit
 from tiny_fit import tiny_recipe as ats_recipe
@@ -19,11 +19,16 @@ from lmtools.models.features import FeatureCache, FeatureReader
 from lmtools.models.load import load
 from lmtools.models.spec import ModelSpec
 
-LONG = "Which river flows through the capital of France, and which ones flow into it? "
+LONG = "Which river flows through the capital of France, and which ones flow into it? " * 2
 PROMPTS = [LONG, "Name a river.", LONG + "Why?"]
 ANSWERS = ["The Seine.", "No.", "The Loire, which is the longest of them, and the Rhine."]
 TEXTS = [AnsweredPrompt((Message("user", prompt),), answer) for prompt in PROMPTS for answer in ANSWERS]
-READS = st.lists(st.lists(st.sampled_from(TEXTS), min_size=1, max_size=3), max_size=2)
+
+
+def history(seed):
+    """Two earlier requests, and the order of the one that follows."""
+    chance = random.Random(seed)
+    return [chance.sample(TEXTS, 3), chance.sample(TEXTS, 2)], chance.sample(TEXTS, len(TEXTS))
 
 
 @pytest.fixture(scope="module")
@@ -39,35 +44,29 @@ def reader(model, **spec):
     return FeatureReader(ModelSpec(name=str(model), device="cpu", **spec), FeatureSettings())
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(before=READS, order=st.permutations(TEXTS), batch_tokens=st.integers(1, 3000))
-def test_a_row_of_features_depends_on_its_text_alone(
-    tiny_llama, tmp_path_factory, before, order, batch_tokens
-):
-    with pytest.MonkeyPatch.context() as patch:
-        new_cache(tmp_path_factory, patch)
-        fresh = reader(tiny_llama).read(TEXTS)
-        new_cache(tmp_path_factory, patch)
-        reading = reader(tiny_llama, batch_tokens=batch_tokens)
-        for texts in before:
-            reading.read(texts)
-        rows = reading.read(order)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_row_of_features_depends_on_its_text_alone(tiny_llama, tmp_path_factory, monkeypatch, seed):
+    before, order = history(seed)
+    fresh = reader(tiny_llama).read(TEXTS)
+    new_cache(tmp_path_factory, monkeypatch)
+    reading = reader(tiny_llama, batch_tokens=100)
+    for texts in before:
+        reading.read(texts)
+    rows = reading.read(order)
     assert rows.tobytes() == fresh[[TEXTS.index(text) for text in order]].tobytes()
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(before=READS)
+@pytest.mark.parametrize("seed", range(2))
 def test_a_request_that_is_read_in_batches_is_read_as_if_it_were_the_first(
-    tiny_llama, tmp_path_factory, before
+    tiny_llama, tmp_path_factory, monkeypatch, seed
 ):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FeatureReader, "_alone", False)  # as on a GPU
-        new_cache(tmp_path_factory, patch)
-        fresh = reader(tiny_llama, batch_tokens=300).read(TEXTS)
-        new_cache(tmp_path_factory, patch)
-        for texts in before:
-            reader(tiny_llama, batch_tokens=300).read(texts)
-        assert reader(tiny_llama, batch_tokens=300).read(TEXTS).tobytes() == fresh.tobytes()
+    monkeypatch.setattr(FeatureReader, "_alone", False)  # as on a GPU
+    fresh = reader(tiny_llama, batch_tokens=300).read(TEXTS)
+    new_cache(tmp_path_factory, monkeypatch)
+    reading = reader(tiny_llama, batch_tokens=300)
+    for texts in history(seed)[0]:
+        reading.read(texts)
+    assert reading.read(TEXTS).tobytes() == fresh.tobytes()
 
 
 @pytest.mark.parametrize("alone", [True, False])
@@ -92,30 +91,22 @@ def test_a_request_that_was_stopped_between_batches(tiny_llama, tmp_path_factory
     assert sorted(kept) == sorted(set(kept))  # nothing was computed twice
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    before=st.lists(st.lists(st.sampled_from(PROMPTS), min_size=1, max_size=2), max_size=2),
-    samples=st.integers(1, 3),
-)
-def test_answers_to_a_call_are_those_of_an_empty_cache(loaded, tmp_path_factory, before, samples):
-    drawn = Sampling(max_tokens=6, temperature=1.0)
-    with pytest.MonkeyPatch.context() as patch:
-        answers = []
-        for calls in ([], before):
-            new_cache(tmp_path_factory, patch)
-            generator = on_disk(HfGenerator.from_loaded(loaded), "cpu", 8192)
-            for prompts in calls:
-                generator.generate(prompts, drawn, samples)
-                generator.score([(prompt, "x y") for prompt in prompts])
-            pairs = [(prompt, " a river") for prompt in PROMPTS]
-            answers.append(
-                (
-                    generator.generate(PROMPTS, drawn, samples),
-                    generator.generate(PROMPTS, Sampling(max_tokens=4)),
-                    generator.score(pairs),
-                    generator.options(PROMPTS, ["A", "B"]),
-                )
+def test_answers_to_a_call_are_those_of_an_empty_cache(loaded, tmp_path_factory, monkeypatch):
+    drawn, answers = Sampling(max_tokens=6, temperature=1.0), []
+    for before in ([], [PROMPTS[:1], PROMPTS[1:], PROMPTS[::-1]]):
+        new_cache(tmp_path_factory, monkeypatch)
+        generator = on_disk(HfGenerator.from_loaded(loaded), "cpu", 8192)
+        for prompts in before:
+            generator.generate(prompts, drawn, 2)
+            generator.score([(prompt, " a river") for prompt in prompts])
+            generator.options(prompts, ["A", "B"])
+        answers.append(
+            (
+                generator.generate(PROMPTS, drawn, 2),
+                generator.score([(prompt, " a river") for prompt in PROMPTS]),
+                generator.options(PROMPTS, ["A", "B"]),
             )
+        )
     assert answers[0] == answers[1]
 
 

@@ -16,7 +16,8 @@ app = typer.Typer(no_args_is_help=True, help="Check data files and convert publi
 
 SOURCE_HELP = (
     "A file (JSONL, JSON, CSV, Parquet; .gz and .zst too), a folder of MMLU tables, of JSONL files of pairs "
-    "or of Parquet files, `atlas`, `atlas:PART`, `data:FILE` of the data folder, or `hf:REPO[:CONFIG][:SPLIT]`."
+    "or of Parquet files, `atlas`, `atlas:PART`, `data:FILE` of the data folder, or "
+    "`hf:REPO[:CONFIG][:SPLIT]`."
 )
 
 

@@ -281,8 +281,8 @@ def test_a_damaged_field_is_noticed_and_read_again(loaded, monkeypatch, capsys, 
     again = read(loaded, from_logits=True).arrays
     assert f"damaged in the feature cache {path.parent}, and read again" in capsys.readouterr().err
     for field, values in expected.items():
+        assert again[field].dtype == values.dtype
         assert np.array_equal(again[field], values), field
-        assert again[field].dtype == values.dtype, field
     monkeypatch.setattr("lmtools.ats.extract.last_states", lambda *_: never())
     read(loaded, from_logits=True)
     assert "are in the cache" in capsys.readouterr().err
