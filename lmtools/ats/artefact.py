@@ -7,6 +7,7 @@
 ``load_methods`` reads all of it, ``check_fits`` says beforehand whether it belongs to a model.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
@@ -160,8 +161,8 @@ def read_settings(directory: Path) -> HeadSettings:
             )
         return HeadSettings(
             head=HeadConfig.model_validate(value["head"]),
-            shape=_SHAPE.validate_python(value["shape"], strict=True),
-            base=_BASE.validate_python(value["base"], strict=True),
+            shape=_SHAPE.validate_json(json.dumps(value["shape"]), strict=True),
+            base=_BASE.validate_json(json.dumps(value["base"]), strict=True),
             loss=dict(value["loss"]),
         )
     except MALFORMED as error:

@@ -21,7 +21,7 @@ from lmtools.calibration.recipe import CalibrationRecipe
 from lmtools.core.config import Config
 from lmtools.core.errors import DataError, RecipeError
 from lmtools.core.files import bundled
-from lmtools.core.recipe import SUFFIXES, load_recipe, parse_yaml
+from lmtools.core.recipe import SUFFIXES, load_recipe, parse_yaml, read_recipe
 from lmtools.core.seeds import derive
 from lmtools.core.strings import near_path
 from lmtools.data.formats import detect
@@ -139,7 +139,7 @@ def load_definition(name: str) -> tuple[str, Definition]:
 
 
 def _read(path: Path) -> Definition:
-    kind = parse_yaml(path.read_text(encoding="utf-8"), str(path)).get("kind")
+    kind = parse_yaml(read_recipe(path), str(path)).get("kind")
     if kind not in KINDS:
         raise RecipeError(
             f"{path}: kind: {kind!r} is none of {', '.join(KINDS)}", fix="write `kind: choices`"

@@ -328,6 +328,24 @@ def make_runs(folder: Path) -> dict[str, Path]:
     return {name: folder / name for name in commands}
 
 
+def cache_targets(folder: Path) -> Iterator[Target]:
+    """Files of the cache: what is damaged in them is made again, so that nothing is refused."""
+    from lmtools.core.sqlite_store import KeyedTable
+
+    path = folder / "table.sqlite"
+    rows = [(bytes([number]) * 32, bytes(range(number, number + 64))) for number in range(20)]
+
+    def table(_: Path) -> None:
+        values = KeyedTable(path, "tests").read([key for key, _ in rows])
+        if any(values.get(key, value) != value for key, value in rows):
+            raise AssertionError("a damaged value was read")
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+    KeyedTable(path, "tests").write(rows)
+    yield Target("cache of values", [path.read_bytes()], from_file(path, table), 2)
+
+
 def artefact_targets(folder: Path) -> Iterator[Target]:
     """Every file of a run that a command reads."""
     with _cache(folder):
@@ -354,6 +372,7 @@ def artefact_targets(folder: Path) -> Iterator[Target]:
 
     hyre, ats, leret, adapted = (runs[name] for name in ("hyre", "ats", "leret", "adapt"))
     head, ensemble = find_head(ats), hyre / "ensemble"
+    yield from cache_targets(folder)
     digest = ensemble_digest(ensemble)
     yield of(hyre / "metrics.json", read_results, 5)
     yield of(hyre / "manifest.json", read_manifest, 5)
