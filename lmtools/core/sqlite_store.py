@@ -22,6 +22,8 @@ KEYS_AT_ONCE = 500  # SQLite's oldest limit on variables in a statement is 999
 SECONDS = 60.0
 """Longest wait for other processes that write."""
 TABLE = "digested"
+FAILED = (sqlite3.Error, UnicodeDecodeError)
+"""What sqlite3 raises; the second where the message quotes a damaged page."""
 DAMAGE = {
     sqlite3.SQLITE_ERROR,  # no such table or column, though the file was opened
     sqlite3.SQLITE_CORRUPT,
@@ -86,11 +88,11 @@ class KeyedTable:
         try:
             try:
                 return self._transaction(work)
-            except sqlite3.Error as error:
+            except FAILED as error:
                 if not self._is_damage(error):
                     raise
                 return self._again(work)
-        except (sqlite3.Error, OSError) as error:
+        except (*FAILED, OSError) as error:
             raise self._unusable(error) from error
 
     def _transaction(self, work: Work[T]) -> T:
@@ -99,7 +101,9 @@ class KeyedTable:
             store.text_factory = bytes  # a damaged value may claim to be text, and not be UTF-8
             return work(store)
 
-    def _is_damage(self, error: sqlite3.Error) -> bool:
+    def _is_damage(self, error: Exception) -> bool:
+        if isinstance(error, UnicodeDecodeError):
+            return True
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
         # A flipped bit of the header says that only later versions may write.
         refused = code & 0xFF == sqlite3.SQLITE_READONLY
@@ -114,7 +118,7 @@ class KeyedTable:
             try:
                 self._transaction(_prepare)
                 return self._transaction(work)
-            except sqlite3.Error as error:
+            except FAILED as error:
                 if not self._is_damage(error):
                     raise
                 say(f"the cache of {self._what} {self._path} is damaged ({error}), and is made again")

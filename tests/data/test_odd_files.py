@@ -111,6 +111,7 @@ def test_a_carriage_return_among_line_feeds_is_white_space(write):
         (b"PK\x03\x04" + b"x" * 40, "FILE: a zip archive"),
         (b"PAR1" + b"x" * 40, "FILE: a Parquet file that cannot be read"),
     ],
+    ids=range(10),  # what is compressed tells the time, and ids must not
 )
 def test_what_is_damaged_or_foreign_is_named(write, data, message):
     assert refusal(load_passages, write("c.jsonl", data)).startswith(message)
