@@ -5,12 +5,15 @@ however the writing process ends. A full or read-only disk is a ``MachineError``
 """
 
 import errno
+import glob
 import hashlib
 import json
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
@@ -19,6 +22,8 @@ from lmtools.core.errors import MachineError
 
 MAX_NAME = 120
 """Characters of a file's name that is made from a text."""
+STALE = 86_400.0
+"""Seconds after which nobody writes a temporary file any more."""
 REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 """What the system answers where a disk cannot be written to."""
 REFUSALS = ("No space left", "File too large", "I/O error", "PytorchStreamWriter", "Disk quota", "Read-only")
@@ -36,6 +41,7 @@ def atomic_writer(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     except OSError as error:
         raise cannot_write(path, error) from error
@@ -54,6 +60,17 @@ def atomic_writer(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed processes left of ``path``: temporary neighbours, files or folders, that are a day old.
+
+    A younger one may be another process's, which still writes it.
+    """
+    for part in path.parent.glob(f".{glob.escape(path.name)}.{'?' * 8}.part"):
+        with suppress(OSError):
+            if time.time() - part.stat().st_mtime > STALE:
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
 def cannot_write(path: Path, error: OSError) -> MachineError:

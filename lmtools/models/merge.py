@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lmtools.core.errors import RunError
-from lmtools.core.files import cannot_write, library_writes
+from lmtools.core.files import cannot_write, library_writes, sweep
 from lmtools.models.files import resolve
 from lmtools.models.load import load
 from lmtools.models.spec import ModelSpec
@@ -30,6 +30,7 @@ def new_directory(out: Path) -> Iterator[Path]:
         raise RunError(f"{out} exists already", fix="remove it, or choose another one with --out DIR")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        sweep(out)
         folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".part"))
     except OSError as error:
         raise cannot_write(out, error) from error
