@@ -63,7 +63,7 @@ def atomic_writer(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 
 def sweep(path: Path) -> None:
-    """Remove what killed processes left of ``path``: temporary neighbours, files or folders, that are a day old.
+    """Remove the temporary neighbours, a day old, that killed processes left of the file or folder ``path``.
 
     A younger one may be another process's, which still writes it.
     """
@@ -158,6 +158,11 @@ def absolute(path: str) -> str:
     except (OSError, UnicodeEncodeError):  # the working directory is gone, or has such a name
         return path
     return whole
+
+
+def moved_along(path: str, before: str, now: str) -> str:
+    """Where an absolute path is after everything around it was moved, as the folder ``before`` to ``now``."""
+    return os.path.normpath(os.path.join(now, os.path.relpath(path, before)))
 
 
 def sha256_file(path: Path) -> str:

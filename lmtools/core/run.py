@@ -24,7 +24,7 @@ from typing import Any, Self
 from lmtools.core.config import Config
 from lmtools.core.environment import machine, versions
 from lmtools.core.errors import RunError
-from lmtools.core.files import absolute, cannot_write, write_text
+from lmtools.core.files import absolute, cannot_write, moved_along, write_text
 from lmtools.core.journal import Journal
 from lmtools.core.manifest import MANIFEST, Manifest, now, read_manifest
 from lmtools.core.progress import Work, duration, expected_seconds, first_process, say, working
@@ -297,7 +297,7 @@ def _mend(
     directory: Path, before: Manifest, recipe: str, inputs: Mapping[str, str], changes: Sequence[str]
 ) -> str:
     """How to go on. Where only precisions differ (`auto` is another one on this machine), with its own."""
-    settings = _setting_changes(directory / RECIPE, recipe, before.inputs, inputs)
+    settings = _setting_changes(directory, before, recipe, inputs)
     if len(settings) == len(changes) and all(key.endswith(".dtype") for key in settings):
         named = " ".join(f"--set {key}={before}" for key, (before, _) in settings.items())
         return f"go on at its own precision: {named}"
@@ -315,19 +315,20 @@ def started_with(directory: Path, recipe: str, inputs: Mapping[str, str], seed: 
 def _changes(
     directory: Path, before: Manifest, recipe: str, inputs: Mapping[str, str], seed: int
 ) -> list[str]:
-    settings = _setting_changes(directory / RECIPE, recipe, before.inputs, inputs).items()
+    settings = _setting_changes(directory, before, recipe, inputs).items()
     changes = [f"{key}: was {was}, is {now_is}" for key, (was, now_is) in settings]
     changes += _input_changes(before.inputs, inputs)
     return changes + ([f"seed: was {before.seed}, is {seed}"] if before.seed != seed else [])
 
 
 def _setting_changes(
-    path: Path, recipe: str, inputs_before: Mapping[str, str], inputs: Mapping[str, str]
+    directory: Path, manifest: Manifest, recipe: str, inputs: Mapping[str, str]
 ) -> dict[str, tuple[Any, Any]]:
     """Dotted key -> its value before and now, of every setting that differs.
 
-    Two names of one file, or of an input with the same content, do not differ.
+    Two names of one file or of one content do not differ, nor does what moved with the run.
     """
+    path, here = directory / RECIPE, absolute(str(directory))
     before = _leaves(parse_yaml(read_recipe(path), str(path)) if path.exists() else {})
     after = _leaves(parse_yaml(recipe, "recipe"))
     values = {
@@ -338,7 +339,9 @@ def _setting_changes(
     def alike(was: Any, now_is: Any) -> bool:
         if was == now_is or not isinstance(was, str) or not isinstance(now_is, str):
             return bool(was == now_is)
-        digest = inputs_before.get(was)
+        if os.path.isabs(was) and moved_along(was, manifest.directory or here, here) == now_is:
+            return True
+        digest = manifest.inputs.get(was)
         return _same_file(was, now_is) or (digest is not None and digest == inputs.get(now_is))
 
     return {key: (was, now_is) for key, (was, now_is) in values.items() if not alike(was, now_is)}

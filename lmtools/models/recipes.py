@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from lmtools.core.config import Config
 from lmtools.core.errors import RunError
-from lmtools.core.files import absolute
+from lmtools.core.files import absolute, moved_along
 from lmtools.core.manifest import MANIFEST, read_manifest
 from lmtools.core.recipe import find_recipe, load_recipe
 from lmtools.core.run import RECIPE
@@ -60,7 +60,7 @@ def _found_again(recipe: T, directory: Path) -> T:
         return recipe
 
     def moved(key: str, path: str) -> str:
-        beside = os.path.normpath(os.path.join(now, os.path.relpath(path, before)))
+        beside = moved_along(path, before, now)
         return beside if not os.path.exists(path) and os.path.exists(beside) else path
 
     return recipe.with_paths(moved)
