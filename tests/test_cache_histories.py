@@ -28,7 +28,7 @@ TEXTS = [AnsweredPrompt((Message("user", prompt),), answer) for prompt in PROMPT
 def history(seed):
     """Two earlier requests, and the order of the one that follows."""
     chance = random.Random(seed)
-    return [chance.sample(TEXTS, 3), chance.sample(TEXTS, 2)], chance.sample(TEXTS, len(TEXTS))
+    return [chance.sample(TEXTS, 6), chance.sample(TEXTS, 4)], chance.sample(TEXTS, len(TEXTS))
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +61,9 @@ def test_a_request_that_is_read_in_batches_is_read_as_if_it_were_the_first(
     tiny_llama, tmp_path_factory, monkeypatch, seed
 ):
     monkeypatch.setattr(FeatureReader, "_alone", False)  # as on a GPU
-    fresh = reader(tiny_llama, batch_tokens=300).read(TEXTS)
+    fresh = reader(tiny_llama, batch_tokens=120).read(TEXTS)
     new_cache(tmp_path_factory, monkeypatch)
-    reading = reader(tiny_llama, batch_tokens=300)
+    reading = reader(tiny_llama, batch_tokens=120)
     for texts in history(seed)[0]:
         reading.read(texts)
     assert reading.read(TEXTS).tobytes() == fresh.tobytes()
