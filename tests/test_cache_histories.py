@@ -6,7 +6,7 @@ import pytest
 from small_world import write_recipe
 from tiny_fit import run_fit
 from tiny_fit import tiny_recipe as ats_recipe
-from tiny_hyre import run_train
+from tiny_hyre import crowd, run_train, write
 from tiny_hyre import tiny_recipe as hyre_recipe
 
 from lmtools.generation.hf import HfGenerator
@@ -116,15 +116,19 @@ def files_of(folder, *names):
     return {str(file.relative_to(folder)): file.read_bytes() for file in files if file.is_file()}
 
 
-def test_ensembles_after_a_run_on_fewer_pairs(tiny_llama, tmp_path, tmp_path_factory, monkeypatch):
-    recipe = hyre_recipe(tiny_llama, tmp_path)
+def test_ensembles_after_runs_on_fewer_pairs(tiny_llama, tmp_path, tmp_path_factory, monkeypatch):
+    pairs = [{**row, "prompt": LONG + row["prompt"], "rejected": "No."} for row in crowd()]
+    write(tmp_path / "train.jsonl", pairs)
+    recipe = hyre_recipe(tiny_llama, tmp_path, compare=[])
     run_train(recipe, tmp_path / "fresh")
     new_cache(tmp_path_factory, monkeypatch)
-    run_train(hyre_recipe(tiny_llama, tmp_path, data={"train_limit": 5}), tmp_path / "fewer")
+    for limit in (2, 3):
+        fewer = hyre_recipe(tiny_llama, tmp_path, compare=[], data={"train_limit": limit})
+        run_train(fewer, tmp_path / str(limit))
     run_train(recipe, tmp_path / "after")
-    fresh = files_of(tmp_path / "fresh", "ensemble", "ensembles")
+    fresh = files_of(tmp_path / "fresh", "ensemble")
     assert fresh
-    assert files_of(tmp_path / "after", "ensemble", "ensembles") == fresh
+    assert files_of(tmp_path / "after", "ensemble") == fresh
 
 
 def test_heads_after_a_run_with_other_batches(tiny_llama, tmp_path, tmp_path_factory, monkeypatch):
