@@ -229,8 +229,8 @@ def check_texts(arguments: Sequence[str]) -> None:
             option, equals, value = text.partition("=")
             if equals and text.startswith("--"):
                 name, text = option, value
-            shown = os.fsencode(text).decode("utf-8", "backslashreplace")
-            raise LmtoolsError(f"{name}: {shown} is not UTF-8", fix="give it in UTF-8, or by another name")
+            escaped = os.fsencode(text).decode("utf-8", "backslashreplace")
+            raise LmtoolsError(f"{name}: {escaped} is not UTF-8", fix="give it in UTF-8, or by another name")
 
 
 def _continuation(command: Any, arguments: Sequence[str]) -> str:

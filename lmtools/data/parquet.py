@@ -82,11 +82,11 @@ def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
 
 def _labels(value: Mapping[str, Any], names: Mapping[str, list[str]]) -> dict[str, str]:
     """The names of a record's class labels; -1, which stands for none, is empty."""
-    places = {column: value[column] for column in names if isinstance(value.get(column), int)}
+    indices = {column: value[column] for column in names if isinstance(value.get(column), int)}
     return {
-        column: names[column][place] if place >= 0 else ""
-        for column, place in places.items()
-        if place < len(names[column])
+        column: names[column][index] if index >= 0 else ""
+        for column, index in indices.items()
+        if index < len(names[column])
     }
 
 

@@ -176,13 +176,13 @@ class MultipleChoice(Record):
     def _place(cls, answer: Any, info: ValidationInfo) -> Any:
         choices = info.data.get("choices", ())
         is_letter = isinstance(answer, str) and len(answer) == 1 and answer in LETTERS
-        place = LETTERS.index(answer) if is_letter else as_whole(answer)
-        if isinstance(answer, str) and answer in choices and choices.index(answer) != place:
+        index = LETTERS.index(answer) if is_letter else as_whole(answer)
+        if isinstance(answer, str) and answer in choices and choices.index(answer) != index:
             problem = (
                 f"{cut(answer, 40)!r} is the text of a choice, where the place of the right one is expected"
             )
             raise broken(problem, f"write {choices.index(answer)}, as a number, if that choice is meant")
-        return place
+        return index
 
     @field_validator("answer")
     @classmethod

@@ -305,13 +305,13 @@ def listed(text: str) -> Any:
     if not faults:
         return value
     items, body = [], text.strip()
-    place = 1
-    while place < len(body) and (match := ITEM.match(body, place)):
+    start = 1
+    while start < len(body) and (match := ITEM.match(body, start)):
         try:
             items.append(ast.literal_eval(match["item"]))
         except (ValueError, SyntaxError):
             return text
-        place = match.end()
+        start = match.end()
         if match["end"] == "]":
             break
-    return items if body[:1] == "[" and items and place == len(body) and body[-1] == "]" else text
+    return items if body[:1] == "[" and items and start == len(body) and body[-1] == "]" else text

@@ -53,7 +53,7 @@ class Store:
             new = {column: list(column_values) for column, column_values in computed if column not in values}
             self._table.write((column, json.dumps(value).encode()) for column, value in new.items())
             values |= new
-        order = {tuple(keys[at]): place for place, at in enumerate(distinct)}
+        order = {tuple(keys[at]): position for position, at in enumerate(distinct)}
         return [[values[column][order[tuple(row)]] for column in columns] for row in keys]
 
 

@@ -111,8 +111,8 @@ def _verdicts(results: Results, head: str) -> Iterator[Verdict]:
         for row, metric in dict.fromkeys(candidates)
         if row != main.row or metric != main.metric
     )
-    shown = (v for v in chain(headline, more) if math.isfinite(v.value.value))
-    yield from islice(shown, max(FEW, len(headline)))
+    finite = (v for v in chain(headline, more) if math.isfinite(v.value.value))
+    yield from islice(finite, max(FEW, len(headline)))
 
 
 def _gain(d: Difference) -> Figure:
@@ -147,15 +147,15 @@ def comparison_top(runs: Sequence[Source], differences: Sequence[Difference]) ->
     first, last = runs[0], runs[-1]
     if last.results is None or not last.results.rows:
         return []
-    shown = list(_verdicts(last.results, last.head))
-    row = f"{shown[0].row} · {last.name}"
-    about = [d for d in differences if d.metric == shown[0].metric]
+    given = list(_verdicts(last.results, last.head))
+    row = f"{given[0].row} · {last.name}"
+    about = [d for d in differences if d.metric == given[0].metric]
     chosen = next((d for d in about if d.a == row), next(iter(about or differences), None))
     sentence = (
         difference_sentence(chosen) if chosen else f"{last.name} and {first.name} share no measured example."
     )
     before = {row.name: row.metrics for row in first.results.rows} if first.results else {}
-    items = [_beside(v, first.name, before.get(v.row, {}).get(v.metric)) for v in shown]
+    items = [_beside(v, first.name, before.get(v.row, {}).get(v.metric)) for v in given]
     return [Prose(sentence, "lead"), Figures(items)]
 
 

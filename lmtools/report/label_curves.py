@@ -370,14 +370,14 @@ def _end_names(
         )
 
 
-def spread(wanted: Sequence[float], gap: float) -> list[float]:
-    """Heights from 0 to 1, near the wanted ones, any two at least ``gap`` apart where there is room.
+def spread(ideal: Sequence[float], gap: float) -> list[float]:
+    """Heights from 0 to 1, near the ideal ones, any two at least ``gap`` apart where there is room.
 
     >>> spread([1.0, 0.5, 1.0], 0.25)
     [0.75, 0.5, 1.0]
     """
-    order = sorted(range(len(wanted)), key=lambda index: wanted[index])
-    heights, least, most = list(wanted), 0.0, 1.0
+    order = sorted(range(len(ideal)), key=lambda index: ideal[index])
+    heights, least, most = list(ideal), 0.0, 1.0
     for index in order:
         heights[index] = max(heights[index], least)
         least = heights[index] + gap

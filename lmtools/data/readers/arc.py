@@ -64,9 +64,9 @@ class ArcRecord(Record):
 def choices(record: ArcRecord) -> Iterator[MultipleChoice]:
     """The question with its choices, and the place of the right one."""
     if record.answer:
-        place = record.choices.label.index(record.answer)
+        index = record.choices.label.index(record.answer)
         yield MultipleChoice(
-            id=record.id, question=record.question, choices=record.choices.text, answer=place
+            id=record.id, question=record.question, choices=record.choices.text, answer=index
         )
 
 
