@@ -139,7 +139,7 @@ def source_file(source: str) -> tuple[str, str, str]:
     if not source.startswith(HUB_PREFIX):
         return "", source, ""
     repo, colon, rest = source.removeprefix(HUB_PREFIX).partition(":")
-    local = Path(repo).exists() and ":" not in absolute(repo)
+    local = os.path.exists(repo) and ":" not in absolute(repo)
     return (HUB_PREFIX, repo, colon + rest) if local else (source, "", "")
 
 

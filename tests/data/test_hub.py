@@ -110,3 +110,8 @@ def test_what_datasets_raises_is_explained(monkeypatch, raised, kind, text):
         load_questions("hf:x/y")
     assert type(caught.value) is kind
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("repo", ["a" * 5000, "a\0b", "~nobody-of-that-name"])
+def test_a_name_that_no_file_can_have_is_the_hubs(repo):
+    assert locations.source_file(f"hf:{repo}") == (f"hf:{repo}", "", "")

@@ -74,7 +74,7 @@ def test_gzipped_file_is_read_into_memory(tmp_path, planets):
         ('{"id": "1", "title": "A", "text": "x"}\n{"id": "1", "title": "B", "text": "y"}\n', ":2: id: '1'"),
         ('{"id": "1", "title": "A"}\n', ":1: text: missing"),
         ('{"id": "1", "title": "A", "text": "x"}\n{"id": ', ":2: broken JSON"),
-        ('{"id": 1, "title": "A", "text": "x"}\n', ":1: id: expected text"),
+        ('{"id": 1.5, "title": "A", "text": "x"}\n', ":1: id: expected text"),
     ],
 )
 def test_broken_files_name_line_and_fault(tmp_path, text, fault):
