@@ -29,7 +29,7 @@ from lmtools.core.errors import LmtoolsError, RecipeError
 from lmtools.core.files import check_output, write_jsonl
 from lmtools.core.progress import say
 from lmtools.core.recipe_faults import describe_faults
-from lmtools.core.recipe_yaml import apply_override
+from lmtools.core.recipe_yaml import apply_override, as_given
 from lmtools.models.precision import resolve_dtypes
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ def _config(
         option = (
             f"--{override.partition('=')[0].replace('_', '-')}"
             if override in named_settings
-            else f"--set {override}"
+            else as_given(override)
         )
         sources[keys] = option
     try:

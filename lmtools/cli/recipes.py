@@ -17,7 +17,15 @@ from lmtools.core.config import Config
 from lmtools.core.errors import LmtoolsError, RecipeError
 from lmtools.core.files import write_json, write_text
 from lmtools.core.progress import say
-from lmtools.core.recipe import RUNS, RecipeInfo, find_recipe, list_recipes, load_recipe, recipe_system
+from lmtools.core.recipe import (
+    RUNS,
+    RecipeInfo,
+    find_recipe,
+    list_recipes,
+    load_recipe,
+    read_recipe,
+    recipe_system,
+)
 
 SCHEMAS = {
     "leret": "lmtools.leret.recipe:LeretRecipe",
@@ -65,7 +73,7 @@ def show(
 ) -> None:
     """Print a recipe as it is, comments included; with --explain, all that can be set in it."""
     path = find_recipe(name)
-    text = _explained(name, path) if explain else path.read_text(encoding="utf-8")
+    text = _explained(name, path) if explain else read_recipe(path)
     emit({"name": name, "path": path, "text": text}, json)
     if not json:
         echo(text.removesuffix("\n"))
@@ -89,7 +97,7 @@ def copy(
         target = target / source.name
     if target.exists():
         raise RecipeError(f"{target}: exists already", fix="name another file, or delete it first")
-    write_text(target, source.read_text(encoding="utf-8"))
+    write_text(target, read_recipe(source))
     emit({"name": name, "path": target}, json)
     command = RUNS.get(recipe_system(target), "leret train")
     say(as_called(f"wrote {target}   next: lmtools {command} --recipe {target} --dry-run"))

@@ -16,8 +16,8 @@ from lmtools.core.config import Config
 from lmtools.core.errors import RecipeError
 from lmtools.core.files import bundled
 from lmtools.core.recipe_faults import describe_faults
-from lmtools.core.recipe_yaml import apply_override, key_lines, parse_yaml, to_yaml
-from lmtools.core.strings import secrets_masked
+from lmtools.core.recipe_yaml import MAX_CHARACTERS, apply_override, as_given, key_lines, parse_yaml, to_yaml
+from lmtools.core.strings import cut, secrets_masked
 
 __all__ = [
     "RecipeInfo",
@@ -70,7 +70,7 @@ def load_recipe(schema: type[T], ref: str | None, overrides: Sequence[str] = (),
     for override in overrides:
         try:
             keys, data = apply_override(data, override)
-            changes[keys] = f"--set {override}"
+            changes[keys] = as_given(override)
         except RecipeError as error:
             faults.append(error.message)
     if "system" in schema.model_fields:
@@ -98,7 +98,7 @@ def _same_system(ref: str, data: Mapping[str, Any], expected: Any) -> None:
         RecipeError: it is one.
     """
     system = data.get("system", expected)
-    if system != expected and system in RUNS:
+    if system != expected and isinstance(system, str) and system in RUNS:
         raise RecipeError(
             f"{ref}: a recipe for {system}, and one for {expected} is needed here",
             fix=f"`lmtools {RUNS[system]} --recipe {ref}` takes it; `lmtools recipes ls` lists the others",
@@ -144,10 +144,17 @@ def recipe_system(path: Path) -> str:
     """The system a recipe says it is for; empty where it does not say.
 
     Raises:
-        RecipeError: the file is not YAML.
+        RecipeError: the file is not YAML, or what it says is no text.
     """
-    system = parse_yaml(read_recipe(path), str(path)).get("system", "")
-    return system if isinstance(system, str) else ""
+    text = read_recipe(path)
+    system = parse_yaml(text, str(path)).get("system", "")
+    if not isinstance(system, str):
+        line = key_lines(text)[("system",)]
+        raise RecipeError(
+            f"{path}:{line}: system: should be a text (given: {cut(repr(system), 60)})",
+            fix=f"one of {', '.join(RUNS)}",
+        )
+    return system
 
 
 def dump_recipe(config: Config) -> str:
@@ -163,6 +170,8 @@ def read_recipe(path: Path) -> str:
         RecipeError: it cannot be read, or is not UTF-8.
     """
     try:
+        if path.stat().st_size > 4 * MAX_CHARACTERS:
+            raise RecipeError(f"{path}: too large for a recipe", fix="name a YAML file of settings")
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: not UTF-8 text (byte {error.start})", fix="save it as UTF-8") from error

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from lmtools.core.recipe_yaml import KeyPath
-from lmtools.core.strings import did_you_mean, near_miss
+from lmtools.core.strings import cut, did_you_mean, near_miss
 
 
 def describe_faults(
@@ -32,7 +32,7 @@ def describe_faults(
     lines = []
     for fault in error.errors(include_url=False):
         path = _trace(schema, fault["loc"][:-1])[1] + fault["loc"][-1:]
-        key = ".".join(map(str, path)) or "recipe"
+        key = cut(".".join(map(str, path)), 100) or "recipe"
         given = any(path[: len(keys)] == keys for keys in changes)
         new = given or (changes and (fault["loc"], fault["msg"]) not in old)
         location = _change(path, changes) if new else _location(path, locations)
@@ -74,14 +74,14 @@ def _complaint(schema: type[BaseModel], fault: ErrorDetails) -> str:
         return "is missing"
     if kind in ("literal_error", "enum"):
         allowed = re.findall(r"'([^']*)'", str(fault.get("ctx", {}).get("expected", "")))
-        return f"{value!r} is none of {', '.join(allowed)}{_hint(str(value), allowed)}"
+        return f"{_short(value)} is none of {', '.join(allowed)}{_hint(str(value), allowed)}"
     if kind == "union_tag_invalid":
         context = fault["ctx"]
         allowed = re.findall(r"'([^']*)'", context["expected_tags"])
         key, tag = context["discriminator"].strip("'"), context["tag"]
-        return f"{key} {tag!r} is none of {', '.join(allowed)}{_hint(tag, allowed)}"
+        return f"{key} {_short(tag)} is none of {', '.join(allowed)}{_hint(tag, allowed)}"
     if kind in ("model_type", "model_attributes_type", "dict_type") and not isinstance(value, dict):
-        return f"is a block of settings, not {value!r}; set one of its keys"
+        return f"is a block of settings, not {_short(value)}; set one of its keys"
     text = fault["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     text = text.removeprefix("Input ")
     return f"{text} (given: {_short(value)})"
@@ -98,14 +98,14 @@ def _unknown_key(schema: type[BaseModel], path: KeyPath) -> str:
     siblings = sorted({field for model in _trace(schema, path[:-1])[0] for field in model.model_fields})
     elsewhere = {key.rsplit(".", 1)[-1]: key for key in dotted_keys(schema) if "." in key}
     if not (hint := _hint(name, siblings, 0.65)):
-        near = near_miss(name, elsewhere, cutoff=0.8)
+        near = near_miss(name[:100], elsewhere, cutoff=0.8)
         hint = f"; did you mean {elsewhere[near]}?" if near else _hint(name, siblings)
     return f"unknown key{hint or '; known here: ' + ', '.join(siblings)}"
 
 
 def _hint(name: str, names: Iterable[str], cutoff: float = 0.5) -> str:
     """``; did you mean NAME?``, or nothing."""
-    near = did_you_mean(name, names, cutoff)
+    near = did_you_mean(name[:100], names, cutoff)
     return f"; {near}" if near else ""
 
 

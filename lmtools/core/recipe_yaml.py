@@ -1,24 +1,56 @@
 """A recipe's YAML: safe loading, no key twice, the line on which each key stands, and writing it back."""
 
 import re
+from math import isfinite
 from typing import Any
 
 import yaml
 
 from lmtools.core.errors import RecipeError
-from lmtools.core.strings import short
+from lmtools.core.strings import cut, short, well_formed
 
 KeyPath = tuple[str | int, ...]
+OVERRIDE = "--set "
+MAX_CHARACTERS = 200_000
+"""Of a recipe; PyYAML reads some 200,000 a second."""
 MAX_VALUES = 10_000
 """Values in a recipe, those that an alias repeats counted again."""
 MAX_DEPTH = 50
 """Blocks and lists inside one another, and parts of a dotted key."""
+PLAIN = frozenset(
+    f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map")
+)
+"""What a recipe can hold: no bytes, sets or dates; ``2026-01-31`` is a text, as YAML 1.2 has it."""
 
 
 class _Loader(yaml.SafeLoader):
     """Plain data only; a key given twice is an error, and ``1e-7`` is a number, as YAML 1.2 has it."""
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """The value of a node.
+
+        Raises:
+            ConstructorError: it is none that a setting can have, or not what its tag says.
+        """
+        problem = ""
+        try:
+            value = super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError, TypeError):  # of PyYAML, on `!!bool x`
+            problem = f"{short(str(node.value), 40)!r} is no {node.tag.rpartition(':')[2]}"
+        else:
+            if isinstance(value, float) and not isfinite(value):
+                problem = f"{node.value} is no finite number"
+            elif isinstance(value, int) and value.bit_length() > 63:
+                problem = f"{cut(node.value, 40)} is too large a whole number"
+            elif isinstance(value, str) and well_formed(value) != value:
+                problem = f"{cut(ascii(value), 60)} holds half a character, which no file can"
+        if problem:
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return value
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        if not isinstance(node, yaml.MappingNode):
+            raise yaml.constructor.ConstructorError(None, None, "no block of settings", node.start_mark)
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
@@ -43,6 +75,15 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _represent_text)
+_Loader.yaml_constructors = {
+    tag: constructor
+    for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag in PLAIN
+}
+_Loader.yaml_implicit_resolvers = {
+    first: [resolver for resolver in resolvers if resolver[0] in PLAIN]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 _EXPONENT = re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$")
 for _format in (_Loader, _Dumper):
     _format.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
@@ -79,11 +120,15 @@ def parse_value(text: str, source: str) -> Any:
         _check_size(text)
         return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark and "\n" in text else ""
-        context = f" ({error.context})" if error.context else ""
-        raise RecipeError(f"{source}{line}: {error.problem}{context}", fix="mend the YAML") from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise RecipeError(f"{source}: {error}", fix="mend the YAML") from error
+        line = error.problem_mark.line if error.problem_mark else None
+        problem = f"{error.problem} ({error.context})" if error.context else str(error.problem)
+        cause: Exception = error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, int(error.position))
+        problem = f"{text[error.position]!a} cannot stand in YAML: write it escaped, quoted"
+        cause = error
+    where = source if line is None or source.startswith(OVERRIDE) else f"{source}:{line + 1}"
+    raise RecipeError(f"{where}: {problem}", fix="mend the YAML") from cause
 
 
 def _check_size(text: str) -> None:
@@ -92,6 +137,8 @@ def _check_size(text: str) -> None:
     Raises:
         ComposerError: it is too large or too deep, or an alias stands inside what it names.
     """
+    if len(text) > MAX_CHARACTERS:
+        raise yaml.composer.ComposerError(None, None, f"more than {MAX_CHARACTERS:,} characters", None)
     sizes: dict[str, int] = {}
     blocks: list[tuple[str | None, int]] = []  # the open ones: their anchor, and the values before them
     count = 0
@@ -157,6 +204,15 @@ def _walk(node: yaml.Node, path: KeyPath) -> list[tuple[KeyPath, int]]:
 # ``--set a.b=value``: change one setting of a recipe from the command line.
 
 
+def as_given(override: str) -> str:
+    """An override as messages name it: of a very long one the beginning.
+
+    >>> as_given("seed=7")
+    '--set seed=7'
+    """
+    return f"{OVERRIDE}{cut(override, 80)}"
+
+
 def apply_override(data: dict[str, Any], override: str) -> tuple[KeyPath, dict[str, Any]]:
     """``data`` with one setting changed, and the path of that setting; ``data`` itself stays as it is.
 
@@ -169,11 +225,11 @@ def apply_override(data: dict[str, Any], override: str) -> tuple[KeyPath, dict[s
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")
     if len(parts) > MAX_DEPTH:
-        raise RecipeError(f"--set {short(override, 60)}: more than {MAX_DEPTH} parts in the key")
+        raise RecipeError(f"{as_given(override)}: more than {MAX_DEPTH} parts in the key")
     if not equals or not all(parts):
-        raise RecipeError(f"--set {override}: is not of the form key=value, such as model.dtype=float32")
-    value = parse_value(text, f"--set {override}")
-    path, changed = _replaced(data, tuple(parts), value, f"--set {override}", ())
+        raise RecipeError(f"{as_given(override)}: is not of the form key=value, such as model.dtype=float32")
+    value = parse_value(text, as_given(override))
+    path, changed = _replaced(data, tuple(parts), value, as_given(override), ())
     return path, changed
 
 
@@ -197,7 +253,7 @@ def _replaced(
         return path, [*node[:index], item, *node[index + 1 :]]
     if node is not None and not isinstance(node, dict):
         where = ".".join(map(str, prefix))
-        raise RecipeError(f"{source}: {where} is {node!r}, which has no settings below it")
+        raise RecipeError(f"{source}: {where} is {cut(repr(node), 60)}, which has no settings below it")
     block = node or {}
     path, item = _replaced(block.get(head), rest, value, source, (*prefix, head))
     return path, {**block, head: item}

@@ -11,7 +11,14 @@ from pydantic import Field, model_validator
 from lmtools.core import recipe as module
 from lmtools.core.config import Config
 from lmtools.core.errors import RecipeError
-from lmtools.core.recipe import dump_recipe, find_recipe, list_recipes, load_recipe, parse_yaml
+from lmtools.core.recipe import (
+    dump_recipe,
+    find_recipe,
+    list_recipes,
+    load_recipe,
+    parse_yaml,
+    recipe_system,
+)
 from lmtools.core.recipe_yaml import apply_override
 
 
@@ -167,7 +174,7 @@ def test_complaints(tmp_path, text, complaint):
         ("seed: 1\n7: 2\n", r"r\.yaml:2: the key 7 is not a text; quote it"),
         ("- a\n- b\n", r"r\.yaml: a recipe is `key: value` lines, not a list"),
         ("model: !!python/object/apply:os.system [ls]\n", r"r\.yaml:1: could not determine a constructor.*"),
-        ("a: \0\n", r"r\.yaml: .*"),
+        ("a: \0\n", r"r\.yaml:1: .*"),
     ],
 )
 def test_yaml_faults(tmp_path, text, complaint):
@@ -232,7 +239,7 @@ toys = st.builds(
     seed=st.integers(-5, 100),
     lr=st.floats(allow_nan=False, allow_infinity=False),
     model=models,
-    stages=st.lists(st.builds(Stage, name=st.text(), steps=st.integers(1)), max_size=3).map(tuple),
+    stages=st.lists(st.builds(Stage, name=st.text(), steps=st.integers(1, 2**63 - 1)), max_size=3).map(tuple),
     retriever=st.one_of(st.builds(Dense, encoder=st.text()), st.just(Bm25())),
     note=st.none() | st.text(),
 )
@@ -307,3 +314,74 @@ def test_a_fault_of_the_file_stays_one_of_the_file(tmp_path):
     assert second.startswith("--set seed=y: seed")  # the value is no longer the file's
     with pytest.raises(RecipeError, match=re.escape(f"{path}:2: seed")):
         load_recipe(Toy, str(path), ["lr=4"], default="")
+
+
+VALUES = {
+    "9" * 400: "999999999999999999999999999999999999999… is too large a whole number",
+    "9" * 5000: "'999999999999999999999999999999999999999…' is no int",
+    "0x" + "f" * 17: "0xfffffffffffffffff is too large a whole number",
+    ".nan": ".nan is no finite number",
+    "-.inf": "-.inf is no finite number",
+    "1e999": "1e999 is no finite number",
+    "!!bool x": "'x' is no bool",
+    "!!int ''": "'' is no int",
+    "!!float x": "'x' is no float",
+    "!!binary aGFsbG8=": "could not determine a constructor for the tag 'tag:yaml.org,2002:binary'",
+    "!!timestamp x": "could not determine a constructor for the tag 'tag:yaml.org,2002:timestamp'",
+    "!!set {a, b}": "could not determine a constructor for the tag 'tag:yaml.org,2002:set'",
+    "!!python/name:os.system ''": "could not determine a constructor",
+    r'"a\ud800b"': r"'a\ud800b' holds half a character, which no file can",
+    "a\0b": r"'\x00' cannot stand in YAML: write it escaped, quoted",
+    "a\x1b[2Jb": r"'\x1b' cannot stand in YAML: write it escaped, quoted",
+}
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_a_value_that_no_setting_can_have_is_refused_where_it_stands(tmp_path, value):
+    assert faults(tmp_path, f"system: toy\nnote: {value}\n")[0].startswith(f"r.yaml:2: {VALUES[value]}")
+    (line,) = faults(tmp_path, "system: toy\nnote: a\n", f"note={value}")
+    assert re.fullmatch(r"--set note=.{1,80}?: .*", line.replace("\0", "0"))
+    assert VALUES[value] in line
+
+
+def test_a_date_is_a_text_and_the_largest_whole_numbers_are_read():
+    text = f"a: 2026-01-31\nb: 2026-13-99\nc: {2**63 - 1}\nd: {-(2**63) + 1}\n"
+    assert parse_yaml(text, "r") == {
+        "a": "2026-01-31", "b": "2026-13-99", "c": 2**63 - 1, "d": -(2**63) + 1,
+    }  # fmt: skip
+
+
+def test_a_text_of_any_length_is_no_recipe(tmp_path):
+    assert "r.yaml: more than 200,000 characters" in faults(tmp_path, "note: " + "x" * 300_000)
+    assert "r.yaml: too large for a recipe" in faults(tmp_path, "# " + "x" * 900_000)
+
+
+@pytest.mark.parametrize("system", ["[toy]", "{a: 1}", "3", "", "true"])
+def test_a_system_that_is_no_text_is_named(tmp_path, system):
+    assert faults(tmp_path, f"system: {system}\n")[0].startswith("r.yaml:1: system: ")
+    with pytest.raises(RecipeError, match=r"r\.yaml:1: system: should be a text \(given: "):
+        recipe_system(tmp_path / "r.yaml")
+    assert faults(tmp_path, "seed: 1\n", f"system={system}")[0].startswith(f"--set system={system}: system: ")
+
+
+@pytest.mark.parametrize(
+    "override", [f"seed={'x' * 100_000}", f"{'x' * 100_000}=1", f"note=[{'x' * 100_000}"]
+)
+def test_of_a_very_long_setting_the_beginning_is_told(tmp_path, override):
+    assert all(len(line) < 400 for line in faults(tmp_path, "seed: 1\n", override))
+
+
+@given(st.text(st.characters(codec=None, exclude_categories=()), max_size=60))
+@example("? [a]: b")
+@example("a: !!null {x: y}")
+@example("!!map x")
+@example("%TAG ! tag:yaml.org,2002:\n--- !bool x")
+@example("a: &a\n  b: *a")
+def test_any_text_is_a_recipe_or_has_its_faults(text):
+    for read in (lambda: parse_yaml(text, "r.yaml"), lambda: apply_override({}, text)):
+        message = "--set "
+        try:
+            read()
+        except RecipeError as error:
+            message = error.message
+        assert message.startswith(("r.yaml", "--set "))
