@@ -51,7 +51,15 @@ class Member:
             single.command(name)(member)
             command = typer.main.get_command(single)
         command.name = name
+        _summarise(command)
         return command
+
+
+def _summarise(command: Any) -> None:
+    """Lists of commands show the whole first paragraph of each one's docstring, wherever its lines break."""
+    command.short_help = command.short_help or " ".join((command.help or "").split("\n\n")[0].split())
+    for inner in getattr(command, "commands", {}).values():
+        _summarise(inner)
 
 
 class LazyGroup(TyperGroup):
@@ -176,6 +184,8 @@ def unwritten(error: OSError) -> int:
     """The exit code where standard output takes no more; why, unless its reader has gone away."""
     if error.errno != errno.EPIPE:
         report(Fault(f"standard output cannot be written: {error.strerror}", "", OUTPUT_LOST), as_json=False)
+    # What is still in its buffer must not fail, and be told of, once more.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return OUTPUT_LOST
 
 
@@ -201,7 +211,7 @@ def run(arguments: Sequence[str]) -> int:
             return 0
         if isinstance(error, OSError) and _of_output(error):
             return unwritten(error)
-        fault = explain(error, debug)
+        fault = explain(error, debug, resumable=bool(_continuation(command, arguments)))
         report(fault, as_json=as_json, error=error if debug else None)
         return fault.exit_code
     if outcome == INTERRUPTED:
@@ -223,7 +233,11 @@ def check_texts(arguments: Sequence[str]) -> None:
         if arguments[number - 1].startswith("--") and not word.startswith("--"):
             named[number] = (arguments[number - 1], word)
     named += [(f"${name}", value) for name, value in os.environ.items() if name.startswith("LMTOOLS_")]
-    named.append(("the working directory", os.getcwd()))
+    try:
+        named.append(("the working directory", os.getcwd()))
+    except OSError as error:
+        message = f"the working directory cannot be used: {error.strerror}"
+        raise LmtoolsError(message, fix="cd to one that is there") from error
     for name, text in named:
         if well_formed(text) != text:
             option, equals, value = text.partition("=")
@@ -235,7 +249,7 @@ def check_texts(arguments: Sequence[str]) -> None:
 
 def _continuation(command: Any, arguments: Sequence[str]) -> str:
     """How to go on after an interruption; empty for a command that has nothing to resume."""
-    if "--dry-run" in arguments:
+    if "--dry-run" in arguments or not ("--resume" in arguments or _has_begun()):
         return ""
     for argument in arguments:
         command = getattr(command, "commands", {}).get(argument, command)
@@ -243,6 +257,12 @@ def _continuation(command: Any, arguments: Sequence[str]) -> str:
         return ""
     again = arguments if "--resume" in arguments else [*arguments, "--resume"]
     return f"continue with: lmtools {shlex.join(again)}"
+
+
+def _has_begun() -> bool:
+    """Whether there is a run to go on with; its module was imported if there is."""
+    module = sys.modules.get("lmtools.core.run")
+    return module is not None and bool(module.Run.begun)
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

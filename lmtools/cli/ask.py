@@ -25,14 +25,12 @@ if TYPE_CHECKING:
 
 # What `lmtools hyre adapt --ask` shows: a conversation and two answers to it, fitted to the terminal.
 #
-# The texts are a model's, and so not trusted: characters that move a cursor, colour a terminal or turn the
-# direction of writing are taken out of them.
+# The texts are a model's, and so not trusted: what a terminal would obey is shown by its escape.
 
 WIDE = 100
 """Columns from which on the answers stand side by side."""
 FRAME = 4
 """What a panel's borders and padding take of its columns."""
-"""Control characters other than tab and line feed, marks of direction, and halves of characters."""
 KEYS = "1 the first   2 the second   s skip   u undo   m all   h help   q quit"
 HELP = """\
 1, a, left    the first answer is the better one
@@ -60,7 +58,9 @@ def show_pair(console: "Console", candidate: "Candidate", title: str, note: str)
     room = None
     if console.is_terminal:
         # Besides the texts there are the title, the line before the answers and that of the cursor.
-        around = [line.wrap(console, console.width) for line in map(Text, (head, note, KEYS)) if line]
+        around = [
+            line.wrap(console, console.width) for line in map(Text, (head, printable(note), KEYS)) if line
+        ]
         room = console.height - 3 - sum(map(len, around))
     console.print(Rule(Text(title, style="bold"), align="left", style="dim"))
     if head:
@@ -73,7 +73,7 @@ def show_pair(console: "Console", candidate: "Candidate", title: str, note: str)
         room -= len(lines)
     console.print(Text("\n").join(lines), "", sep="\n")
     console.print(_answers(console, candidate, room))
-    console.print(Text(note, style="dim"))
+    console.print(Text(printable(note), style="dim"))
 
 
 def show_all(console: "Console", candidate: "Candidate") -> None:
@@ -83,7 +83,7 @@ def show_all(console: "Console", candidate: "Candidate") -> None:
 
     turns = [(turn.role, turn.content) for turn in candidate.turns]
     for name, text in [*turns, ("1", candidate.first), ("2", candidate.second)]:
-        console.print(Text(name, style="bold cyan"))
+        console.print(Text(printable(name), style="bold cyan"))
         console.print(Padding(Text(printable(text).strip()), (0, 0, 1, 2)))
 
 
@@ -256,9 +256,8 @@ def _read(keys: Keys, console: "Console") -> Action | None:
     key = keys.read()
     action = ACTIONS.get(key)
     if action is None:
-        console.print(
-            f"  {printable(key).strip()[:20]!r} is none of the keys", style="yellow", highlight=False
-        )
+        line = f"  {key.strip()[:20]!a} is none of the keys"
+        console.print(line, style="yellow", highlight=False, markup=False)
     return action
 
 

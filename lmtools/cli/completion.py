@@ -18,6 +18,7 @@ from typing import Any
 import typer
 
 from lmtools.core.files import bundled
+from lmtools.core.strings import printable
 
 ASKED = "_LMTOOLS_COMPLETE"
 """The environment variable in which the shell says what it wants: ``complete_bash``, ``source_zsh`` ..."""
@@ -137,7 +138,7 @@ def answer(command: Any) -> int:
         except Exception:
             return 1
     lines = [line.removeprefix(cut) for line in said.getvalue().splitlines() if line]
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.write("".join(f"{printable(line)}\n" for line in lines))
     return code
 
 

@@ -17,7 +17,7 @@ import typer
 from lmtools.cli.invocation import as_called, every, tree
 from lmtools.core.errors import LmtoolsError
 from lmtools.core.progress import first_process
-from lmtools.core.strings import printable, without_secrets
+from lmtools.core.strings import cut, printable, without_secrets
 
 INTERRUPTED = 130
 
@@ -31,8 +31,11 @@ class Fault:
     exit_code: int
 
 
-def explain(error: BaseException, debug: bool = False) -> Fault:
-    """The message for any exception that reaches the top of the command line."""
+def explain(error: BaseException, debug: bool = False, resumable: bool = False) -> Fault:
+    """The message for any exception that reaches the top of the command line.
+
+    ``resumable``: the command has begun a run, and can go on with it.
+    """
     if isinstance(error, LmtoolsError):
         return Fault(error.message, error.fix, error.exit_code)
     if isinstance(error, typer.TyperException):
@@ -44,9 +47,10 @@ def explain(error: BaseException, debug: bool = False) -> Fault:
         return Fault(f"out of memory: {_first_line(error)}", fix, 1)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f" at {error.filename}" if error.filename else ""
-        return Fault(
-            f"the disk is full{where}", "free some space, then run the same command with --resume", 1
-        )
+        again = " with --resume" if resumable else ""
+        return Fault(f"the disk is full{where}", f"free some space, then run the same command{again}", 1)
+    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        return Fault(f"{error.strerror}: {cut(str(error.filename), 100)}", "name another path", 2)
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return Fault(
             f"no permission: {error.filename or error}", "check the folder's owner, or use --out DIR", 1
@@ -58,7 +62,9 @@ def explain(error: BaseException, debug: bool = False) -> Fault:
 def report(fault: Fault, *, as_json: bool, error: BaseException | None = None) -> None:
     """Tell a person on stderr and, with ``as_json``, a program on stdout; ``error`` adds its traceback."""
     if error is not None:
-        typer.echo(without_secrets("".join(traceback.format_exception(error))), err=True, nl=False)
+        with suppress(OSError):
+            lines = "".join(traceback.format_exception(error))
+            typer.echo(printable(without_secrets(lines)), err=True, nl=False)
     first_word = "interrupted" if fault.exit_code == INTERRUPTED else "error"
     fix = as_called(fault.fix)
     with suppress(OSError):  # the exit code says it, too

@@ -195,7 +195,7 @@ def _bar(total: int | None, label: str) -> Iterator[Progress]:
     from rich.progress import Progress as RichProgress
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
@@ -203,7 +203,7 @@ def _bar(total: int | None, label: str) -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     with RichProgress(*columns, console=Console(stderr=True)) as rich:
-        task = rich.add_task(label, total=total, rate="")
+        task = rich.add_task(printable(label), total=total, rate="")
 
         class Bar:
             def advance(self, n: int = 1) -> None:

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from lmtools.core.config import Config
 from lmtools.core.environment import machine, versions
@@ -43,6 +43,9 @@ class Run:
     Of several processes (``accelerate launch``) only the first writes; in the others every writing method
     does nothing, and their journals live in memory.
     """
+
+    begun: ClassVar[bool] = False
+    """Whether this process has begun a run, which can then be resumed."""
 
     def __init__(self, directory: Path, manifest: Manifest, lock: int | None) -> None:
         self.directory = directory
@@ -106,6 +109,7 @@ class Run:
                 else:
                     torn.unlink(missing_ok=True)
             manifest.write(directory / MANIFEST)
+            cls.begun = True
         except BaseException:
             os.close(lock)
             raise

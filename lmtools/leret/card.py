@@ -10,6 +10,7 @@ from lmtools.core.manifest import Manifest
 from lmtools.core.progress import say
 from lmtools.core.results import Results
 from lmtools.core.run import Run
+from lmtools.core.strings import printable
 from lmtools.generation.vllm_engine import RANKS
 from lmtools.leret.evaluate import NAMES, last_recall
 from lmtools.leret.inputs import policy_spec
@@ -181,7 +182,7 @@ def data_card(names: list[str], recipe: LeretRecipe, manifest: Manifest) -> str:
         for name in names
     )
     files = "\n".join(f"- {code(name + '.jsonl')}: {CONFIGS[name]}" for name in names)
-    return (
+    return printable(
         f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n\n# Search queries that were tried\n\n"
         f"What a language model is to learn from having tried search queries (LeReT), written with "
         f"{code(base.name)} and in the markup of its chat template: the text is complete as it stands.\n\n"

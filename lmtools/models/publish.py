@@ -24,6 +24,7 @@ from lmtools.core.errors import LmtoolsError, MachineError
 from lmtools.core.files import write_text
 from lmtools.core.manifest import Manifest
 from lmtools.core.results import Interval, Results
+from lmtools.core.strings import printable
 from lmtools.models.builtin import BUILTINS
 from lmtools.models.files import on_hub
 from lmtools.models.spec import PREFIX
@@ -177,7 +178,7 @@ def card(artefact: Artefact, manifest: Manifest, results: Results | None) -> str
         f"{code(base.name)}; the data have terms of their own.",
         "## Limits\n\n" + "\n".join(f"- {limit}" for limit in artefact.limits),
     ]
-    return f"---\n{front}---\n\n" + "\n\n".join(sections) + "\n"
+    return printable(f"---\n{front}---\n\n" + "\n\n".join(sections) + "\n")
 
 
 def _front(artefact: Artefact, manifest: Manifest) -> dict[str, Any]:

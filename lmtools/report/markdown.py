@@ -204,7 +204,7 @@ def print_table(results: Results, metrics: Sequence[str] = ()) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(Text(printable(name)), justify="right")
     for row in results.rows:
         cells = []
         for name in names:

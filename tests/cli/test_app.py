@@ -14,12 +14,14 @@ from imported import HEAVY, modules_after
 from lmtools.cli import app as module
 from lmtools.cli.app import MEMBERS, Member, main, run
 from lmtools.cli.faults import explain
-from lmtools.cli.options import BackendName, Json, Resume, overrides
+from lmtools.cli.invocation import tree
+from lmtools.cli.options import BackendName, DryRun, Json, Resume, overrides
 from lmtools.cli.output import emit
 from lmtools.core.errors import MachineError, RecipeError
+from lmtools.core.run import Run
 
 
-def fail(kind: str = "user", json: Json = False, resume: Resume = False) -> None:
+def fail(kind: str = "user", json: Json = False, resume: Resume = False, dry_run: DryRun = False) -> None:
     """A command that ends in the way it is asked to."""
     errors = {
         "user": RecipeError("r.yaml:3: sed: unknown key", fix="write seed"),
@@ -119,7 +121,7 @@ def test_wrong_usage_is_2_with_the_near_miss(capsys, arguments, words):
             "full",
             1,
             "error: the disk is full at runs/x/samples.jsonl\n"
-            "  fix: free some space, then run the same command with --resume\n",
+            "  fix: free some space, then run the same command\n",
         ),
         ("exit", 3, ""),
         ("none", 0, ""),
@@ -136,11 +138,44 @@ def test_out_of_memory_says_what_to_try(failing, capsys):
     assert "--set model.batch_tokens=2048" in capsys.readouterr().err
 
 
-def test_interruption_names_the_command_that_continues(failing, capsys):
+def test_interruption_names_the_command_that_continues(failing, capsys, monkeypatch):
+    monkeypatch.setattr(Run, "begun", True)
     assert run(["fail", "--kind", "interrupt"]) == 130
     assert "continue with: lmtools fail --kind interrupt --resume" in capsys.readouterr().err
+    run(["fail", "--kind", "full"])
+    assert "run the same command with --resume" in capsys.readouterr().err
+
+    monkeypatch.setattr(Run, "begun", False)
     run(["fail", "--kind", "interrupt", "--resume"])
     assert capsys.readouterr().err.count("--resume") == 1
+
+
+@pytest.mark.parametrize(("begun", "arguments"), [(False, []), (False, ["--dry-run"]), (True, ["--dry-run"])])
+@pytest.mark.parametrize(("kind", "code"), [("interrupt", 130), ("full", 1)])
+def test_where_there_is_nothing_to_resume_nobody_is_told_to(
+    failing, capsys, monkeypatch, begun, arguments, kind, code
+):
+    monkeypatch.setattr(Run, "begun", begun)
+    assert run(["fail", "--kind", kind, *arguments]) == code
+    assert "--resume" not in capsys.readouterr().err
+
+
+def test_no_summary_is_cut_where_its_docstring_breaks_a_line():
+    groups = tree(typer.main.get_command(module.app)).inner
+    commands = [inner for group in groups for inner in group.inner]
+    assert [command.command.short_help for command in commands] == [command.summary for command in commands]
+
+
+def test_a_path_that_is_too_long_is_a_fault_of_the_user(capsys):
+    assert run(["recipes", "show", "x" * 5000]) == 2
+    assert capsys.readouterr().err.startswith("error: File name too long: xxx")
+
+
+def test_a_working_directory_that_is_gone(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    assert run(["recipes", "ls"]) == 2
+    assert capsys.readouterr().err.startswith("error: the working directory cannot be used: No such file")
 
 
 @pytest.mark.parametrize(("kind", "code"), [("user", 2), ("machine", 1), ("interrupt", 130)])

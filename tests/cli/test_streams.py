@@ -51,6 +51,7 @@ def test_streams_that_take_nothing(line, code, says):
     assert b"Traceback" not in err
     assert b"Exception ignored" not in err
     assert b"--resume" not in err
+    assert err.count(b"error:") <= 1
 
 
 @pytest.mark.parametrize(
