@@ -124,16 +124,20 @@ def from_json(text: str | bytes, source: str = "result file") -> Results:
     try:
         value = parse_json(text)
         rows = tuple(
-            Row(row["name"], {name: _interval(metric) for name, metric in row["metrics"].items()})
+            Row(
+                row["name"],
+                {name: Interval(**_checked_types(metric)) for name, metric in row["metrics"].items()},
+            )
             for row in value["rows"]
         )
-        differences = tuple(Difference(**difference) for difference in value.get("differences", ()))
+        differences = tuple(
+            Difference(**_checked_types(difference)) for difference in value.get("differences", ())
+        )
         head = {key: value[key] for key in ("recipe", "command", "seed", "versions", "machine")}
         for key, kind in HEAD.items():
             if not isinstance(head[key], kind):
                 raise TypeError(f"{key}: {kind.__name__} expected")
-        names = [row.name for row in rows] + [text for d in differences for text in (d.a, d.b, d.metric)]
-        if not all(isinstance(name, str) for name in names):
+        if not all(isinstance(row.name, str) for row in rows):
             raise TypeError("a name that is no text")
         return Results(**head, rows=rows, differences=differences)
     except MALFORMED as error:
@@ -142,10 +146,12 @@ def from_json(text: str | bytes, source: str = "result file") -> Results:
         ) from error
 
 
-def _interval(metric: Mapping[str, Any]) -> Interval:
-    if not all(isinstance(value, int | float) for name, value in metric.items() if name != "method"):
-        raise TypeError(f"a metric that is no number: {metric}")
-    return Interval(**metric)
+def _checked_types(metric: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields of an interval or a difference, if names are texts and all others numbers."""
+    for name, value in metric.items():
+        if not isinstance(value, str if name in ("a", "b", "metric", "method") else int | float):
+            raise TypeError(f"{name}: {value!r:.40} is of another type")
+    return metric
 
 
 def read_results(path: Path) -> Results:

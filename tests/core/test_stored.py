@@ -65,6 +65,19 @@ def test_a_record_of_another_form_is_named_by_its_key(tmp_path):
             journal.read("eval/q1", lambda record: record["contexts"])
 
 
+@pytest.mark.parametrize("where", ["rows", "differences"])
+@pytest.mark.parametrize("name", ["value", "low", "n", "method"])
+def test_a_figure_of_another_type_is_named(tmp_path, where, name):
+    interval = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 3, "method": "x"} | {name: [1]}
+    rows = [{"name": "base", "metrics": {"recall": interval}}] if where == "rows" else []
+    differences = [interval | {"a": "x", "b": "y", "metric": "recall"}] if where == "differences" else []
+    head = {"recipe": "r", "command": "c", "seed": 0, "versions": {}, "machine": {}}
+    path = tmp_path / "metrics.json"
+    path.write_text(json.dumps(head | {"rows": rows, "differences": differences}))
+    with pytest.raises(DataError, match=rf"{path}: not a result file \({name}: "):
+        read_results(path)
+
+
 @given(st.binary(max_size=60) | st.text(max_size=60).map(lambda text: json.dumps(text).encode()))
 def test_whatever_the_bytes_they_are_json_or_malformed(content):
     try:
