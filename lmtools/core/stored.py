@@ -10,8 +10,9 @@ except MALFORMED as error:
 import json
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -21,6 +22,7 @@ from lmtools.core.strings import short
 if TYPE_CHECKING:
     from lmtools.core.arrays import Floats
 
+T = TypeVar("T")
 MALFORMED = (OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError)
 """What reading a file raises that was cut off, edited, or is another's."""
 MAX_DIGITS = 300
@@ -75,6 +77,25 @@ def _whole(text: str) -> int:
     if len(text) > MAX_DIGITS:
         raise ValueError(f"a number of {len(text)} digits")
     return int(text)
+
+
+def read_lines(path: Path, parse: Callable[[dict[str, Any]], T], fix: str) -> Iterator[T]:
+    """``parse`` of the JSON object on every line of a file.
+
+    Raises:
+        RunError: a line is none, or ``parse`` finds something missing or of another type in it; names the
+            line, with ``fix``.
+    """
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                value = parse_json(line)
+                if not isinstance(value, dict):
+                    raise TypeError("no JSON object")
+                record = parse(value)
+            except MALFORMED as error:
+                raise RunError(f"{path}:{number}: damaged: {describe(error)}", fix=fix) from error
+            yield record
 
 
 def read_arrays(path: Path) -> "dict[str, Floats]":

@@ -10,17 +10,17 @@ Each stage is a file of the run directory: an interrupted run goes on where it w
 read.
 """
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from lmtools.core.errors import RunError
 from lmtools.core.intervals import RATE, mean_interval
 from lmtools.core.recipe import recipe_system
 from lmtools.core.results import Results, Row, read_results
 from lmtools.core.run import METRICS, RECIPE, Run, wrong_run
+from lmtools.core.stored import read_lines
 from lmtools.leret.card import published, write_cards, write_data_card
 from lmtools.leret.dry_run import Plan, dry_run
 from lmtools.leret.evaluate import evaluate
@@ -28,7 +28,7 @@ from lmtools.leret.inputs import LeretInputs, check_trainable, keeping_passages,
 from lmtools.leret.processes import agree
 from lmtools.leret.recipe import LeretRecipe
 from lmtools.leret.search import HopFound, Searcher, check_question
-from lmtools.leret.train import explore_iteration, train_policy
+from lmtools.leret.train import explore_iteration, explored_anew, train_policy
 from lmtools.leret.workload import exploring, measuring
 from lmtools.models.recipes import check_there, load_model_recipe, named_recipe
 from lmtools.runs import FinishedRun, RunOptions, finish, open_run, write_lm_eval
@@ -128,15 +128,18 @@ def explore(inputs: LeretInputs, run: Run, recipe_name: str) -> Results:
     return run.results(recipe_name, exploration_rows(samples, inputs))
 
 
+def _earned(sample: dict[str, Any]) -> tuple[str, float, str]:
+    """The prompt of a sample, its reward, and its question."""
+    return str(sample["prompt_id"]), float(sample["reward"]), str(sample["question_id"])
+
+
 def exploration_rows(path: Path, inputs: LeretInputs) -> list[Row]:
     """One row per prompt id: the mean reward of its queries, clustered by question."""
     rewards: dict[str, tuple[list[float], list[str]]] = {}
-    with path.open(encoding="utf-8") as stream:
-        for line in stream:
-            sample = json.loads(line)
-            values, question_ids = rewards.setdefault(sample["prompt_id"], ([], []))
-            values.append(sample["reward"])
-            question_ids.append(sample["question_id"])
+    for prompt, reward, question in read_lines(path, _earned, explored_anew(path.parent)):
+        values, question_ids = rewards.setdefault(prompt, ([], []))
+        values.append(reward)
+        question_ids.append(question)
     resamples, seed = inputs.recipe.eval.resamples, inputs.recipe.seed
     return [
         Row(name, {"reward": mean_interval(values, question_ids, resamples, seed, bounds=RATE)})

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from lmtools.core.files import library_writes, write_json, write_jsonl
 from lmtools.core.progress import first_process, progress, say
 from lmtools.core.run import Run
 from lmtools.core.seeds import derive
+from lmtools.core.stored import read_lines
 from lmtools.data.records import Question
 from lmtools.leret.dataset import preference_rows, sft_rows
 from lmtools.leret.evaluate import write_questions
@@ -155,8 +157,7 @@ def _train_stage(
 
     settings: Any = recipe.train.sft if stage == "sft" else recipe.train.preference
     file = folder / ("sft.jsonl" if stage == "sft" else "preferences.jsonl")
-    # Not splitlines(): a title may hold one of the rarer line separators.
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
+    rows = list(read_lines(file, _texts, explored_anew(folder)))
     if not settings.enabled:
         return
     if not rows:
@@ -171,12 +172,25 @@ def _train_stage(
         )  # fmt: skip
 
 
+def _texts(row: dict[str, Any]) -> dict[str, Any]:
+    """A row to learn from, all of whose columns are texts."""
+    for column, value in row.items():
+        if not isinstance(value, str):
+            raise TypeError(f"{column}: no text")
+    return row
+
+
+def explored_anew(folder: Path) -> str:
+    """How a damaged file of an exploration is mended."""
+    return f"delete {folder / 'samples.jsonl'} and resume the run: its files are written again"
+
+
 def _publish(run: Run, iterations: int, directory: Path) -> None:
     """The run's own files: everything tried and learnt from, and the last checkpoint as ``policy/``."""
     folders = [run.path("iterations", str(number)) for number in range(1, iterations + 1)]
     for name in FILES:
-        lines = (json.loads(line) for folder in folders for line in (folder / name).open(encoding="utf-8"))
-        write_jsonl(run.path(name), lines)
+        lines = (read_lines(folder / name, dict, explored_anew(folder)) for folder in folders)
+        write_jsonl(run.path(name), chain.from_iterable(lines))
     for left in run.directory.glob("iterations/*/*.checkpoints"):  # of a stage killed at its very end
         shutil.rmtree(left)
     if not run.path("policy").exists():

@@ -13,7 +13,7 @@ from lmtools.core.files import STALE, write_text
 from lmtools.core.journal import Journal
 from lmtools.core.manifest import read_manifest
 from lmtools.core.results import read_results
-from lmtools.core.stored import MALFORMED, describe, parse_json, read_arrays
+from lmtools.core.stored import MALFORMED, describe, parse_json, read_arrays, read_lines
 from lmtools.core.tracking import read_curves
 
 DAMAGED = {
@@ -105,3 +105,25 @@ def test_an_error_holds_no_password():
     error = LmtoolsError("http://me:pass@host/v1 failed", fix="ask http://host/?api_key=abc again")
     assert str(error) == "http://***@host/v1 failed\n  fix: ask http://host/?api_key=*** again"
     assert "pass" not in error.args[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (b"[1]\n", "no JSON object"),
+        (b'{"a": 1\n', "damaged"),
+        (b'{"a": NaN}\n', "NaN is not a finite number"),
+        (b'{"b": 1}\n', "no 'a'"),
+        (b"\xff\n", "not UTF-8 text"),
+        (b"[" * 100_000 + b"\n", "brackets too deep"),
+        (b"\n", "damaged"),
+    ],
+)
+def test_a_damaged_line_is_named_with_what_mends_it(tmp_path, line, says):
+    path = tmp_path / "samples.jsonl"
+    path.write_bytes(b'{"a": 1}\n' + line)
+    with pytest.raises(RunError) as caught:
+        list(read_lines(path, lambda value: value["a"], "delete it"))
+    assert caught.value.message.startswith(f"{path}:2: damaged: ")
+    assert says in caught.value.message
+    assert caught.value.fix == "delete it"
