@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import re
 import shlex
 import signal
 import sys
@@ -243,7 +244,8 @@ def check_texts(arguments: Sequence[str]) -> None:
             option, equals, value = text.partition("=")
             if equals and text.startswith("--"):
                 name, text = option, value
-            escaped = os.fsencode(text).decode("utf-8", "backslashreplace")
+            # Bytes that are not UTF-8 come as these halves of characters.
+            escaped = re.sub("[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", text)
             raise LmtoolsError(f"{name}: {escaped} is not UTF-8", fix="give it in UTF-8, or by another name")
 
 
