@@ -248,8 +248,8 @@ def test_python_dash_m():
 def test_named_options_become_overrides_after_the_settings():
     assert overrides(["seed=1"], model='a"b', backend=BackendName.vllm, seed=7) == [
         "seed=1",
-        'model.name="a\\"b"',
-        'model.backend="vllm"',
+        'model.name=a"b',
+        "model.backend=vllm",
         "seed=7",
     ]
     assert overrides(None) == []
