@@ -167,6 +167,10 @@ class Bench:
             if path.name not in SKIPPED
         }
 
+    def used(self) -> int:
+        """Bytes of the disk that are taken, whole pages."""
+        return shutil.disk_usage(self.folder).used + 2**14
+
     def size(self) -> int:
         """Bytes in the folder."""
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
@@ -215,7 +219,7 @@ def interrupt(
         code, _ = bench.run(words, file_size=int(alone.largest * chance.uniform(0.001, 0.9)))
         expected = (1, 0)
     else:
-        bench.mount(max(4096, bench.size() + int(alone.size * chance.uniform(0.0, 0.9))))
+        bench.mount(bench.used() + int(alone.size * chance.uniform(0.0, 0.9)))
         code, _ = bench.run(words)
         bench.mount(8 * alone.size + 2**24)
         expected = (1, 0)
