@@ -40,6 +40,7 @@ def fail(kind: str = "user", json: Json = False, resume: Resume = False, dry_run
 @pytest.fixture
 def failing(monkeypatch):
     """``lmtools fail --kind ...`` beside the real commands."""
+    monkeypatch.setattr(Run, "begun", False)
     monkeypatch.setitem(MEMBERS, "fail", Member(__name__, "fail", "Fails as asked."))
     monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
     monkeypatch.setattr(

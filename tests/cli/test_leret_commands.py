@@ -75,7 +75,7 @@ def test_train_then_eval_then_search(shell, recipe, tmp_path):
     same = ("--recipe", "runs/leret-train/recipe.yaml", "--out", "runs/leret-eval", "--resume")
     code, _, err = shell("leret", "eval", "--policy", "other", *same)
     assert code == 2
-    assert "input other/policy: is new" in err
+    assert "other/policy: is new" in err
 
 
 def test_explore_json(shell, recipe):
