@@ -214,7 +214,8 @@ def interrupt(
     before = len(bench.log.read_text())
     if kind in SIGNALS:
         code, _ = bench.run(words, number=kind, after=chance.uniform(0.05, 1.0) * alone.seconds)
-        expected = (-signal.SIGKILL, 0) if kind == "SIGKILL" else (STOPPED, 0)
+        # By the signal itself where the process was not yet there to answer.
+        expected = (0, -getattr(signal, kind), STOPPED)[: 2 if kind == "SIGKILL" else 3]
     elif kind == FILE:
         code, _ = bench.run(words, file_size=int(alone.largest * chance.uniform(0.001, 0.9)))
         expected = (1, 0)

@@ -356,6 +356,7 @@ def artefact_targets(folder: Path) -> Iterator[Target]:
     from lmtools.core.manifest import read_manifest
     from lmtools.core.results import read_results
     from lmtools.core.run import RECIPE, started_with
+    from lmtools.core.stored import read_lines
     from lmtools.core.tracking import read_curves
     from lmtools.hyre.adapt import read_weights
     from lmtools.hyre.ensemble import ensemble_digest, load_ensemble
@@ -383,6 +384,9 @@ def artefact_targets(folder: Path) -> Iterator[Target]:
     prompt = {"id": "few-shot 1", "demonstrations": [{"question": "Who?", "passages": [], "query": "She"}]}
     (leret / "prompts.json").write_text(json.dumps({"first": [prompt], "later": [prompt]}))
     yield of(leret / "prompts.json", read_prompts, 3)
+    for name in ("samples.jsonl", "sft.jsonl", "preferences.jsonl"):
+        lines_of = leret / "iterations" / "1" / name
+        yield of(lines_of, lambda path: list(read_lines(path, dict, "resume the run")), 1)
     yield of(hyre / RECIPE, lambda _: trained_recipe(hyre), 0.3)
     yield of(ats / RECIPE, lambda _: model_settings(ats), 0.3)
     yield of(adapted / "weights.json", lambda path: read_weights(path, digest, 4), 5)
