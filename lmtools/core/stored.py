@@ -29,14 +29,19 @@ MAX_DIGITS = 300
 """Digits of a whole number; longer ones are no float."""
 
 
-def parse_json(content: str | bytes) -> Any:
+def parse_json(content: str | bytes, *, finite: bool = True) -> Any:
     """JSON in UTF-8, all of whose numbers are finite floats or whole numbers that could be.
+
+    Args:
+        finite: False takes NaN and infinities, which the curve of a training may hold.
 
     Raises:
         ValueError: it is anything else, however deep.
     """
     try:
         text = content if isinstance(content, str) else content.decode("utf-8")
+        if not finite:
+            return json.loads(text, parse_int=_whole)
         return json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_whole)
     except RecursionError as error:
         raise ValueError("brackets too deep") from error

@@ -129,7 +129,7 @@ def read_curves(path: Path) -> list[dict[str, Any]]:
     lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else ()
     for number, line in enumerate(lines, start=1):
         try:
-            record = parse_json(line)
+            record = parse_json(line, finite=False)
             figures = {name: value for name, value in record.items() if name != "part"}
             if not isinstance(record["part"], str) or not isinstance(figures["step"], int):
                 raise TypeError("not a part and a step")

@@ -120,7 +120,7 @@ def _logs(run: Source) -> dict[tuple[str, int], Log]:
     logs: dict[tuple[str, int], Log] = {}
     for iteration, folder in iterations(run):
         for stage in STAGES:
-            log = list(records(folder / f"{stage}.log.jsonl", lambda line: line))
+            log = list(records(folder / f"{stage}.log.jsonl", lambda line: line, finite=False))
             if log:
                 logs[stage, iteration] = log
     return logs

@@ -81,8 +81,11 @@ def read_source(directory: Path) -> Source:
 FIX = "restore the file from where the run was made, or delete it: the page then leaves that part out"
 
 
-def records(path: Path, parse: Callable[[dict[str, Any]], T]) -> Iterator[T]:
+def records(path: Path, parse: Callable[[dict[str, Any]], T], *, finite: bool = True) -> Iterator[T]:
     """``parse`` of every line's object; nothing where the file is absent.
+
+    Args:
+        finite: False takes NaN, which a trainer may log.
 
     Raises:
         DataError: a line is no JSON object, or ``parse`` finds something missing or of the wrong type in it.
@@ -91,7 +94,7 @@ def records(path: Path, parse: Callable[[dict[str, Any]], T]) -> Iterator[T]:
         return
     for number, line in jsonl_lines(path):
         try:
-            value = parse_json(line)
+            value = parse_json(line, finite=finite)
             if not isinstance(value, dict):
                 raise TypeError("no JSON object")
             record = parse(value)

@@ -3,7 +3,7 @@
     python tests/crash/campaign.py                        200 interruptions, about half an hour on two cores
     python tests/crash/campaign.py --only hyre --seed 7
 
-Each trial begins in an empty folder with an empty cache. It is interrupted one to three times: by SIGINT,
+Each trial begins in an empty folder with an empty cache. It is interrupted two to six times: by SIGINT,
 SIGTERM or SIGKILL at a moment drawn from the time that the command takes, by a disk that is full at a size
 drawn from what the command writes (a small tmpfs over run and cache; needs root), or by a limit on the size
 of files (`ulimit -f`). Then the same command with `--resume` must end well, with every file of the bytes
@@ -213,7 +213,7 @@ def interrupt(
     """One interruption: whether it struck before the end, and what was wrong with how the command took it."""
     before = len(bench.log.read_text())
     if kind in SIGNALS:
-        code, _ = bench.run(words, number=kind, after=chance.uniform(0.05, 1.0) * alone.seconds)
+        code, _ = bench.run(words, number=kind, after=chance.uniform(0.05, 0.8) * alone.seconds)
         # By the signal itself where the process was not yet there to answer.
         expected = (0, -getattr(signal, kind), STOPPED)[: 2 if kind == "SIGKILL" else 3]
     elif kind == FILE:
@@ -237,7 +237,7 @@ def trial(
     """The interruptions of one trial that struck, and its faults."""
     bench.clear()
     struck, faults = [], []
-    drawn = [chance.choice(kinds) for _ in range(chance.randint(1, 3))]
+    drawn = [chance.choice(kinds) for _ in range(chance.randint(2, 6))]
     if DISK in drawn:
         bench.mount(8 * alone.size + 2**24)  # one disk from the first to the last
     for kind in drawn:

@@ -7,7 +7,7 @@ import pytest
 from sample_page import HOSTILE
 from tiny_fit import run_fit, tiny_recipe
 
-from lmtools.core.errors import DataError
+from lmtools.core.errors import DataError, RunError
 from lmtools.report.ats import VALUES, outcomes, sections
 from lmtools.report.budget import ByteBudget
 from lmtools.report.elements import Dots, Grid, Lines, Prose, Table, Tokens
@@ -112,13 +112,18 @@ def test_damaged_texts_are_named(copied, damage):
         sections(read_source(copied))
 
 
-def test_broken_lines_of_a_curve_are_passed_over(copied):
+def test_a_point_that_is_no_number_and_a_torn_line_of_a_curve_are_passed_over(copied):
     good = '{"part": "mlp", "step": 1, "loss": 2.0}\n{"part": "mlp", "step": 5, "loss": 1.0}\n'
-    odd = '{"part": "mlp"}\n3\n{"part": "mlp", "step": "x", "loss": 1}\n'
-    odd += '{"part": "mlp", "step": 3, "loss": NaN}\n{'
-    (copied / "training.jsonl").write_text(good + odd)
+    (copied / "training.jsonl").write_text(good + '{"part": "mlp", "step": 3, "loss": NaN}\n{')
     [chart] = parts(sections(read_source(copied)), Lines)
     assert [one.points for one in chart.lines] == [[(1, 2.0), (5, 1.0)]]
+
+
+@pytest.mark.parametrize("odd", ['{"part": "mlp"}', "3", '{"part": "mlp", "step": "x", "loss": 1}'])
+def test_a_broken_line_of_a_curve_is_named(copied, odd):
+    (copied / "training.jsonl").write_text('{"part": "mlp", "step": 1, "loss": 2.0}\n' + odd + "\n")
+    with pytest.raises(RunError, match="training.jsonl:2: no point of a curve"):
+        sections(read_source(copied))
 
 
 def test_a_long_curve_is_thinned_and_a_single_point_is_only_told(copied):
