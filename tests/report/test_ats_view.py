@@ -122,7 +122,7 @@ def test_a_point_that_is_no_number_and_a_torn_line_of_a_curve_are_passed_over(co
 @pytest.mark.parametrize("odd", ['{"part": "mlp"}', "3", '{"part": "mlp", "step": "x", "loss": 1}'])
 def test_a_broken_line_of_a_curve_is_named(copied, odd):
     (copied / "training.jsonl").write_text('{"part": "mlp", "step": 1, "loss": 2.0}\n' + odd + "\n")
-    with pytest.raises(RunError, match="training.jsonl:2: no point of a curve"):
+    with pytest.raises(RunError, match=r"training\.jsonl:2: no point of a curve"):
         sections(read_source(copied))
 
 
