@@ -312,7 +312,7 @@ def fails(error):
             "a full disk",
             OSError(errno.ENOSPC, "No space left", "runs/x"),
             "the disk is full at runs/x",
-            "--resume",
+            "then run the same command",
         ),
         (
             "a folder of somebody else",
