@@ -56,6 +56,7 @@ def command(
 
 
 def _run(arguments: list[str], log: str, variables: dict[str, str], file_size: int, folder: Path) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the command is there to answer
     os.environ.update(variables)
     os.chdir(folder)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
