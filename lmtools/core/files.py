@@ -26,7 +26,10 @@ STALE = 86_400.0
 """Seconds after which nobody writes a temporary file any more."""
 REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 """What the system answers where a disk cannot be written to."""
-REFUSALS = ("No space left", "File too large", "I/O error", "PytorchStreamWriter", "Disk quota", "Read-only")
+REFUSALS = (
+    "No space left", "File too large", "I/O error", "PytorchStreamWriter", "inline_container", "Disk quota",
+    "Read-only",
+)  # fmt: skip
 """The same in the messages of libraries that raise errors of their own."""
 PACKAGE = Path(__file__).resolve().parent.parent
 """The folder of the package ``lmtools``."""

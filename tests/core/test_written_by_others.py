@@ -17,6 +17,7 @@ from lmtools.core.files import library_writes
         RuntimeError(
             "[enforce fail at inline_container.cc:858] . PytorchStreamWriter failed writing file data/0"
         ),
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 39296 vs 39188"),
         ValueError("Error while serializing: I/O error: File too large (os error 27)"),
     ],
 )
