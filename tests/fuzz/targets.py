@@ -192,7 +192,7 @@ def data_targets(folder: Path) -> Iterator[Target]:
     yield Target("data requests", asks, in_file("ask.jsonl", read_requests), 3)
     quizzes = [lines(*quiz.choice_records(3)), lines(*quiz.answer_records(3))]
     yield Target("data task", quizzes, in_file("task.jsonl", task), 4)
-    definition = b"kind: answers\nsource: %b\nmatch: exact\n" % str(folder / "short.jsonl").encode()
+    definition = b"kind: answers\nsource: %b\nshots: 1\n" % str(folder / "short.jsonl").encode()
     (folder / "short.jsonl").write_bytes(quizzes[1])
     yield Target("data definition", [definition], in_file("task.yaml", task), 3)
     line = {"id": "q0", "task": "quiz", "method": "a", "answer": "A", "confidence": 0.8, "correct": True}
