@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -147,12 +147,10 @@ def main() -> NoReturn:
         sys.stdout.flush()
     except OSError as error:
         code = unwritten(error)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            # Without this Python complains once more while it shuts down.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    try:
+        sys.stderr.flush()
+    except OSError:
+        discard(sys.stderr)
     sys.exit(code)
 
 
@@ -185,9 +183,13 @@ def unwritten(error: OSError) -> int:
     """The exit code where standard output takes no more; why, unless its reader has gone away."""
     if error.errno != errno.EPIPE:
         report(Fault(f"standard output cannot be written: {error.strerror}", "", OUTPUT_LOST), as_json=False)
-    # What is still in its buffer must not fail, and be told of, once more.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    discard(sys.stdout)
     return OUTPUT_LOST
+
+
+def discard(stream: TextIO) -> None:
+    """Let what is still in the buffer go nowhere: Python would fail to write it, and tell, once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def run(arguments: Sequence[str]) -> int:

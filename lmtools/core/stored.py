@@ -84,6 +84,18 @@ def _whole(text: str) -> int:
     return int(text)
 
 
+def parse_record(line: bytes, parse: Callable[[dict[str, Any]], T], *, finite: bool = True) -> T:
+    """``parse`` of the JSON object that a line holds.
+
+    Raises:
+        MALFORMED: it holds none, or ``parse`` finds something missing or of another type in it.
+    """
+    value = parse_json(line, finite=finite)
+    if not isinstance(value, dict):
+        raise TypeError("no JSON object")
+    return parse(value)
+
+
 def read_lines(path: Path, parse: Callable[[dict[str, Any]], T], fix: str) -> Iterator[T]:
     """``parse`` of the JSON object on every line of a file.
 
@@ -94,10 +106,7 @@ def read_lines(path: Path, parse: Callable[[dict[str, Any]], T], fix: str) -> It
     with path.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             try:
-                value = parse_json(line)
-                if not isinstance(value, dict):
-                    raise TypeError("no JSON object")
-                record = parse(value)
+                record = parse_record(line, parse)
             except MALFORMED as error:
                 raise RunError(f"{path}:{number}: damaged: {describe(error)}", fix=fix) from error
             yield record

@@ -233,8 +233,10 @@ def adapt(
     run_directory, recipe = _run_and_recipe(trained, settings, pairs)
     user = personal.user_of(recipe, pairs, target, 0 if ask else examples)
     options.setdefault("command", ["lmtools.hyre.adapt", str(trained or ""), *settings])
-    trained = run_directory or _train_on_bundled_pairs(options["command"])
-    recipe = trained_recipe(trained, settings)
+    if run_directory is None:
+        run_directory = _train_on_bundled_pairs(options["command"])
+        recipe = trained_recipe(run_directory, settings)
+    trained = run_directory
     ensemble, reader = open_ensemble(trained, recipe)
     source = pairs or recipe.data.targets
     hashes = {source: source_hash(source), **ensemble_hashes(trained)}

@@ -15,7 +15,7 @@ from lmtools.core.manifest import MANIFEST, Manifest, read_manifest
 from lmtools.core.recipe_yaml import parse_yaml
 from lmtools.core.results import Results, read_results
 from lmtools.core.run import METRICS, RECIPE
-from lmtools.core.stored import MALFORMED, describe, parse_json
+from lmtools.core.stored import MALFORMED, describe, parse_record
 from lmtools.core.strings import without_secrets
 from lmtools.data.rows import jsonl_lines
 
@@ -94,11 +94,7 @@ def records(path: Path, parse: Callable[[dict[str, Any]], T], *, finite: bool = 
         return
     for number, line in jsonl_lines(path):
         try:
-            value = parse_json(line, finite=finite)
-            if not isinstance(value, dict):
-                raise TypeError("no JSON object")
-            record = parse(value)
-        # All that ``parse`` raises on a line that was edited or half written.
+            record = parse_record(line, parse, finite=finite)
         except MALFORMED as error:
             raise DataError(f"{path}:{number}: damaged: {describe(error)}", fix=FIX) from error
         yield record
